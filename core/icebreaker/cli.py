@@ -261,6 +261,9 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
         "--seconds", type=_checked(_duration), default=5.0, metavar="S",
         help="how long to measure, warm-up not counted; default: %(default)g",
     )  # fmt: skip
+    command.add_argument(
+        "--profile", action="store_true", help="tell afterwards where the time goes, by node and by layer in an engine"
+    )
     _add_trust(command)
     _add_safety(command)
 
@@ -497,7 +500,7 @@ def _calibrate(arguments: argparse.Namespace, console: _Console) -> _Answer:
 def _benchmark(arguments: argparse.Namespace, console: _Console) -> _Answer:
     order = {
         "model": arguments.model, "optimized": arguments.optimized, "batch": arguments.batch,
-        "seconds": arguments.seconds, "settings": arguments.settings.to_json(),
+        "seconds": arguments.seconds, "settings": arguments.settings.to_json(), "profile": arguments.profile,
     }  # fmt: skip
     found = reports.load(reports.Benchmark, console.run("benchmark", order))
     return found.to_json(), _benchmark_lines(found)
@@ -641,6 +644,26 @@ def _benchmark_lines(found: reports.Benchmark) -> list[str]:
         lines += ["", f"speed-up {found.speedup.median:.2f}× (95 % interval {low:.2f} to {high:.2f})"]
     if found.outputs:
         lines += ["", *_difference_lines(found.outputs)]
+    for name, profile in found.profiles.items():
+        lines += ["", *_profile_lines(name, profile)]
+    return lines
+
+
+def _profile_lines(series: str, found: reports.Profile) -> list[str]:
+    """The nodes that take most of a graph's time, and the layers of its engines."""
+    slower = f"watching slows it: {_ms(found.watched_ms)} a run, otherwise {_ms(found.plain_ms)}"
+    lines = [f"where the time of the {series} graph goes ({_count(found.runs, 'run')}; {slower})"]
+
+    def table(head: str, rows: Sequence[tuple[str, str, float]], total: float) -> list[str]:
+        rows = sorted(rows, key=lambda row: -row[2])
+        shown = [(name, what, _ms(ms), f"{ms / total:.1%}") for name, what, ms in rows[:_FEW]] if total else []
+        more = [f"and {len(rows) - _FEW} more: --json lists all"] if len(rows) > _FEW else []
+        return [*_table([(head, "runs as", "", "share"), *shown], right={2, 3}), *more]
+
+    lines += table("node", [(_elided(n, 60), t.ran_as, t.ms) for n, t in found.nodes.items()], found.total_ms)
+    for node, layers in found.layers.items():
+        rows = [(_elided(item.name, 60), item.type, item.ms) for item in layers]
+        lines += ["", *table(f"layer of {node}", rows, sum(item.ms for item in layers))]
     return lines
 
 

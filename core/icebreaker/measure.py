@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from icebreaker import artifact, events, formats, runtime, safety
+from icebreaker import artifact, events, formats, profiling, runtime, safety
 from icebreaker.differences import difference
 from icebreaker.errors import IcebreakerError
 from icebreaker.feeds import every_row, rows, sample_feeds
 from icebreaker.original import Original
-from icebreaker.reports import Benchmark, Comparison, Latency, OutputDifference, Speedup
+from icebreaker.reports import Benchmark, Comparison, Latency, OutputDifference, Profile, Speedup
 from icebreaker.settings import ConvertSettings
 
 Emit = Callable[[events.Event], None]
@@ -33,6 +33,7 @@ _FEWEST_TURNS = 6  # the smallest number of pairs whose bootstrap can span 95 %:
 _WARM_UP_CALLS = 3
 _WARM_UP_SECONDS = 0.5
 _RESAMPLES = 1000
+_PROFILE_SECONDS = 1.5  # for each graph
 _MOST_SAMPLES_A_TURN = 25  # sent to be drawn; the statistics use every call
 
 
@@ -43,6 +44,7 @@ def benchmark(
     seconds: float = 5.0,
     data: str | None = None,
     settings: Mapping[str, Any] | None = None,
+    profile: bool = False,
     emit: Emit = lambda event: None,
 ) -> Benchmark:
     """Times a graph, or two in turns on the same inputs; `Sample` events tell of the calls while it runs.
@@ -57,6 +59,7 @@ def benchmark(
         seconds: How long to measure, both graphs together, warm-up excluded; six turns each are made at least.
         data: An `.npz` with input values; its first `batch` rows are used. Overrides that of `settings`.
         settings: `ConvertSettings` as JSON: its outputs, input shapes and memory fraction are used.
+        profile: Find out, after measuring, where the time goes.
         emit: Receives `Progress` and `Sample`.
 
     Returns:
@@ -79,16 +82,18 @@ def benchmark(
         for call in calls.values():
             _warm_up(call)
         turns = _take_turns(calls, seconds, emit)
-        emit(events.Progress("Comparing the outputs", 0.97))
+        emit(events.Progress("Comparing the outputs", 0.95))
         answers = {series: call() for series, call in calls.items()}
         rows = pair.rows(feeds)
         statistics = {series: _latency(np.concatenate(times), rows) for series, times in turns.items()}
+        profiles = pair.profiles(feeds, emit) if profile else {}
         return Benchmark(
             original=statistics["original"],
             optimized=statistics.get("optimized"),
             speedup=speedup(turns["original"], turns["optimized"]) if optimized else None,
             outputs=pair.differences([answers["original"]], [answers["optimized"]]) if optimized else {},
             batch=rows,
+            profiles=profiles,
         )
 
 
@@ -235,6 +240,26 @@ class _Pair:
             taken = {item.name: feeds[item.name] for item in model.inputs if item.name in feeds}
             calls["optimized"] = lambda: list(model(taken).values())
         return calls
+
+    def profiles(self, feeds: Mapping[str, np.ndarray], emit: Emit) -> dict[str, Profile]:
+        """Where the time of each graph goes; what cannot be watched is missing, with a warning."""
+        found = {}
+        calls = self.calls(feeds)
+        emit(events.Progress("Watching where the time goes", 0.97))
+        watched: dict[str, Callable[[], Profile]] = {
+            "original": lambda: profiling.profile_session(
+                self._original.session, self._graph, self._outputs, feeds, _PROFILE_SECONDS, calls["original"]
+            )
+        }
+        if (model := self._optimized) is not None:
+            taken = {item.name: feeds[item.name] for item in model.inputs if item.name in feeds}
+            watched["optimized"] = lambda: profiling.profile_model(model, taken, _PROFILE_SECONDS)
+        for series, watch in watched.items():
+            try:
+                found[series] = watch()
+            except Exception as error:  # what was measured before must not be lost
+                emit(events.Log("warning", f"the {series} graph's time could not be told apart: {error}"))
+        return found
 
     def differences(
         self, original: Sequence[Sequence[Any]], optimized: Sequence[Sequence[Any]]

@@ -141,7 +141,7 @@ def export(
         raise Refused(_blame(segment, str(error), {})) from error
     _attach(model, weights)
     _finish(model, input_names, output_names)
-    nodes = {node.name: origin for node in model.graph.node if (origin := _origin(node.name, known))}
+    nodes = {node.name: name for node in model.graph.node if (name := origin(node.name, known))}
     shapes = {
         item.name: tuple(d.dim_value if d.HasField("dim_value") else None for d in item.type.tensor_type.shape.dim)
         for item in model.graph.input
@@ -251,12 +251,12 @@ def _leftover(model: Any, known: set[str]) -> dict[str, str]:
     found = {}
     for node in model.graph.node:
         if node.domain not in ("", "ai.onnx") or not defs.has(node.op_type, node.domain):
-            found[_origin(node.name, known) or node.name] = f"{node.op_type} could not be converted to ONNX"
+            found[origin(node.name, known) or node.name] = f"{node.op_type} could not be converted to ONNX"
     return found
 
 
-def _origin(name: str, known: set[str]) -> str | None:
-    """The original node that an ONNX node came from: tf2onnx appends `__12` to the names of helpers."""
+def origin(name: str, known: set[str]) -> str | None:
+    """The original node that an ONNX node came from, if it is one; tf2onnx appends `__12` to names of helpers."""
     while name not in known:
         shorter = re.sub(r"(__\d+|_[A-Za-z]+_*)$", "", name)
         if shorter == name:

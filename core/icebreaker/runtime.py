@@ -208,6 +208,41 @@ class Model:
         graph._icebreaker_functions = definition.functions  # pyright: ignore[reportAttributeAccessIssue]
         return tf.compat.v1.Session(graph=graph, config=session_config())
 
+    @property
+    def graph(self) -> Graph:
+        """The optimized graph as it was loaded."""
+        return self._graph
+
+    def inside(self, node: str) -> set[str]:
+        """Names of the original nodes that an engine node does the work of."""
+        wanted = self._nodes[node].stored.function
+        return {
+            item.name.removesuffix("__node")
+            for function in self._graph.definition.library.function if function.signature.name == wanted
+            for item in function.node_def
+        }  # fmt: skip
+
+    def layer_times(self, feeds: Mapping[str, Any], runs: int) -> dict[str, Sequence[Mapping[str, Any]]]:
+        """Engine node → its layers with their `ms`, for the engines that tell and that these inputs reach."""
+        found = {}
+        for name, node in self._nodes.items():
+            if (tell := getattr(node.runner, "layer_times", None)) is None:
+                continue
+            try:
+                found[name] = tell(self._reaching(node, feeds), runs)
+            except Exception as error:  # the engine runs all the same
+                _log.info("%s does not tell of its layers: %s", name, error)
+        return found
+
+    def _reaching(self, node: _EngineNode, feeds: Mapping[str, Any]) -> list[np.ndarray]:
+        """What an engine node reads when the graph runs on these inputs."""
+        if self._direct is not None:
+            given = self._feeds(feeds)
+            return [given[name] for name in self._direct[1]]
+        get = self.session.graph.get_tensor_by_name
+        tensors = [get(f"{item.node}:{item.port}") for item in node.stored.inputs]
+        return self.session.run(tensors, {get(f"{name}:0"): value for name, value in self._feeds(feeds).items()})
+
     def _find_direct(self) -> tuple[_EngineNode, list[str], list[int]] | None:
         if len(self._nodes) != 1:
             return None
@@ -275,7 +310,7 @@ class _EngineNode:
     def __init__(self, graph: Graph, stored: StoredEngine, runner: engines.Runner, fallback: bool) -> None:
         self.stored = stored
         self._graph = graph
-        self._runner = runner
+        self.runner = runner
         self._fallback = fallback
         self._warned = False
         self._dtypes = [_numpy_type(name) for name in stored.output_dtypes]
@@ -286,7 +321,7 @@ class _EngineNode:
             self._warn(f"it was not built for inputs of shape {shapes}: convert with that batch")
             return self._native(*inputs)
         try:
-            outputs = self._runner(inputs)
+            outputs = self.runner(inputs)
         except IcebreakerError as error:
             if not self._fallback:
                 raise
@@ -297,7 +332,7 @@ class _EngineNode:
     @property
     def takes_device(self) -> bool:
         """Whether the engine runs on tensors that are on the GPU; DLPack has no truth values in TensorFlow."""
-        return hasattr(self._runner, "on_device") and np.dtype(bool) not in self._dtypes
+        return hasattr(self.runner, "on_device") and np.dtype(bool) not in self._dtypes
 
     def on_device(self, inputs: Sequence[Any]) -> list[Any]:
         """Like a call, on the GPU: TensorFlow's tensors in and out, or others with `__dlpack__`."""
@@ -308,7 +343,7 @@ class _EngineNode:
         try:
             if not self._takes(inputs):
                 raise IcebreakerError("the engine was not built for these shapes")
-            results = self._runner.on_device([dlpack.to_dlpack(i) if tf.is_tensor(i) else i for i in inputs])  # pyright: ignore
+            results = self.runner.on_device([dlpack.to_dlpack(i) if tf.is_tensor(i) else i for i in inputs])  # pyright: ignore
             return [dlpack.from_dlpack(item.__dlpack__()) for item in results] if is_tensorflow else results
         except IcebreakerError:
             if not is_tensorflow:

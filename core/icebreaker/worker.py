@@ -76,7 +76,7 @@ def _calibrate(arguments: Mapping[str, Any], emit: Emit, job_id: str) -> Any:
 
 
 def _benchmark(arguments: Mapping[str, Any], emit: Emit, job_id: str) -> Any:
-    """{"model", "optimized"?, "batch", "seconds", "data"?, "settings"?} → Benchmark; `Sample` events while it runs."""
+    """{"model", "optimized"?, "batch", "seconds", "data"?, "settings"?, "profile"?} → Benchmark; sends `Sample`s."""
     from icebreaker import measure
 
     return measure.benchmark(emit=emit, **arguments)

@@ -79,6 +79,25 @@ class Built:
 Runner = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 
 
+class TellingRunner(Protocol):
+    """A runner that can also tell what the engine made of the model."""
+
+    def __call__(self, inputs: Sequence[np.ndarray], /) -> list[np.ndarray]:
+        """Runs on arrays in the host's memory."""
+        ...
+
+    @property
+    def layers(self) -> tuple[Mapping[str, Any], ...]:
+        """The engine's own layers, once it ran: `name` (all the names in a fused one, with commas), `type`,
+        `precision`, and in `inputs` the names of the layers it reads.
+        """  # noqa: D205
+        ...
+
+    def layer_times(self, inputs: Sequence[np.ndarray], runs: int) -> tuple[Mapping[str, Any], ...]:
+        """The layers with `ms`, the median of so many runs that are watched, which slows them."""
+        ...
+
+
 class DeviceRunner(Protocol):
     """A runner that can also take tensors where they are, in the GPU's memory."""
 

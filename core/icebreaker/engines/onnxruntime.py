@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import re
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -84,14 +87,7 @@ class OnnxRuntime:
             return _OnCuda(payload, precision == "fp16")
         if precision == "fp16":
             raise IcebreakerError(f"the engine was built in FP16 for an NVIDIA GPU, which cannot be used here: {why}")
-        session = _cpu_session(payload)
-        inputs = [item.name for item in session.get_inputs()]
-
-        def run(values: Sequence[np.ndarray]) -> list[np.ndarray]:
-            with _failures():
-                return session.run(None, dict(zip(inputs, values, strict=True)))
-
-        return run
+        return _OnCpu(payload)
 
 
 def _why_not_cuda() -> str:
@@ -107,26 +103,33 @@ def _why_not_cuda() -> str:
     return ""
 
 
-def _options() -> Any:
+def _options(told: Path | None = None) -> Any:
+    """Session options; with a folder `told`, it writes there what it made of the model, and times."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    if told is not None:
+        options.optimized_model_filepath = str(told / "optimized.onnx")
+        options.enable_profiling = True
+        options.profile_file_prefix = str(told / "profile")
     options.log_severity_level = 4
     # Spinning threads would take the processor from TensorFlow's ops around the segment.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
 
 
-def _cpu_session(model: bytes) -> Any:
+def _cpu_session(model: bytes, told: Path | None = None) -> Any:
     import onnxruntime
 
     try:
-        return onnxruntime.InferenceSession(model, _options(), providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(model, _options(told), providers=["CPUExecutionProvider"])
     except Exception as error:
         raise IcebreakerError(f"ONNX Runtime refuses the segment: {str(error)[:300]}") from error
 
 
-def _cuda_session(model: bytes, stream: cuda.Stream | None, captures: bool, half: bool = False) -> Any:
+def _cuda_session(
+    model: bytes, stream: cuda.Stream | None, captures: bool, half: bool = False, told: Path | None = None
+) -> Any:
     """A session on the GPU; with `captures` it replays CUDA graphs, which not every model allows."""
     import onnxruntime
 
@@ -141,7 +144,7 @@ def _cuda_session(model: bytes, stream: cuda.Stream | None, captures: bool, half
         settings["user_compute_stream"] = str(stream.handle)
     try:
         session = onnxruntime.InferenceSession(
-            model, _options(), providers=[(_PROVIDER, settings), "CPUExecutionProvider"]
+            model, _options(told), providers=[(_PROVIDER, settings), "CPUExecutionProvider"]
         )
     except Exception as error:
         raise IcebreakerError(f"ONNX Runtime refuses the segment on the GPU: {str(error)[:300]}") from error
@@ -162,6 +165,125 @@ def _failures() -> Any:
         raise IcebreakerError(f"ONNX Runtime failed: {text}{hint if 'memory' in text else ''}") from error
 
 
+class _Telling:
+    """What ONNX Runtime makes of a model, told by a session of its own: asking slows a session down."""
+
+    def __init__(self, model: bytes) -> None:
+        self._model = model
+        self._seen: list[tuple[tuple[int, ...], Any]] = []  # shapes and types of the last inputs
+
+    @property
+    def layers(self) -> tuple[Mapping[str, Any], ...]:
+        """The nodes that ONNX Runtime runs, once it ran: fused ones with the names of all that went in.
+
+        Each has name, type, precision, provider, and in `inputs` the names of the layers it reads.
+        """
+        if not self._seen:
+            return ()
+        try:
+            found = self.layer_times([np.zeros(shape, dtype) for shape, dtype in self._seen], 1)
+        except Exception:  # no reason to fail a conversion; zeros may be no indices that the model can take
+            return ()
+        return tuple({key: value for key, value in layer.items() if key != "ms"} for layer in found)
+
+    def layer_times(self, inputs: Sequence[np.ndarray], runs: int) -> tuple[Mapping[str, Any], ...]:
+        """The layers with the median milliseconds of each in so many runs."""
+        with tempfile.TemporaryDirectory(prefix="icebreaker-") as folder, _failures():
+            session = self._telling_session(Path(folder))
+            names = [item.name for item in session.get_inputs()]
+            for _ in range(runs + 1):
+                session.run(None, dict(zip(names, inputs, strict=True)))
+            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+            return _layers(self._model, (Path(folder) / "optimized.onnx").read_bytes(), events)
+
+    def _telling_session(self, folder: Path) -> Any:
+        return _cpu_session(self._model, folder)
+
+
+class _OnCpu(_Telling):
+    """A session on the CPU."""
+
+    def __init__(self, model: bytes) -> None:
+        super().__init__(model)
+        self._session = _cpu_session(model)
+        self._names = [item.name for item in self._session.get_inputs()]
+
+    def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Runs on arrays in the host's memory."""
+        self._seen = [(item.shape, item.dtype) for item in inputs]
+        with _failures():
+            return self._session.run(None, dict(zip(self._names, inputs, strict=True)))
+
+
+_PROFILED = re.compile(r"(.*)_kernel_time")
+
+
+def _layers(model: bytes, optimized: bytes, events: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+    """The nodes of an optimized model with what a profile says of each; the first run warms up and does not count."""
+    import onnx
+
+    told: dict[str, list[Mapping[str, Any]]] = {}
+    for event in events:
+        if event.get("cat") == "Node" and (match := _PROFILED.fullmatch(event.get("name", ""))):
+            told.setdefault(match[1], []).append(event)
+    graph = onnx.load_model_from_string(optimized).graph
+    fused = _fused(onnx.load_model_from_string(model).graph, [node.name for node in graph.node])
+    makers: dict[str, str] = {}  # tensor → layer
+    found = []
+    for node in graph.node:
+        seen = told.get(node.name)
+        if not seen:  # it did not run: a branch not taken, or a node without a name
+            continue
+        arguments = seen[-1].get("args", {})
+        kinds = [kind for output in arguments.get("output_type_shape", ()) for kind in output]
+        name = ",".join(fused.get(node.name) or [node.name])
+        times = [event["dur"] / 1000 for event in seen[1:]] or [seen[0]["dur"] / 1000]
+        found.append({
+            "name": name,
+            "type": f"{node.op_type} (NCHWc)" if node.domain.endswith("nchwc") else node.op_type,
+            "precision": _TYPES.get(kinds[0], kinds[0]) if kinds else "",
+            "provider": arguments.get("provider", "").removesuffix("ExecutionProvider"),
+            "inputs": list(dict.fromkeys(makers[item] for item in node.input if item in makers)),
+            "ms": float(np.median(times)),
+        })  # fmt: skip
+        makers.update(dict.fromkeys(node.output, name))
+    return tuple(found)
+
+
+def _fused(graph: Any, kept: Sequence[str]) -> dict[str, list[str]]:
+    """Node of the optimized model → the nodes of the model that it does the work of, in order.
+
+    ONNX Runtime names a fused node after the last one in it, or after that one's output. Those that are gone, and whose
+    values go nowhere else, were fused into it.
+    """
+    makers = {output: node for node in graph.node for output in node.output}
+    readers: dict[str, set[str]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, set()).add(node.name)
+    ends = {item.name for item in graph.output}
+    names = {node.name: node for node in graph.node}
+
+    def last(name: str) -> Any:
+        if name in names:
+            return names[name]
+        return makers.get(re.sub(r"_nchwc$|_token_\d+$", "", name))
+
+    anchors = {node.name: layer for layer in kept if (node := last(layer)) is not None}
+    found: dict[str, list[str]] = {}
+    for name, layer in anchors.items():
+        inside = [name]
+        for current in inside:  # grows as it goes
+            for tensor in names[current].input:
+                maker = makers.get(tensor)
+                if maker is None or maker.name in anchors or maker.name in inside:
+                    continue
+                if readers[tensor] <= set(inside) and not ends.intersection(maker.output):
+                    inside.append(maker.name)
+        found[layer] = inside[::-1]
+    return found
+
+
 @dataclass(frozen=True)
 class _Captured:
     """A CUDA graph: it always reads and writes the same memory."""
@@ -172,12 +294,14 @@ class _Captured:
     outputs: list[Any]
 
 
-class _OnCuda:
+class _OnCuda(_Telling):
     """A session on the GPU, a `DeviceRunner`. Calls with the same shapes replay one CUDA graph."""
 
     _device = "cuda"
 
     def __init__(self, model: bytes, half: bool = False) -> None:
+        super().__init__(model)
+        self._half = half
         self._stream = cuda.Stream()
         try:
             self._session = _cuda_session(model, self._stream, captures=True, half=half)
@@ -194,6 +318,7 @@ class _OnCuda:
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Runs on arrays in the host's memory."""
         arrays = [np.ascontiguousarray(value, dtype) for value, (_, dtype) in zip(inputs, self._inputs, strict=True)]
+        self._seen = [(item.shape, item.dtype) for item in arrays]
         with self._lock, _failures():
             graph = self._graph_for([array.shape for array in arrays])
             if graph is None:
@@ -229,6 +354,9 @@ class _OnCuda:
                 self._stream.move(target.data_ptr(), source.data_ptr(), source.tensor_size_in_bytes())
             self._stream.wait()
             return results
+
+    def _telling_session(self, folder: Path) -> Any:
+        return _cuda_session(self._model, None, captures=False, half=self._half, told=folder)
 
     def _graph_for(self, shapes: Sequence[tuple[int, ...]]) -> _Captured | None:
         key = tuple(map(tuple, shapes))
@@ -284,6 +412,7 @@ class _OnCuda:
         return options
 
 
+# ONNX Runtime's names of types that numpy calls otherwise.
 _TYPES = {"float": "float32", "double": "float64", "bool": "bool"}
 
 

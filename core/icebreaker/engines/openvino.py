@@ -78,6 +78,7 @@ class _Runner:
         self._network = network
         self._precision = precision
         self._open = network.is_dynamic()
+        self._known = frozenset(item.get_friendly_name() for item in network.get_ops())
         self._requests: OrderedDict[tuple[tuple[int, ...], ...], Any] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -101,21 +102,26 @@ class _Runner:
         if not self._requests:
             return ()
         model = next(reversed(self._requests.values())).get_compiled_model().get_runtime_model()
-        found: list[Mapping[str, Any]] = []
-        names: dict[str, str] = {}  # of what depends on an input; the rest is prepared once, as it is compiled
-        for item in model.get_ordered_ops():
-            told = {key: value.astype(str) for key, value in item.get_rt_info().items()}
-            kind = told.get("layerType") or item.get_type_name()
-            sources = [port.get_source_output().get_node().get_friendly_name() for port in item.inputs()]
-            if kind in ("Input", "Parameter"):
-                names[item.get_friendly_name()] = ""
-            elif kind not in ("Output", "Result") and any(source in names for source in sources):
-                name = told.get("originalLayersNames") or item.get_friendly_name()
-                names[item.get_friendly_name()] = name
-                inputs = dict.fromkeys(names[source] for source in sources if names.get(source))
-                precision = told.get("runtimePrecision", "")
-                found.append({"name": name, "type": kind, "precision": precision, "inputs": list(inputs)})
-        return tuple(found)
+        return tuple(layer for _, layer in _layers(model, self._known))
+
+    def layer_times(self, inputs: Sequence[np.ndarray], runs: int) -> tuple[Mapping[str, Any], ...]:
+        """The layers with the median milliseconds of each in so many runs; counting needs a request of its own."""
+        arrays = [np.asarray(item, order="C") for item in inputs]
+        with self._lock:
+            compiled = self._request(arrays).get_compiled_model()
+            device = compiled.get_property("EXECUTION_DEVICES")[0].split(".")[0]
+            try:
+                config = self._config(device) | {"PERF_COUNT": True}
+                request = self._core.compile_model(self._shaped(arrays), device, config).create_infer_request()
+                times: dict[str, list[float]] = {}
+                for number in range(runs + 1):
+                    request.infer(arrays, share_inputs=True)
+                    for item in request.profiling_info if number else ():
+                        times.setdefault(item.node_name, []).append(item.real_time.total_seconds() * 1000)
+                found = _layers(request.get_compiled_model().get_runtime_model(), self._known)
+            except RuntimeError as error:
+                raise IcebreakerError(f"OpenVINO failed: {_words(error)}") from error
+        return tuple({**layer, "ms": float(np.median(times[key]))} for key, layer in found if key in times)
 
     def _request(self, inputs: list[np.ndarray]) -> Any:
         shapes = tuple(item.shape for item in inputs)
@@ -125,17 +131,21 @@ class _Runner:
             self._requests.move_to_end(key)
             return request
         try:
-            network = self._network
-            if self._open:
-                network = network.clone()
-                network.reshape({port: list(shape) for port, shape in zip(network.inputs, shapes, strict=True)})
-            request = self._fastest(network, inputs)
+            request = self._fastest(self._shaped(inputs), inputs)
         except RuntimeError as error:
             raise IcebreakerError(f"OpenVINO refuses the segment at shapes {shapes}: {_words(error)}") from error
         self._requests[key] = request
         if len(self._requests) > _KEPT_SHAPES:
             self._requests.popitem(last=False)
         return request
+
+    def _shaped(self, inputs: list[np.ndarray]) -> Any:
+        """The model with the shapes of these inputs."""
+        network = self._network
+        if self._open:
+            network = network.clone()
+            network.reshape({port: list(item.shape) for port, item in zip(network.inputs, inputs, strict=True)})
+        return network
 
     def _fastest(self, network: Any, inputs: list[np.ndarray]) -> Any:
         """Compiles for every device, and keeps the one that is fastest on these inputs."""
@@ -163,6 +173,26 @@ class _Runner:
         elif self._precision == "bf16" and device != "CPU":
             hint = "f16"
         return config | ({"INFERENCE_PRECISION_HINT": hint} if hint else {})
+
+
+def _layers(model: Any, known: frozenset[str]) -> list[tuple[str, Mapping[str, Any]]]:
+    """OpenVINO's own name of each layer, and what to tell of it; `known` are the names in the model it was given."""
+    found: list[tuple[str, Mapping[str, Any]]] = []
+    names: dict[str, str] = {}  # of what depends on an input; the rest is prepared once, as it is compiled
+    for item in model.get_ordered_ops():
+        told = {key: value.astype(str) for key, value in item.get_rt_info().items()}
+        kind = told.get("layerType") or item.get_type_name()
+        key = item.get_friendly_name()
+        sources = [port.get_source_output().get_node().get_friendly_name() for port in item.inputs()]
+        if kind in ("Input", "Parameter"):
+            names[key] = ""
+        elif kind not in ("Output", "Result") and any(source in names for source in sources):
+            parts = told.get("originalLayersNames", "").split(",")
+            name = names[key] = ",".join(part for part in parts if part in known) or key  # others are made up
+            inputs = dict.fromkeys(names[source] for source in sources if names.get(source))
+            precision = told.get("runtimePrecision", "")
+            found.append((key, {"name": name, "type": kind, "precision": precision, "inputs": list(inputs)}))
+    return found
 
 
 _shared: list[Any] = []
