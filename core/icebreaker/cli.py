@@ -27,7 +27,17 @@ from typing import Any
 from icebreaker import events, formats, jobs, reports, samples
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph import Tensor, canonical
-from icebreaker.settings import CALIBRATION_METHODS, ENGINES, PRECISIONS, ConvertSettings, parse_size
+from icebreaker.settings import (
+    CALIBRATION_METHODS,
+    ENGINES,
+    HARDWARE_COMPATIBILITY,
+    MOST_OPTIMIZATION,
+    PRECISIONS,
+    WEIGHTS,
+    ConvertSettings,
+    parse_profile,
+    parse_size,
+)
 
 _INTERRUPTED = 128 + signal.SIGINT
 _FEW = 12  # rows of a list that are shown before "and N more"
@@ -200,9 +210,35 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
         help="largest batch the engines must take; default: %(default)s",
     )  # fmt: skip
     command.add_argument(
+        "--profile", dest="profiles", nargs="+", type=_checked(parse_profile), default=(),
+        metavar="NAME=MIN,USUAL,MAX",
+        help="shapes that engines must take of an input, and are tuned for: image=1x64x64x3,4x224x224x3,8x512x512x3",
+    )  # fmt: skip
+    command.add_argument(
         "--workspace", dest="workspace_bytes", metavar="SIZE",
         type=_checked(parse_size), default=defaults.workspace_bytes,
         help="scratch memory of a TensorRT builder, such as 4GB; default: 1GiB",
+    )  # fmt: skip
+    command.add_argument(
+        "--optimization-level", type=int, choices=range(MOST_OPTIMIZATION + 1), metavar="0..5",
+        help="TensorRT: how long its builder searches; default: its own, 3",
+    )  # fmt: skip
+    command.add_argument(
+        "--hardware-compatibility", choices=HARDWARE_COMPATIBILITY, default=defaults.hardware_compatibility,
+        help="TensorRT: other GPUs that an engine runs on, which may cost speed; default: none but the same model",
+    )  # fmt: skip
+    command.add_argument(
+        "--version-compatible", action="store_true",
+        help="TensorRT: engines that later versions load, too, which are larger",
+    )  # fmt: skip
+    command.add_argument(
+        "--weights", choices=WEIGHTS, default=defaults.weights,
+        help="TensorRT: refittable weights can be replaced later; weightless engines get theirs when they are loaded, "
+        "from the ONNX model kept with them; default: fixed",
+    )  # fmt: skip
+    command.add_argument(
+        "--compute-capability", dest="compute_capabilities", nargs="+", default=(), metavar="8.9",
+        help="TensorRT-RTX: GPUs to build for, also without one; default: all from 8.0 on",
     )  # fmt: skip
     command.add_argument(
         "--memory-fraction", type=float, metavar="F",
@@ -437,6 +473,8 @@ def _settings(arguments: argparse.Namespace) -> ConvertSettings:
     chosen = vars(arguments)
     values = {item.name: chosen[item.name] for item in dataclasses.fields(ConvertSettings) if item.name in chosen}
     values["inputs"] = tuple(name for name, _ in arguments.inputs)
+    if "profiles" in values:
+        values["profiles"] = dict(values["profiles"])
     values["input_shapes"] = {name: shape for name, shape in arguments.inputs if shape is not None}
     return ConvertSettings.from_json(values)  # makes tuples of lists
 

@@ -17,7 +17,19 @@ from typing import Any
 
 import numpy as np
 
-from icebreaker import artifact, crashes, engines, events, formats, int8, onnx_export, quantized_ops, runtime, safety
+from icebreaker import (
+    artifact,
+    crashes,
+    engines,
+    events,
+    formats,
+    gpu,
+    int8,
+    onnx_export,
+    quantized_ops,
+    runtime,
+    safety,
+)
 from icebreaker.artifact import EngineNode
 from icebreaker.crashes import Attempt
 from icebreaker.differences import difference
@@ -34,13 +46,14 @@ from icebreaker.reports import (
     Accuracy,
     Calibration,
     Conversion,
+    EngineStatus,
     Left,
     OutputDifference,
     Quantization,
     SegmentReport,
 )
 from icebreaker.runtime import Model
-from icebreaker.settings import ENGINES, ConvertSettings
+from icebreaker.settings import ENGINE_OPTIONS, ENGINES, ConvertSettings, Profile, profile_text
 
 # Largest accepted difference from TensorFlow, as a share of the output's range.
 TOLERANCES: Mapping[str, float] = {"fp32": 1e-4, "fp16": 2e-2, "bf16": 8e-2}
@@ -203,6 +216,7 @@ class _Work:
     left: dict[str, Refusal] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)  # of the engines
     fingerprints: dict[Any, str] = field(default_factory=dict)  # of segments
+    spanning: int = 1  # how many sets of feeds, from the first on, engines must be built for
     int8: Int8 | None = None
     accuracy: Accuracy | None = None  # of the whole
     table: str = ""  # where the ranges were written
@@ -210,8 +224,8 @@ class _Work:
 
     def __post_init__(self, whole: Graph) -> None:
         # Imports first: they are not the conversion's time. Without an engine there is nothing to do.
-        self.supported = onnx_export.supported_ops()
         self.engines = self._usable_engines()
+        self.supported = onnx_export.supported_ops()
         self.started = time.perf_counter()
         self.graph = prune(_cut_at_inputs(whole, self.outputs, self.settings), self.outputs)
         self.original = Original(self.graph.definition, self.settings.memory_fraction, reference=True)
@@ -362,13 +376,19 @@ class _Work:
         reached = [item for item in samples if item is not None]
         made, told = self._make_int8(segment, exported, first[0], report)
         candidates: list[_Candidate] = []
-        for engine in self.engines:
+        begun = 1.0 if told else 0.0  # of `report`, which building takes to 1.25
+        for index, engine in enumerate(self.engines):
             # FP32 is what there is to fall back on.
             for precision in dict.fromkeys((self.settings.precision, *(("fp16",) if told else ()), "fp32")):
                 form = self._form(segment, exported, engine, precision, made)
                 if form is None:
                     continue
-                candidate = self._build(engine, precision, segment, form, first[0])
+                candidate = self._build(
+                    engine, precision, segment, form, first[0],
+                    lambda phase, part, name=engine.name, at=index: report(
+                        f"{name}: {phase}", begun + (1.25 - begun) * (at + part) / len(self.engines)
+                    ),
+                )  # fmt: skip
                 if candidate.failure is None:
                     with crashes.step(f"checking {segment.name} in {engine.name}", [candidate.attempt]):
                         if candidate.runner is not None:
@@ -409,16 +429,27 @@ class _Work:
         return accepted
 
     def _build(
-        self, engine: Engine, precision: str, segment: Segment, exported: Exported, inputs: list[np.ndarray]
-    ) -> _Candidate:
+        self, engine: Engine, precision: str, segment: Segment, exported: Exported, inputs: list[np.ndarray],
+        report: int8.Report = lambda phase, part: None,
+    ) -> _Candidate:  # fmt: skip
         """Builds a segment in one engine and calls it once, where it runs here."""
         profiles = {
-            name: _profile(exported.shapes[name], value.shape, self.settings.max_batch_size)
-            for name, value in zip(exported.inputs, inputs, strict=True)
+            name: _profile(
+                exported.shapes[name],
+                [observed[tensor].shape for observed in self.observed[: self.spanning] if tensor in observed],
+                0 if self.settings.profiles else self.settings.max_batch_size,
+            )
+            for name, tensor in zip(exported.inputs, segment.inputs, strict=True)
         }
+
+        def progress(phase: str, part: float) -> bool:
+            report(phase, part)
+            return True
+
         options = BuildOptions(
             precision=precision, profiles=profiles, workspace_bytes=self.settings.workspace_bytes, samples=(inputs,),
-            log=lambda level, text: self._log(level, f"{engine.name}: {text}"),
+            log=lambda level, text: self._log(level, f"{engine.name}: {text}"), progress=progress,
+            **{name: getattr(self.settings, name) for name in ENGINE_OPTIONS},
         )  # fmt: skip
         candidate = _Candidate(engine, Built(b"", precision, "", ""), 0.0, self._attempt(engine, segment, precision))
         if why := self._crashed(candidate.attempt, segment):
@@ -432,8 +463,9 @@ class _Work:
                     candidate.runner = engine.load(candidate.built.payload, candidate.built.precision)
                     candidate.runner(inputs)  # compiles, where that waits for shapes
         except Exception as error:  # native libraries raise what they like; the conversion goes on
-            self._log("warning", f"{segment.name}: {engine.name}: {error}")
-            candidate.failure = Refusal("engine_refused", f"{engine.name}: {error}")
+            advice = gpu.memory_advice(str(error), self.settings.memory_fraction)
+            candidate.failure = Refusal("engine_refused", f"{engine.name}: {error}{advice}")
+            self._log("warning", f"{segment.name}: {candidate.failure.text}")
         candidate.seconds = time.perf_counter() - begun
         return candidate
 
@@ -460,7 +492,11 @@ class _Work:
                     candidate.failure = Refusal("deviates", f"{text} (at most {tolerance:g} is accepted)")
                 else:
                     candidate.shapes = tuple(value.shape for value in samples[0][0])
-                    self._log("info", f"{segment.name}: {text} at another batch: it keeps to the first one's shapes")
+                    where = "other shapes of the profile" if self.settings.profiles else "another batch"
+                    text = f"{segment.name}: {text} at {where}: it keeps to the first one's shapes"
+                    self._log("info", text)
+                    if self.settings.profiles:
+                        self.warnings.append(text)
                 return
             candidate.deviation = max(candidate.deviation, worst)
 
@@ -762,6 +798,9 @@ class _Work:
     def _find_feeds(self) -> None:
         """The inputs to measure with, and more rows (or another batch) to check with."""
         self._progress("Running the original graph", 0.05)
+        if self.settings.profiles:
+            self._find_profiled_feeds()
+            return
         batch = self.settings.max_batch_size
         attempts = (batch, 0) if self.settings.data else (batch,)
         failure: IcebreakerError | None = None
@@ -786,6 +825,25 @@ class _Work:
             return  # the graph takes one batch only
         if any(feeds[name].shape != value.shape for name, value in self.feeds[0].items()):
             self.feeds.append(feeds)
+            self.spanning = 2 if other == 1 else 1
+
+    def _find_profiled_feeds(self) -> None:
+        """Inputs in the usual, the smallest and the largest shapes of the profiles: all three must run."""
+        profiles, settings = self.settings.profiles, self.settings
+        open_batch = [name for name in profiles if _check_against(self.graph, name, profiles[name])]
+        if open_batch and (largest := profiles[open_batch[0]][2][0]) < settings.max_batch_size:
+            raise IcebreakerError(
+                f"the profile of {open_batch[0]} ends at batch {largest}, and the max batch size is "
+                f"{settings.max_batch_size}: with a profile, leave that out"
+            )
+        for at, words in ((1, "usual"), (0, "smallest"), (2, "largest")):
+            batch = profiles[open_batch[0]][at][0] if open_batch else (1 if at == 0 else settings.max_batch_size)
+            shapes = {name: profile[at] for name, profile in profiles.items()}
+            try:
+                self.feeds.append(sample_feeds(self.original, self.graph, self.outputs, settings, batch, shapes))
+            except IcebreakerError as error:
+                raise IcebreakerError(f"at the {words} shapes of the profile, {error}") from error
+        self.spanning = len(self.feeds)
 
     def _observe(self, segments: Iterable[Segment]) -> None:
         wanted = dict.fromkeys(self.outputs)
@@ -820,13 +878,24 @@ class _Work:
             status = engines.status(engine.name)
             if not status.builds:
                 raise IcebreakerError(f"engine {engine.name} cannot be used here: {status.detail}")
+            self._check_options([status])
             self.versions[engine.name] = status.detail
             return [engine]
         statuses = [status for name in ENGINES if (status := engines.status(name)).runs]
         if not statuses:
             raise IcebreakerError("no engine can run here: install openvino or onnxruntime")
+        self._check_options(statuses)
         self.versions.update({item.name: item.detail for item in statuses})
         return [engines.get(item.name) for item in statuses]
+
+    def _check_options(self, statuses: Sequence[EngineStatus]) -> None:
+        if why := self.settings.unmet(statuses):
+            raise IcebreakerError(why)
+        uses_workspace = any(item.options for item in statuses)
+        if uses_workspace and (
+            why := gpu.workspace_warning(self.settings.workspace_bytes, self.settings.memory_fraction)
+        ):
+            self.warnings.append(why)
 
     def _attempt(self, engine: Engine, segment: Segment, precision: str) -> Attempt:
         """What a crash is remembered by: the segment's nodes, not its ONNX form, whose names vary from run to run."""
@@ -946,12 +1015,41 @@ def _key(segment: Segment) -> Any:
     return segment.nodes, segment.inputs, segment.outputs
 
 
-def _profile(shape: tuple[int | None, ...], seen: tuple[int, ...], most: int) -> tuple[Any, Any, Any]:
-    """(min, opt, max) for an optimization profile: batch 1..most, other open dimensions as seen."""
-    fixed = tuple(have if want is None else want for want, have in zip(shape, seen, strict=True))
-    if shape and shape[0] is None:
-        return (1, *fixed[1:]), (most, *fixed[1:]), (most, *fixed[1:])
-    return fixed, fixed, fixed
+def _profile(shape: tuple[int | None, ...], seen: Sequence[tuple[int, ...]], most: int) -> tuple[Any, Any, Any]:
+    """(min, opt, max) for an optimization profile: open dimensions as seen, the usual shape first.
+
+    Of an open first dimension 1..most is part in any case, unless `most` is 0.
+    """
+    usual = [have if want is None else want for want, have in zip(shape, seen[0], strict=True)]
+    low = [min(have) if want is None else want for want, *have in zip(shape, *seen, strict=True)]
+    high = [max(have) if want is None else want for want, *have in zip(shape, *seen, strict=True)]
+    if most and shape and shape[0] is None:
+        low[0], high[0] = 1, max(most, *high[:1])
+    return tuple(low), tuple(usual), tuple(high)
+
+
+def _check_against(graph: Graph, name: str, profile: Profile) -> bool:
+    """Whether the input's first dimension is open.
+
+    Raises:
+        IcebreakerError: The profile does not fit the graph.
+    """
+    by_name = {item.name: item.shape for item in graph.placeholders}
+    if name not in by_name:
+        raise IcebreakerError(
+            f"there is a profile for {name!r}, which is no input that the outputs need: those are "
+            f"{', '.join(by_name) or 'none'}"
+        )
+    shape = by_name[name]
+    if shape is None:
+        return bool(profile[0])
+    fits = len(shape) == len(profile[0]) and all(
+        want is None or want == low == high for want, low, high in zip(shape, profile[0], profile[2], strict=True)
+    )
+    if not fits:
+        text = "×".join("?" if size is None else str(size) for size in shape) or "a scalar"
+        raise IcebreakerError(f"the profile of {name} ({profile_text(profile)}) does not fit the graph's shape {text}")
+    return bool(shape) and shape[0] is None
 
 
 def _respell(text: str, names: Mapping[str, str]) -> str:

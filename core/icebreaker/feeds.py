@@ -32,7 +32,12 @@ _MOST_ITEMS = 1 << 29
 
 
 def sample_feeds(
-    original: Original, graph: Graph, outputs: Sequence[Tensor], settings: ConvertSettings, batch: int = 1
+    original: Original,
+    graph: Graph,
+    outputs: Sequence[Tensor],
+    settings: ConvertSettings,
+    batch: int = 1,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Feeds:
     """Values for the placeholders that the outputs need, with which the graph runs.
 
@@ -40,8 +45,9 @@ def sample_feeds(
         original: The graph in TensorFlow, for trial runs.
         graph: The same graph.
         outputs: What must come out.
-        settings: `data` and `input_shapes` are used.
+        settings: `data`, `input_shapes` and the usual shapes of `profiles` are used.
         batch: Size of open first dimensions; with `data`, that many of its first rows, repeated if they are too few.
+        shapes: Input name → the shape that its values must have; `data` is cut or repeated along every dimension.
 
     Returns:
         Canonical placeholder name → array.
@@ -49,14 +55,15 @@ def sample_feeds(
     Raises:
         IcebreakerError: The user's values do not fit, or none could be made up.
     """
-    failure, missing = "nothing fits", []
+    failure, missing, shapes = "nothing fits", [], shapes or {}
     # Inputs with a default are fed only where the graph does not run without: their defaults may come from an
     # iterator that is not there.
     for feed_optional in (False, True):
         inputs = _needed_inputs(graph, outputs, feed_optional)
         given = _given(graph, inputs, settings, batch)
+        given |= {name: _resized(name, given[name], shape) for name, shape in shapes.items() if name in given}
         missing = [item for item in inputs if item.name not in given and (feed_optional or not item.optional)]
-        for trial in itertools.islice(_trials(graph, missing, settings, batch), _MOST_TRIALS):
+        for trial in itertools.islice(_trials(graph, missing, settings, batch, shapes), _MOST_TRIALS):
             feeds = given | trial
             try:
                 original.run(outputs, feeds)
@@ -159,17 +166,34 @@ def _fit(item: Placeholder, value: np.ndarray, batch: int, path: Path) -> np.nda
     return value
 
 
-def _trials(graph: Graph, inputs: Sequence[Placeholder], settings: ConvertSettings, batch: int) -> Iterator[Feeds]:
+def _resized(name: str, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Real values in another shape: cut where it is smaller, repeated where it is larger."""
+    if value.ndim != len(shape) or not value.size:
+        raise IcebreakerError(f"{name} has the shape {_text(value.shape)} in the data, and {_text(shape)} is asked for")
+    return value[np.ix_(*(np.arange(want) % have for want, have in zip(shape, value.shape, strict=True)))]
+
+
+def _text(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape)) or "scalar"
+
+
+def _trials(
+    graph: Graph,
+    inputs: Sequence[Placeholder],
+    settings: ConvertSettings,
+    batch: int,
+    shapes: Mapping[str, tuple[int, ...]],
+) -> Iterator[Feeds]:
     """Assignments of arrays to inputs, likeliest first: open dimensions of one length in all inputs, then mixed."""
-    options = [_shapes(graph, item, settings, batch) for item in inputs]
+    options = [[shapes[item.name]] if item.name in shapes else _shapes(graph, item, settings, batch) for item in inputs]
     longest = max(map(len, options), default=1)
     together = [tuple(min(index, len(item) - 1) for item in options) for index in range(longest)]
     mixed = sorted(itertools.islice(itertools.product(*(range(len(item)) for item in options)), 500), key=sum)
     for choice in dict.fromkeys([*together, *mixed]):
         for flavour in _flavours(graph, inputs):
             yield {
-                item.name: _values(item, shapes[index], flavour)
-                for item, shapes, index in zip(inputs, options, choice, strict=True)
+                item.name: _values(item, offered[index], flavour)
+                for item, offered, index in zip(inputs, options, choice, strict=True)
             }
 
 
@@ -182,6 +206,10 @@ def _shapes(graph: Graph, item: Placeholder, settings: ConvertSettings, batch: i
         ):
             raise IcebreakerError(f"shape {'×'.join(map(str, asked))} does not fit the input {item.name!r}")
         return [tuple(asked)]
+    if item.name in settings.profiles:
+        usual = settings.profiles[item.name][1]
+        is_open = usual and (item.shape is None or (item.shape and item.shape[0] is None))
+        return [(batch, *usual[1:]) if is_open else usual]
     if item.shape is None:
         sizes = _reshape_sizes(graph)
         return [(), (batch,), *((batch, size) for size in sizes), *((batch, side, side, 3) for side in _SIDES[:2])]

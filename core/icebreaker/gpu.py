@@ -7,10 +7,16 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from icebreaker.errors import IcebreakerError
+
+_FULL = re.compile(
+    r"out.?of.?memory|OOM when|failed to allocate|resource.?exhausted|insufficient memory", re.IGNORECASE
+)
+_BY_TENSORFLOW = re.compile(r"OOM when|by allocator|resource.?exhausted", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,63 @@ def find() -> Gpu | None:
         return read()
     except IcebreakerError:
         return None
+
+
+def memory_advice(text: str, fraction: float | None) -> str:
+    """What helps after an error that says that the GPU's memory is full: whose share was too small, and what to set.
+
+    Args:
+        text: The error, in TensorFlow's or an engine's words.
+        fraction: TensorFlow's share; None: it takes what it wants.
+
+    Returns:
+        Words to append; nothing for any other error, without a GPU, and where the text has such advice.
+    """
+    device = find()
+    if device is None or not _FULL.search(text) or "memory fraction" in text or "allocator cpu" in text:
+        return ""
+    total = device.memory_bytes
+    smaller = "or choose a smaller batch"
+    if _BY_TENSORFLOW.search(text):
+        if fraction is None:
+            free = _size(total - device.used_bytes)
+            return f"; {free} of the GPU's {_size(total)} were free for TensorFlow: end other programs on it, {smaller}"
+        share, more = f"{fraction:.2f} of {_size(total)}", min(0.95, fraction + 0.15)
+        return (
+            f"; TensorFlow's share of the GPU was too small ({share}): "
+            f"raise the memory fraction to {more:.2f}, {smaller}"
+        )
+    if fraction is None:
+        return (
+            f"; the engines' share of the GPU was too small, since TensorFlow takes what it wants of {_size(total)}: "
+            f"set the memory fraction, such as to 0.67, {smaller}"
+        )
+    less = max(0.05, fraction - 0.15)
+    share = f"{_size(left_for_engines(total, fraction))} beside TensorFlow's {fraction:.2f} of {_size(total)}"
+    return (
+        f"; the engines' share of the GPU was too small ({share}): lower the memory fraction to {less:.2f}, {smaller}"
+    )
+
+
+def left_for_engines(memory_bytes: int, fraction: float | None) -> int:
+    """Bytes of the GPU's memory that TensorFlow's share leaves; all of it where TensorFlow takes what it wants."""
+    return round(memory_bytes * (1 - (fraction or 0.0)))
+
+
+def workspace_warning(workspace_bytes: int, fraction: float | None) -> str:
+    """What is wrong with a workspace that is larger than what is left for engines; nothing if it is not."""
+    device = find()
+    if device is None or workspace_bytes <= (left := left_for_engines(device.memory_bytes, fraction)):
+        return ""
+    why = f"a memory fraction of {fraction:.2f} leaves" if fraction is not None else "there are"
+    return (
+        f"the workspace of {_size(workspace_bytes)} is more than the {_size(left)} that {why} "
+        f"on the {device.name} ({_size(device.memory_bytes)}): make one of them smaller"
+    )
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB"
 
 
 def _first_visible(pynvml: Any) -> Any:

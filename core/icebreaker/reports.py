@@ -406,13 +406,25 @@ class Comparison:
 
 @dataclass(frozen=True)
 class EngineStatus:
-    """Whether an engine can build and run here; `detail` is its version and device, or why it cannot and what helps."""
+    """Whether an engine can build and run here.
+
+    Attributes:
+        name: The engine.
+        builds: Whether it builds here.
+        runs: Whether it runs here.
+        detail: Its version and device, or why it cannot and what helps.
+        precisions: Asked → really used, such as fp16 → bf16.
+        options: Those of `settings.ENGINE_OPTIONS` that it knows of → why it does not have them; empty if it has.
+        targets: Compute capabilities that it builds for without a GPU of theirs, such as `8.9`.
+    """
 
     name: str
     builds: bool
     runs: bool
     detail: str
-    precisions: Mapping[str, str] = field(default_factory=dict)  # asked → really used, such as fp16 → bf16
+    precisions: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
+    targets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

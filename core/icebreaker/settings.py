@@ -9,17 +9,31 @@ import dataclasses
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from icebreaker.errors import IcebreakerError
+from icebreaker.graph import canonical
+from icebreaker.reports import EngineStatus
 
 PRECISIONS = ("fp32", "fp16", "int8")
 CALIBRATION_METHODS = ("minmax", "percentile", "mse", "entropy")
 ENGINES = ("openvino", "onnxruntime", "tensorrt", "tensorrt-rtx")
+HARDWARE_COMPATIBILITY = ("none", "same-compute-capability", "ampere-plus")
+WEIGHTS = ("fixed", "refittable", "weightless")
+MOST_OPTIMIZATION = 5
+# Settings that only some engines have (`EngineStatus.options`), and how they are called.
+ENGINE_OPTIONS: Mapping[str, str] = {
+    "optimization_level": "a builder optimization level",
+    "hardware_compatibility": "hardware compatibility",
+    "version_compatible": "version compatibility",
+    "weights": "engines that are refittable or weightless",
+    "compute_capabilities": "a choice of compute capabilities",
+}
 DEFAULT_WORKSPACE = 1 << 30
 FEWEST_MEMORY = 1 << 30
+Profile = tuple[tuple[int, ...], ...]
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
 
 
@@ -31,10 +45,18 @@ class ConvertSettings:
         outputs: Tensors to keep, under these names; empty: the graph's candidate outputs.
         inputs: Placeholders to keep as inputs; empty: all that the outputs need.
         input_shapes: Input name → concrete shape, where the graph leaves it open.
+        profiles: Input name → the smallest, the usual and the largest shape that engines must take; they are tuned for
+            the usual one, and checked at all three. Such an input's batch is its profile's.
         engine: `auto` (measure the available ones, keep the fastest) or one of `ENGINES`.
         precision: One of `PRECISIONS`. On a CPU, `fp16` runs as bfloat16 where the processor has it.
         max_batch_size: Largest batch the engines must take (optimization profile 1..max, opt = max).
         workspace_bytes: Scratch memory that a TensorRT builder may use, in bytes.
+        optimization_level: How long a TensorRT builder searches, 0 to `MOST_OPTIMIZATION`; None: its own default, 3.
+        hardware_compatibility: Which GPUs a plan of TensorRT runs on beside those of this machine's kind, one of
+            `HARDWARE_COMPATIBILITY`.
+        version_compatible: Build plans that later versions of TensorRT load, too.
+        weights: One of `WEIGHTS`: part of the plan, part of it and replaceable, or put into it when it is loaded.
+        compute_capabilities: What TensorRT-RTX builds plans for, such as `8.9`; empty: all from 8.0 on.
         memory_fraction: Share of the GPU's memory, 0 to 1, that TensorFlow may take; None: all it wants.
         minimum_segment_size: Segments with fewer real ops than this stay in TensorFlow.
         exclude: Nodes to leave in TensorFlow.
@@ -61,10 +83,16 @@ class ConvertSettings:
     outputs: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     input_shapes: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    profiles: Mapping[str, Profile] = dataclasses.field(default_factory=dict)
     engine: str = "auto"
     precision: str = "fp32"
     max_batch_size: int = 1
     workspace_bytes: int = DEFAULT_WORKSPACE
+    optimization_level: int | None = None
+    hardware_compatibility: str = "none"
+    version_compatible: bool = False
+    weights: str = "fixed"
+    compute_capabilities: tuple[str, ...] = ()
     memory_fraction: float | None = None
     minimum_segment_size: int = 3
     exclude: tuple[str, ...] = ()
@@ -98,6 +126,21 @@ class ConvertSettings:
             raise IcebreakerError(f"max batch size {self.max_batch_size} is too small: it must be at least 1")
         if self.workspace_bytes < 0:
             raise IcebreakerError(f"workspace {self.workspace_bytes} is negative: give bytes, or a size such as 4GB")
+        if self.optimization_level is not None and not 0 <= self.optimization_level <= MOST_OPTIMIZATION:
+            raise IcebreakerError(
+                f"optimization level {self.optimization_level} is unknown: choose 0 to {MOST_OPTIMIZATION}"
+            )
+        for name, known in (("hardware_compatibility", HARDWARE_COMPATIBILITY), ("weights", WEIGHTS)):
+            if getattr(self, name) not in known:
+                spelled = name.replace("_", " ")
+                raise IcebreakerError(f"{spelled} {getattr(self, name)!r} is unknown: choose {', '.join(known)}")
+        for item in self.compute_capabilities:
+            if not re.fullmatch(r"[0-9]{1,2}\.[0-9]", item):
+                raise IcebreakerError(f"{item!r} is not a compute capability: write it like 8.9")
+        for name, profile in self.profiles.items():
+            _check_profile(name, profile)
+            if name in self.input_shapes:
+                raise IcebreakerError(f"input {name} has both a shape and a profile: give one of them")
         if self.memory_fraction is not None and not 0 < self.memory_fraction <= 1:
             raise IcebreakerError(f"memory fraction {self.memory_fraction} is not above 0 and at most 1, such as 0.67")
         if self.minimum_segment_size < 1:
@@ -118,6 +161,23 @@ class ConvertSettings:
         if not self.patience_seconds >= 1:
             raise IcebreakerError(f"patience {self.patience_seconds} is too short: give at least 1 second")
 
+    def unmet(self, engines: Iterable[EngineStatus]) -> str:
+        """Why none of the engines can do what only some engines can, where that was asked for; else nothing."""
+        engines, defaults = tuple(engines), ConvertSettings()
+        for name, words in ENGINE_OPTIONS.items():
+            asked = getattr(self, name)
+            if asked == getattr(defaults, name) or any(item.options.get(name) == "" for item in engines):
+                continue
+            reasons = "; ".join(item.options[name] for item in engines if item.options.get(name))
+            who = " or ".join(item.name for item in engines) or "any engine here"
+            return f"{words} is not to be had with {who}: {reasons or 'it is for TensorRT'}; leave it out"
+        for item in engines:
+            if item.targets and (unknown := sorted(set(self.compute_capabilities) - set(item.targets))):
+                return (
+                    f"{item.name} does not build for compute capability {unknown[0]}: choose {', '.join(item.targets)}"
+                )
+        return ""
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `from_json` reads them back."""
         return dataclasses.asdict(self)
@@ -134,6 +194,18 @@ class ConvertSettings:
         if wrong := [key for key, value in values.items() if value is _WRONG]:
             raise IcebreakerError(f"setting {wrong[0]!r} cannot be {str(data[wrong[0]])[:40]!r}: correct or remove it")
         return cls(**values)
+
+
+def _check_profile(name: str, profile: Profile) -> None:
+    if len(profile) != 3 or len({len(shape) for shape in profile}) != 1:
+        raise IcebreakerError(f"the profile of {name} is not three shapes of one length: smallest, usual, largest")
+    if any(size < 1 for shape in profile for size in shape):
+        raise IcebreakerError(f"the profile of {name} has a size below 1: {profile_text(profile)}")
+    if any(not low <= usual <= high for low, usual, high in zip(*profile, strict=True)):
+        raise IcebreakerError(
+            f"the profile of {name} does not grow from the smallest to the usual to the largest shape: "
+            f"{profile_text(profile)}"
+        )
 
 
 _WRONG = object()
@@ -157,6 +229,34 @@ def _revive(hint: Any, value: Any) -> Any:
     if origin is None and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
         return value
     return _WRONG
+
+
+def parse_profile(text: str) -> tuple[str, Profile]:
+    """Reads `NAME=MIN,USUAL,MAX`, such as `image=1x64x64x3,4x224x224x3,8x512x512x3`; one shape stands for all three.
+
+    Raises:
+        IcebreakerError: It is none.
+    """
+    name, _, rest = text.rpartition("=")
+    shapes = []
+    for part in rest.replace(" ", "").replace("×", "x").split(","):
+        sizes = part.split("x")
+        if not all(size.isascii() and size.isdigit() and len(size) < 10 for size in sizes):
+            raise IcebreakerError(
+                f"{part!r} is not a shape: write the smallest, the usual and the largest, "
+                f"such as 1x64x64x3,4x224x224x3,8x512x512x3"
+            )
+        shapes.append(tuple(map(int, sizes)))
+    if not name:
+        raise IcebreakerError(f"{text!r} names no input: write NAME=MIN,USUAL,MAX")
+    profile = tuple(shapes * 3 if len(shapes) == 1 else shapes)
+    _check_profile(name, profile)
+    return canonical(name), profile
+
+
+def profile_text(profile: Profile) -> str:
+    """A profile as `parse_profile` reads it, without the name."""
+    return ", ".join("x".join(map(str, shape)) for shape in profile)
 
 
 def parse_size(text: str) -> int:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from icebreaker import crashes, events, jobs, reports
+from icebreaker import crashes, events, gpu, jobs, reports
 from icebreaker.errors import IcebreakerError
 
 Emit = Callable[[events.Event], None]
@@ -119,14 +119,20 @@ def main() -> None:
         result = JOBS[order["kind"]](order["arguments"], emit, order["id"])
         emit(events.Done(result if isinstance(result, dict) else reports.dump(result)))
     except IcebreakerError as error:
-        emit(events.Failed(str(error)))
+        emit(events.Failed(_with_advice(str(error), order)))
     except MemoryError:
         emit(events.Failed("memory ran out: close other programs, or choose a smaller batch", traceback.format_exc()))
     except Exception as error:
         text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        emit(events.Failed(f"the job failed unexpectedly: {text[:400]}", traceback.format_exc()))
+        text = _with_advice(f"the job failed unexpectedly: {text[:400]}", order)
+        emit(events.Failed(text, traceback.format_exc()))
     channel.flush()
     os._exit(0)  # the engines' native threads need not be waited for
+
+
+def _with_advice(text: str, order: Mapping[str, Any]) -> str:
+    """An error's text, and if the GPU's memory was full, what to set."""
+    return text + gpu.memory_advice(text, (order["arguments"].get("settings") or {}).get("memory_fraction"))
 
 
 def _end_with_parent(order: Mapping[str, Any]) -> None:

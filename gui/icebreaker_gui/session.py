@@ -530,6 +530,7 @@ class Session(QObject):
             outputs=graph.candidate_outputs,
             inputs=(),
             input_shapes={},
+            profiles={},
             exclude=(),
             data=_sample_data(file),
             calibration=None,

@@ -148,6 +148,8 @@ def test_every_setting_has_its_option():
         "--calibration", "photos", "--calibration-method", "mse", "--calibration-table", "t.json",
         "--calibration-samples", "99", "--calibration-seed", "7", "--accuracy-budget", "0.01",
         "--keep-fp", "n:0", "head/*", "--preprocess", "224x192,bgr,mean=1/2/3,std=2,crop=stretch", "--allow-python",
+        "--profile", "b=1x8,2x8,4x64", "d:0=3", "--optimization-level", "5", "--hardware-compatibility", "ampere-plus",
+        "--version-compatible", "--weights", "refittable", "--compute-capability", "8.9", "12.0",
     )  # fmt: skip
     assert settings.to_json() == {
         "calibration": "photos",
@@ -169,6 +171,12 @@ def test_every_setting_has_its_option():
         "outputs": ("y", "z:1"),
         "inputs": ("a", "b", "c"),
         "input_shapes": {"a": (1, 3), "c": ()},
+        "profiles": {"b": ((1, 8), (2, 8), (4, 64)), "d": ((3,), (3,), (3,))},
+        "optimization_level": 5,
+        "hardware_compatibility": "ampere-plus",
+        "version_compatible": True,
+        "weights": "refittable",
+        "compute_capabilities": ("8.9", "12.0"),
         "engine": "openvino",
         "precision": "fp16",
         "max_batch_size": 8,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import re
+import sys
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,7 @@ from icebreaker import engines, gpu
 from icebreaker.engines import cuda
 from icebreaker.engines import onnxruntime as module
 from icebreaker.errors import IcebreakerError
+from icebreaker.settings import ConvertSettings
 
 without_gpu = pytest.mark.skipif(gpu.find() is not None, reason="this machine has an NVIDIA GPU")
 
@@ -160,3 +164,78 @@ def test_the_first_visible_gpu_is_meant(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
         with pytest.raises(IcebreakerError, match="no NVIDIA GPU is visible"):
             gpu._first_visible(Nvml())
+
+
+def have(monkeypatch: pytest.MonkeyPatch, used: int = 0) -> None:
+    card = gpu.Gpu("NVIDIA RTX", (8, 9), "580", 12_000_000_000, used, 0.0)
+    monkeypatch.setattr(gpu, "find", lambda: card)
+
+
+@pytest.mark.parametrize(
+    ("text", "fraction", "advice"),
+    [
+        (
+            "the GPU failed in cudaMalloc: out of memory",
+            0.67,
+            "4.0 GB beside TensorFlow's 0.67 of 12.0 GB.*lower .* 0.52",
+        ),
+        (
+            "TensorRT failed: Cuda Runtime (out of memory)",
+            None,
+            "TensorFlow takes what it wants of 12.0 GB: set .* 0.67",
+        ),
+        (
+            "OOM when allocating tensor with shape[8] by allocator GPU_0_bfc",
+            0.3,
+            r"0.30 of 12.0 GB\): raise .* to 0.45",
+        ),
+        ("ResourceExhaustedError: OOM when allocating", None, "2.0 GB of the GPU's 12.0 GB were free for TensorFlow"),
+        ("OOM when allocating tensor by allocator cpu", 0.3, ""),
+        ("the driver is too old", 0.3, ""),
+        ("out of memory: lower the memory fraction", 0.3, ""),
+    ],
+)
+def test_a_full_gpu_says_whose_share_was_too_small(
+    monkeypatch: pytest.MonkeyPatch, text: str, fraction: float | None, advice: str
+) -> None:
+    assert gpu.memory_advice(text, fraction) == "" or gpu.find() is not None
+    have(monkeypatch, used=10_000_000_000)
+    found = gpu.memory_advice(text, fraction)
+    assert re.search(advice, found) if advice else found == ""
+
+
+def test_a_workspace_that_does_not_fit_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    have(monkeypatch)
+    assert gpu.workspace_warning(4_000_000_000, 0.66) == gpu.workspace_warning(12_000_000_000, None) == ""
+    assert "4.0 GB is more than the 2.4 GB that a memory fraction of 0.80" in gpu.workspace_warning(4_000_000_000, 0.8)
+    assert "13.0 GB is more than the 12.0 GB that there are on the NVIDIA RTX" in gpu.workspace_warning(
+        13 * 10**9, None
+    )
+
+
+def test_a_conversion_warns_of_such_a_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
+    from icebreaker import convert
+
+    if not engines.status("tensorrt-rtx").builds:
+        pytest.skip("TensorRT-RTX is not installed")
+    have(monkeypatch)
+    asked = ConvertSettings(engine="tensorrt-rtx", memory_fraction=0.9, workspace_bytes=2_000_000_000)
+    status = engines.status("tensorrt-rtx")
+    work = SimpleNamespace(settings=asked, warnings=[])
+    convert._Work._check_options(work, [status])
+    assert "the workspace of 2.0 GB is more than the 1.2 GB" in work.warnings[0]
+    work.warnings.clear()
+    convert._Work._check_options(work, [engines.status("openvino")])
+    assert not work.warnings, "it has no workspace"
+
+
+def test_an_nvidia_gpu_without_tensorrt_is_told_what_it_would_add(monkeypatch: pytest.MonkeyPatch) -> None:
+    have(monkeypatch)
+    for name, package, command, gain in (
+        ("tensorrt", "tensorrt", "pip install tensorrt cuda-bindings", "engines in FP32, FP16 and INT8"),
+        ("tensorrt-rtx", "tensorrt_rtx", "pip install tensorrt-rtx-cu13 cuda-bindings", "portable engines"),
+    ):
+        monkeypatch.setitem(sys.modules, package, None)  # as if it were not there
+        status = engines.get(name).status()
+        assert not status.builds and command in status.detail
+        assert f"for this NVIDIA RTX it would add {gain}" in status.detail

@@ -7,10 +7,12 @@ import importlib
 import importlib.util
 import inspect
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -19,11 +21,11 @@ import pytest
 from onnx import parser
 from tensorboard.compat.proto import graph_pb2, types_pb2
 
-from icebreaker import engines, events, gpu, jobs, reports, samples
+from icebreaker import cache, engines, events, gpu, jobs, reports, samples
 from icebreaker.engines import BuildOptions, tensorrt
 from icebreaker.engines import cuda as engine_memory
 from icebreaker.errors import IcebreakerError
-from icebreaker.settings import ConvertSettings
+from icebreaker.settings import ENGINE_OPTIONS, ConvertSettings
 
 rtx = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed: pip install tensorrt-rtx-cu13")
 engine = engines.get("tensorrt-rtx")
@@ -203,6 +205,21 @@ def test_what_cannot_be_built_is_an_error_with_the_vendors_words() -> None:
         engine.build(b"\xff\xff nothing", BuildOptions())
 
 
+def test_the_builders_phases_drive_the_jobs_progress(tmp_path: Path) -> None:
+    from icebreaker.convert import convert
+
+    path = tmp_path / "tower.pb"
+    path.write_bytes(tower(12))
+    seen: list[events.Event] = []
+    convert(path, tmp_path / "o.pb", ConvertSettings(engine="tensorrt-rtx"), seen.append)
+    steps = [item for item in seen if isinstance(item, events.Progress)]
+    phases = [item for item in steps if "tensorrt-rtx: " in item.stage]
+    assert len(phases) > 10 and len({item.stage for item in phases}) > 3
+    fractions = [item.fraction for item in steps]
+    assert fractions == sorted(fractions) and phases[-1].fraction - phases[0].fraction > 0.4
+    assert {item.level for item in seen if isinstance(item, events.Log)} >= {"info"}
+
+
 # Refusals
 
 
@@ -262,6 +279,152 @@ def test_a_plan_that_does_not_fit_is_recognized_before_it_is_loaded(monkeypatch:
     assert turing.device == "sm_75"
     with pytest.raises(IcebreakerError, match="damaged"):
         engine.load(payload[10:], "fp32")
+
+
+def header_of(**values: Any) -> dict[str, Any]:
+    whole = {
+        "version": "10.13.0", "version_compatible": False, "device": "sm_89", "gpu": "NVIDIA L4", "driver": "570.1",
+        "bytes": 1, "weights": "fixed", "inputs": [], "outputs": [],
+    }  # fmt: skip
+    return whole | values
+
+
+@pytest.mark.parametrize(
+    ("values", "version", "card", "words"),
+    [
+        ({}, "10.13.0", ("NVIDIA L4", 8, 9, "570.1"), ""),
+        ({}, "10.13.0", ("NVIDIA L4", 8, 9, "580.2"), ""),
+        ({}, "10.16.0", ("NVIDIA L4", 8, 9, "570.1"), "was built with TensorRT 10.13.0, and this is 10.16.0"),
+        ({"version_compatible": True}, "11.4.0", ("NVIDIA L4", 8, 9, "570.1"), ""),
+        ({"version_compatible": True}, "10.9.0", ("NVIDIA L4", 8, 9, "570.1"), "and this is 10.9.0: convert again"),
+        ({}, "10.13.0", ("NVIDIA L4", 8, 9, "560.9"), "built under driver 570.1, and this is 560.9: update the driver"),
+        ({}, "10.13.0", ("NVIDIA L40", 8, 9, "570.1"), "built for NVIDIA L4, and this is NVIDIA L40: .*compatibility"),
+        ({"gpu": ""}, "10.13.0", ("NVIDIA L40", 8, 9, "570.1"), ""),
+        ({"gpu": ""}, "10.13.0", ("NVIDIA A10", 8, 6, "570.1"), "8.9, and NVIDIA A10 has compute capability 8.6"),
+        ({"gpu": "", "device": "sm_80+"}, "10.13.0", ("NVIDIA B200", 10, 0, "580.1"), ""),
+        ({"gpu": "", "device": "sm_80+"}, "10.13.0", ("Tesla T4", 7, 5, "580.1"), "8.0 and later, and Tesla T4 has"),
+    ],
+)  # fmt: skip
+def test_another_version_gpu_or_driver_is_told_from_the_header(
+    values: dict[str, Any], version: str, card: Any, words: str
+) -> None:
+    """TensorRT itself is not needed for this, and cannot be had here."""
+    name, major, minor, driver = card
+    device = gpu.Gpu(name, (major, minor), driver, 1 << 33, 0, 0.0)
+    why = tensorrt.TensorRT()._misfit(SimpleNamespace(__version__=version), header_of(**values), device)
+    assert re.search(words, why) if words else why == ""
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"device": "cpu"}, {"bytes": 10**9}, {"bytes": 0}, {"bytes": True}, {"weights": None}, {"inputs": "x"}]
+)
+def test_a_header_that_was_changed_is_damaged(wrong: dict[str, Any]) -> None:
+    good = json.dumps(header_of(bytes=3)).encode() + b"\nPLANMODEL"
+    assert tensorrt._parts(good, "TensorRT")[1:] == (b"PLA", b"NMODEL")
+    with pytest.raises(IcebreakerError, match="damaged: convert the graph again"):
+        tensorrt._parts(json.dumps(header_of(bytes=3) | wrong).encode() + b"\nPLAN", "TensorRT")
+
+
+def test_rtx_says_itself_what_it_does_not_load() -> None:
+    payload = engine.build(network("y = Neg (h)"), BuildOptions(profiles=profile(1))).payload
+    plan = tensorrt._parts(payload, "TensorRT-RTX")[1]
+    asked = tensorrt.TensorRTRTX()
+    assert "does not fit: malformed engine" in asked._invalid(rtx, b"?" * len(plan))
+    if gpu.find() is None:
+        assert "driver" in asked._invalid(rtx, plan), "it wants to see the GPU"
+
+
+# Options
+
+
+def test_options_that_rtx_does_not_have_are_refused_with_a_reason() -> None:
+    options = engine.status().options
+    assert options.keys() == set(ENGINE_OPTIONS)
+    assert [name for name, why in options.items() if not why] == ["compute_capabilities"]
+    for name, value in {
+        "optimization_level": 5, "hardware_compatibility": "ampere-plus", "version_compatible": True,
+        "weights": "weightless",
+    }.items():  # fmt: skip
+        with pytest.raises(IcebreakerError, match=re.escape(options[name])):
+            engine.build(b"", BuildOptions(**{name: value}))
+
+
+def test_rtx_really_has_no_levels_and_no_hardware_compatibility() -> None:
+    """What the user is told of it; a version that has them should offer them."""
+    lines: list[str] = []
+    log = tensorrt._logger(rtx, lambda level, text: lines.append(text))
+    plans, data = [], network("y = Sigmoid (h)")
+    for level in (0, 5):
+        builder = rtx.Builder(log)
+        net, reader = tensorrt._parser(rtx, builder, log)
+        assert reader.parse(data)
+        config = builder.create_builder_config()
+        config.builder_optimization_level = level
+        config.hardware_compatibility_level = rtx.HardwareCompatibilityLevel.AMPERE_PLUS
+        tensorrt._add_profile(builder, net, config, profile(2))
+        plans.append(bytes(builder.build_serialized_network(net, config)))
+    assert plans[0] == plans[1]
+    assert any("setHardwareCompatibilityLevel() is unsupported" in line for line in lines)
+
+
+def test_tensorrts_options_reach_the_builders_config() -> None:
+    """On RTX's own config object, which has the same members; see the table of names below."""
+    log = tensorrt._logger(rtx)
+    builder = rtx.Builder(log)
+    wanted = BuildOptions(
+        optimization_level=5, hardware_compatibility="ampere-plus", version_compatible=True, weights="weightless"
+    )
+    config = builder.create_builder_config()
+    tensorrt.TensorRT()._aim(rtx, config, None, wanted)
+    assert config.builder_optimization_level == 5
+    assert config.get_flag(rtx.BuilderFlag.VERSION_COMPATIBLE) and config.get_flag(rtx.BuilderFlag.STRIP_PLAN)
+    config = builder.create_builder_config()
+    tensorrt.TensorRT()._aim(rtx, config, None, BuildOptions(weights="refittable"))
+    assert config.get_flag(rtx.BuilderFlag.REFIT) and not config.get_flag(rtx.BuilderFlag.STRIP_PLAN)
+    assert not config.get_flag(rtx.BuilderFlag.VERSION_COMPATIBLE)
+    card = gpu.Gpu("NVIDIA L4", (8, 9), "580", 1 << 33, 0, 0.0)
+    assert tensorrt.TensorRT()._target(None, card, wanted) == ("sm_80+", True)
+    assert tensorrt.TensorRT()._target(None, card, BuildOptions()) == ("sm_89", True)
+
+
+def test_rtx_builds_for_the_capabilities_that_were_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def built(*chosen: str) -> engines.Built:
+        options = BuildOptions(profiles=profile(1), compute_capabilities=chosen)
+        return engine.build(network("y = Neg (h)"), options)
+
+    assert set(engine.status().targets) >= {"7.5", "8.0", "8.6", "8.9", "12.0"}
+    plan = built("12.0", "8.9")
+    assert plan.device == "sm_89,sm_120"
+    assert built("7.5").device == "sm_75"
+    with pytest.raises(IcebreakerError, match=r"does not build for compute capability 9\.0"):
+        built("9.0")
+    card = gpu.Gpu("GeForce RTX 4060", (8, 9), "580", 1 << 33, 0, 0.0)
+    monkeypatch.setattr(gpu, "read", lambda: card)
+    monkeypatch.setattr(gpu, "find", lambda: card)
+    monkeypatch.setattr(tensorrt, "_inspect", lambda *_: ())  # which would load it
+    assert built("8.9").runs_here and not built("8.6").runs_here
+    assert built("8.6").note == "built here, runs on NVIDIA GPUs of compute capability 8.6"
+    with pytest.raises(IcebreakerError, match=r"built for compute capability 8\.6, and GeForce RTX 4060 has .* 8\.9"):
+        engine.load(built("8.6").payload, "fp32")
+
+
+@pytest.mark.filterwarnings("ignore:.*no-ops in TensorRT-RTX:DeprecationWarning")
+def test_timings_are_kept_between_builds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """TensorRT's way with its timing cache, on RTX's builder, which takes one though it times nothing."""
+    monkeypatch.setenv("ICEBREAKER_CACHE", str(tmp_path))
+    monkeypatch.setattr(tensorrt.TensorRTRTX, "_timings", tensorrt.TensorRT._timings)
+    reads: list[bytes] = []
+    read = cache.read_blob
+    monkeypatch.setattr(cache, "read_blob", lambda kind, key: reads.append(found := read(kind, key)) or found)
+    for _ in range(2):
+        engine.build(network("y = Neg (h)"), BuildOptions(profiles=profile(1)))
+    assert reads[0] == b"" and len(reads[1]) > 0
+    (file,) = (tmp_path / "tensorrt").iterdir()
+    assert file.read_bytes()
+    asked = tensorrt.TensorRT()
+    cards = [gpu.Gpu(name, (8, 9), driver, 1, 0, 0.0) for name, driver in (("a", "1"), ("b", "1"), ("a", "2"))]
+    versions = [SimpleNamespace(__version__=text) for text in ("10.13", "11.4")]
+    assert len({asked._timings(trt, card) for trt in versions for card in cards}) == 6
 
 
 @without_gpu
@@ -334,10 +497,14 @@ OBJECTS = {
     "trt": "", "builder": "Builder", "config": "IBuilderConfig", "network": "INetworkDefinition", "tensor": "ITensor",
     "parser": "OnnxParser", "error": "ParserError", "profile": "IOptimizationProfile", "runtime": "Runtime",
     "engine": "ICudaEngine", "context": "IExecutionContext", "usage": "IRuntimeConfig",
-    "compiled": "IRuntimeCache",
+    "compiled": "IRuntimeCache", "refitter": "Refitter",
 }  # fmt: skip
 RTX_ONLY = {
     ("", "ComputeCapability"),
+    ("", "EngineInvalidityDiagnostics"),
+    ("", "EngineValidity"),
+    ("Runtime", "engine_header_size"),
+    ("Runtime", "get_engine_validity"),
     ("IBuilderConfig", "num_compute_capabilities"),
     ("IBuilderConfig", "set_compute_capability"),
     ("IRuntimeConfig", "create_runtime_cache"),

@@ -39,6 +39,11 @@ class BuildOptions:
         precision: `fp32`, `fp16` or `int8` (then the model already carries Q/DQ nodes).
         profiles: Input name → (min, opt, max) shape; inputs with one fixed shape have all three equal.
         workspace_bytes: Scratch memory that the builder may use.
+        optimization_level: How long the builder searches; this and what follows as `settings.ConvertSettings` says.
+        hardware_compatibility: Other GPUs that the engine shall run on.
+        version_compatible: Whether later versions shall load it, too.
+        weights: Whether they are fixed, refittable, or not in the plan.
+        compute_capabilities: What it is built for, such as `8.9`.
         samples: Sets of values for the model's inputs, in their order: from them FP16 learns what it cannot hold.
         progress: Called with a phase in words and a fraction from 0 to 1; returning False cancels the build.
         log: Called with a level (debug, info, warning, error) and a line of the builder's log.
@@ -47,6 +52,11 @@ class BuildOptions:
     precision: str = "fp32"
     profiles: Mapping[str, tuple[Shape, Shape, Shape]] = field(default_factory=dict)
     workspace_bytes: int = 1 << 30
+    optimization_level: int | None = None
+    hardware_compatibility: str = "none"
+    version_compatible: bool = False
+    weights: str = "fixed"
+    compute_capabilities: tuple[str, ...] = ()
     samples: Sequence[Sequence[np.ndarray]] = ()
     progress: Callable[[str, float], bool] = lambda phase, fraction: True
     log: Callable[[str, str], None] = lambda level, text: None

@@ -3,8 +3,9 @@
 Networks are strongly typed, the only kind that TensorRT 11 and RTX have: FP16 is made by converting the model's
 types (`half`), INT8 by the Q/DQ nodes that the model carries. RTX builds on machines without a GPU; TensorRT does not.
 
-What a build gives is one line of JSON (names, types, versions, GPUs), then the plan: so that a plan for another
-version or GPU is recognized before it is loaded, and types that TensorRT narrows (float64) are given back.
+What a build gives is one line of JSON (names, types, versions, GPUs), then the plan, then for a weightless plan the
+ONNX model whose weights go into it: so that a plan for another version, GPU or driver is recognized before it is
+loaded, and types that TensorRT narrows (float64) are given back.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from icebreaker import cache, gpu
 from icebreaker.engines import BuildOptions, Built, Runner, cuda
 from icebreaker.errors import IcebreakerError
 from icebreaker.reports import EngineStatus
+from icebreaker.settings import ENGINE_OPTIONS
 
 _PRECISIONS = {"fp32": "fp32", "fp16": "fp16", "int8": "int8"}
 _ROUNDS = 10  # how often the parser is asked about one model, less the nodes it has refused
@@ -45,28 +47,27 @@ class TensorRT:
             trt = self._import()
         except IcebreakerError as error:
             here = gpu.find()
-            gain = (
-                f" (on this {here.name} it is mostly the fastest engine)"
-                if here and not self._builds_without_gpu
-                else ""
-            )
+            gain = f"; for this {here.name} it would add {self._gain}" if here else ""
             return EngineStatus(self.name, builds=False, runs=False, detail=f"{error}{gain}")
         title = f"{self._title} {trt.__version__}"
+        runs = False
         try:
             device = gpu.read()
+            why = self._unfit(trt, device)
         except IcebreakerError as error:
-            return EngineStatus(
-                self.name, self._builds_without_gpu, False, self._without_gpu(title, str(error), trt), _PRECISIONS
-            )
-        if why := self._unfit(trt, device):
-            return EngineStatus(
-                self.name, self._builds_without_gpu, False, self._without_gpu(title, why, trt), _PRECISIONS
-            )
-        try:
-            cuda.runtime()
-        except IcebreakerError as error:
-            return EngineStatus(self.name, True, False, f"{title} builds but cannot run: {error}", _PRECISIONS)
-        return EngineStatus(self.name, True, True, f"{title} on {device.name} ({device.architecture})", _PRECISIONS)
+            device, why = None, str(error)
+        if why or device is None:
+            detail = self._without_gpu(title, why, trt)
+        else:
+            try:
+                cuda.runtime()
+                runs, detail = True, f"{title} on {device.name} ({device.architecture})"
+            except IcebreakerError as error:
+                detail = f"{title} builds but cannot run: {error}"
+        options = {name: self._lacks.get(name, "") for name in ENGINE_OPTIONS}
+        return EngineStatus(
+            self.name, self._builds_without_gpu or not why, runs, detail, _PRECISIONS, options, self._targets(trt)
+        )
 
     def refusals(self, model: bytes) -> Mapping[str, str]:
         """ONNX node name → the parser's words; empty if it takes the whole model.
@@ -115,6 +116,9 @@ class TensorRT:
         import onnx
 
         trt = self._import()
+        for name, why in self._lacks.items():
+            if getattr(options, name) != getattr(BuildOptions(), name):
+                raise IcebreakerError(f"{ENGINE_OPTIONS[name]} is not to be had with {self.name}: {why}")
         device = gpu.find()
         if device is None and not self._builds_without_gpu:
             raise IcebreakerError(f"{self._title} builds on machines with an NVIDIA GPU only: use tensorrt-rtx here")
@@ -137,7 +141,7 @@ class TensorRT:
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
         config.clear_flag(trt.BuilderFlag.TF32)  # fp32 is fp32: TF32 keeps 10 bits of the mantissa
-        self._aim(trt, config, device)
+        self._aim(trt, config, device, options)
         _add_profile(builder, network, config, options.profiles)
         timings = self._timings(trt, device)
         if timings:  # what was timed for one segment need not be timed for the next
@@ -155,15 +159,24 @@ class TensorRT:
         if timings:
             cache.write_blob("tensorrt", timings, bytes(config.get_timing_cache().serialize()))
         options.progress("Built", 1.0)
-        target, runs_here = self._target(trt, device)
+        plan = bytes(plan)
+        target, runs_here = self._target(trt, device, options)
+        card = None if self._builds_without_gpu else device  # RTX compiles to the end where it runs
         header = {
             "engine": self.name,
             "version": trt.__version__,
+            "version_compatible": options.version_compatible,
             "device": target,
+            "gpu": card.name if card and options.hardware_compatibility == "none" else "",
+            "driver": card.driver if card else "",
+            "bytes": len(plan),
+            "weights": options.weights,
             "inputs": [item.name for item in declared.input],
             "outputs": [[item.name, _dtype_name(onnx, item)] for item in declared.output],
         }
-        payload = json.dumps(header).encode() + b"\n" + bytes(plan)
+        payload = json.dumps(header).encode() + b"\n" + plan
+        if options.weights == "weightless":
+            payload += model
         layers = _inspect(trt, log, plan) if runs_here else _layers_in_log(log.layers)
         return Built(
             payload=payload,
@@ -178,53 +191,89 @@ class TensorRT:
     def load(self, payload: bytes, precision: str) -> Runner:
         """Loads a plan onto the GPU."""
         trt = self._import()
-        line, _, plan = payload.partition(b"\n")
-        try:
-            header = json.loads(line)
-            built_for, version = header["device"], header["version"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise IcebreakerError(f"the stored {self._title} engine is damaged: convert the graph again") from error
+        header, plan, model = _parts(payload, self._title)
         device = gpu.read()
-        if why := self._unfit(trt, device):
+        if why := self._unfit(trt, device) or self._misfit(trt, header, device) or self._invalid(trt, plan):
             raise IcebreakerError(why)
-        if version != trt.__version__ and not self._loads_other_versions:
-            raise IcebreakerError(
-                f"the engine was built with {self._title} {version}, and this is {trt.__version__}: convert again here"
-            )
-        if not self._fits(built_for, device):
-            raise IcebreakerError(
-                f"the engine was built for {_capabilities(built_for)}, and {device.name} has "
+        return _Plan(trt, self._title, header, plan, model, self._new_context)
+
+    def _misfit(self, trt: Any, header: Mapping[str, Any], device: gpu.Gpu) -> str:
+        """Why a plan with this header would not load or not run here, with what helps; nothing if it would."""
+        target, version, here = header["device"], header["version"], trt.__version__
+        later = header["version_compatible"] and _numbers(here) >= _numbers(version)
+        if version != here and not (later or self._loads_other_versions):
+            return f"the engine was built with {self._title} {version}, and this is {here}: convert again here"
+        if not _covers(target, _number(device)):
+            return (
+                f"the engine was built for {_capabilities(target)}, and {device.name} has "
                 f"{_capabilities(device.architecture)}: convert again here"
             )
-        return _Plan(trt, self._title, header, plan, self._new_context)
+        if header["gpu"] not in ("", device.name):
+            return (
+                f"the engine was built for {header['gpu']}, and this is {device.name}: convert again here, "
+                f"or there with --hardware-compatibility same-compute-capability"
+            )
+        if header["driver"] and _numbers(device.driver)[:1] < _numbers(header["driver"])[:1]:
+            return (
+                f"the engine was built under driver {header['driver']}, and this is {device.driver}: "
+                f"update the driver, or convert again here"
+            )
+        return ""
 
     # What differs between the two modules.
 
     _builds_without_gpu = False
     _loads_other_versions = False
+    _gain = "engines in FP32, FP16 and INT8 whose kernels are timed on the card"
+    _lacks: Mapping[str, str] = {
+        "compute_capabilities": "it builds for the GPU that is here; hardware compatibility makes that more"
+    }
 
     def _timings(self, trt: Any, device: gpu.Gpu | None) -> str:
         """The key of the timing cache for this version and GPU; none if there is nothing to time."""
-        name = f"{self.name} {trt.__version__} {device.name if device else ''}"
-        return hashlib.sha256(name.encode()).hexdigest()
+        return self._key(trt, device)
+
+    def _key(self, trt: Any, device: gpu.Gpu | None, content: bytes = b"") -> str:
+        """The key of what holds for this version, GPU and driver only."""
+        name = f"{self.name} {trt.__version__} {device.name if device else ''} {device.driver if device else ''} "
+        return hashlib.sha256(name.encode() + content).hexdigest()
 
     def _new_context(self, trt: Any, engine: Any, plan: bytes) -> tuple[Any, Callable[[], object]]:
         """What runs the engine, and what to do when it is no longer needed."""
         return engine.create_execution_context(), lambda: None
 
-    def _aim(self, trt: Any, config: Any, device: gpu.Gpu | None) -> None:
-        """Sets the GPUs that the plan is for; TensorRT takes the one that is here."""
+    def _targets(self, trt: Any) -> tuple[str, ...]:
+        """Compute capabilities that may be chosen."""
+        return ()
 
-    def _target(self, trt: Any, device: gpu.Gpu | None) -> tuple[str, bool]:
-        """The GPUs that the plan is for, such as `sm_89` or `sm_80,sm_86`, and whether that is this machine's."""
+    def _aim(self, trt: Any, config: Any, device: gpu.Gpu | None, options: BuildOptions) -> None:
+        """Sets what the plan shall run on, and what may become of it later."""
+        level = {
+            "none": trt.HardwareCompatibilityLevel.NONE,
+            "same-compute-capability": trt.HardwareCompatibilityLevel.SAME_COMPUTE_CAPABILITY,
+            "ampere-plus": trt.HardwareCompatibilityLevel.AMPERE_PLUS,
+        }
+        config.hardware_compatibility_level = level[options.hardware_compatibility]
+        if options.optimization_level is not None:
+            config.builder_optimization_level = options.optimization_level
+        if options.version_compatible:
+            config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+        if options.weights != "fixed":
+            stripped = options.weights == "weightless"
+            config.set_flag(trt.BuilderFlag.STRIP_PLAN if stripped else trt.BuilderFlag.REFIT)
+
+    def _target(self, trt: Any, device: gpu.Gpu | None, options: BuildOptions) -> tuple[str, bool]:
+        """The GPUs that the plan is for, such as `sm_89` or `sm_80,sm_86+` (and later), and whether one is here."""
         assert device is not None  # noqa: S101 - `build` has checked
-        return device.architecture, True
-
-    def _fits(self, target: str, device: gpu.Gpu) -> bool:
-        return device.architecture in target.split(",")
+        wide = options.hardware_compatibility == "ampere-plus"
+        return "sm_80+" if wide else device.architecture, True
 
     def _unfit(self, trt: Any, device: gpu.Gpu) -> str:
         """Why this GPU cannot run plans at all, or nothing."""
+        return ""
+
+    def _invalid(self, trt: Any, plan: bytes) -> str:
+        """What the vendor says against a plan from its first bytes, or nothing."""
         return ""
 
     def _without_gpu(self, title: str, why: str, trt: Any) -> str:
@@ -256,13 +305,20 @@ class TensorRTRTX(TensorRT):
     _oldest = 1
     _builds_without_gpu = True
     _loads_other_versions = True  # the runtime says itself what it does not take
+    _gain = "portable engines, also for RTX GPUs in other machines"
+    _lacks: Mapping[str, str] = {
+        "optimization_level": "its plans are the same at every level, since kernels are chosen where they run",
+        "hardware_compatibility": "its plans run on all GPUs of the compute capabilities that they are built for",
+        "version_compatible": "it comes without the lean runtime that such plans need",
+        "weights": "without a GPU its builder fails at such plans, and where it has one they have not been tried",
+    }
 
     def _timings(self, trt: Any, device: gpu.Gpu | None) -> str:
         return ""  # it times where it runs
 
     def _new_context(self, trt: Any, engine: Any, plan: bytes) -> tuple[Any, Callable[[], object]]:
         # It compiles the plan to the end for this GPU: seconds, which the cache saves the next time.
-        key = hashlib.sha256(plan).hexdigest()
+        key = self._key(trt, gpu.find(), plan)
         usage = engine.create_runtime_config()
         compiled = usage.create_runtime_cache()
         if known := cache.read_blob("tensorrt-rtx", key):
@@ -271,21 +327,40 @@ class TensorRTRTX(TensorRT):
         context = engine.create_execution_context(usage)
         return context, lambda: cache.write_blob("tensorrt-rtx", key, bytes(compiled.serialize()))
 
-    def _aim(self, trt: Any, config: Any, device: gpu.Gpu | None) -> None:
-        # By default a plan is for 8.0 and later. Turing is never among them: it must be asked for, and alone.
-        if device is not None and device.compute_capability == (7, 5):
-            config.num_compute_capabilities = 1
-            config.set_compute_capability(trt.ComputeCapability.SM75, 0)
+    def _targets(self, trt: Any) -> tuple[str, ...]:
+        return tuple(map(_dotted, _known(trt)))
 
-    def _target(self, trt: Any, device: gpu.Gpu | None) -> tuple[str, bool]:
-        if device is not None and device.compute_capability == (7, 5):
-            return device.architecture, True
-        target = ",".join(f"sm_{number}" for number in _known(trt) if number >= 80)
-        return target, device is not None and not self._unfit(trt, device)
+    def _chosen(self, device: gpu.Gpu | None, options: BuildOptions) -> list[int]:
+        """What the plan is aimed at; nothing for its default, 8.0 and later, among which Turing is not."""
+        if options.compute_capabilities:
+            return sorted({int(item.replace(".", "")) for item in options.compute_capabilities})
+        return [75] if device is not None and device.compute_capability == (7, 5) else []
 
-    def _fits(self, target: str, device: gpu.Gpu) -> bool:
-        newest = max(int(name.removeprefix("sm_")) for name in target.split(","))
-        return super()._fits(target, device) or (newest >= 80 and _number(device) > newest)
+    def _aim(self, trt: Any, config: Any, device: gpu.Gpu | None, options: BuildOptions) -> None:
+        chosen = self._chosen(device, options)
+        known = trt.ComputeCapability.__members__
+        config.num_compute_capabilities = len(chosen)
+        for index, number in enumerate(chosen):
+            if f"SM{number}" not in known:
+                raise IcebreakerError(f"{self._title} does not build for compute capability {_dotted(number)}")
+            config.set_compute_capability(known[f"SM{number}"], index)
+
+    def _target(self, trt: Any, device: gpu.Gpu | None, options: BuildOptions) -> tuple[str, bool]:
+        chosen = self._chosen(device, options)
+        target = ",".join(f"sm_{number}" for number in chosen or _known(trt) if chosen or number >= 80)
+        target += "" if chosen else "+"
+        fits = device is not None and not self._unfit(trt, device) and _covers(target, _number(device))
+        return target, fits
+
+    def _invalid(self, trt: Any, plan: bytes) -> str:
+        lines: list[str] = []
+        runtime = trt.Runtime(_logger(trt, lambda level, text: lines.append(text)))
+        validity, flags = runtime.get_engine_validity(plan[: runtime.engine_header_size])
+        if validity != trt.EngineValidity.INVALID:
+            return ""
+        found = [name for name, item in trt.EngineInvalidityDiagnostics.__members__.items() if int(item) & int(flags)]
+        why = ", ".join(name.lower().replace("_", " ") for name in found) or "it gives no reason"
+        return f"{self._title} says that the engine does not fit: {why}; {lines[-1] if lines else 'convert again here'}"
 
     def _unfit(self, trt: Any, device: gpu.Gpu) -> str:
         known = _known(trt)
@@ -316,8 +391,40 @@ def _dotted(number: int) -> str:
 
 
 def _capabilities(target: str) -> str:
-    numbers = [int(name.removeprefix("sm_")) for name in target.split(",")]
-    return f"compute capability {', '.join(map(_dotted, numbers))}{' and later' if len(numbers) > 1 else ''}"
+    """A target such as `sm_80,sm_86+` in words."""
+    numbers = [int(name.strip("sm_+")) for name in target.split(",")]
+    return f"compute capability {', '.join(map(_dotted, numbers))}{' and later' if target.endswith('+') else ''}"
+
+
+def _covers(target: str, number: int) -> bool:
+    """Whether a target has a compute capability, such as 86 or, in `sm_80,sm_86+`, 120."""
+    numbers = [int(name.strip("sm_+")) for name in target.split(",")]
+    return number in numbers or (target.endswith("+") and number > numbers[-1])
+
+
+def _numbers(version: str) -> list[int]:
+    """The numbers of a version, to compare it by."""
+    return [int(part) for part in re.findall(r"\d+", version)]
+
+
+_HEADER: Mapping[str, type] = {
+    "version": str, "version_compatible": bool, "device": str, "gpu": str, "driver": str, "bytes": int, "weights": str,
+    "inputs": list, "outputs": list,
+}  # fmt: skip
+
+
+def _parts(payload: bytes, title: str) -> tuple[Mapping[str, Any], bytes, bytes]:
+    """A payload's header, plan and ONNX model, which only a weightless plan has."""
+    line, _, rest = payload.partition(b"\n")
+    try:
+        header = json.loads(line)
+        if any(type(header[key]) is not kind for key, kind in _HEADER.items()):
+            raise TypeError("a value is of another type")
+        if not re.fullmatch(r"sm_\d+(,sm_\d+)*\+?", header["device"]) or not 0 < header["bytes"] <= len(rest):
+            raise ValueError("the target or the length is wrong")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise IcebreakerError(f"the stored {title} engine is damaged: convert the graph again") from error
+    return header, rest[: header["bytes"]], rest[header["bytes"] :]
 
 
 # Building
@@ -457,6 +564,7 @@ def _layers_in_log(text: str) -> tuple[Mapping[str, Any], ...]:
 def _inspect(trt: Any, log: Any, plan: Any) -> tuple[Mapping[str, Any], ...]:
     """The engine inspector's report: names, types, precisions and tactics."""
     runtime = trt.Runtime(log)
+    runtime.engine_host_code_allowed = True  # it was built here, just now
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         return ()
@@ -487,21 +595,38 @@ class _Plan:
     """A plan on the GPU. One call at a time: it has one stream."""
 
     def __init__(
-        self, trt: Any, title: str, header: Mapping[str, Any], plan: bytes, new_context: Callable[..., Any]
+        self,
+        trt: Any,
+        title: str,
+        header: Mapping[str, Any],
+        plan: bytes,
+        model: bytes,
+        new_context: Callable[..., Any],
     ) -> None:
         self._trt, self._title = trt, title
         self._inputs, self._outputs = header["inputs"], header["outputs"]
         self._stream = cuda.Stream()
         self._log = _logger(trt)
         self._runtime = trt.Runtime(self._log)
+        # Such a plan brings its own runtime along, which is code for the processor: it is trusted by now, as all plans.
+        self._runtime.engine_host_code_allowed = header["version_compatible"]
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         self._context: Any = None
         if self._engine is not None:
+            if header["weights"] == "weightless":
+                self._fill(model)
             self._context, at_end = new_context(trt, self._engine, plan)
             weakref.finalize(self, at_end)
         if self._context is None:
             raise IcebreakerError(f"{title} cannot load the engine: {self._last_words()}")
         self._lock = threading.Lock()
+
+    def _fill(self, model: bytes) -> None:
+        """Puts the ONNX model's weights into a weightless plan."""
+        refitter = self._trt.Refitter(self._engine, self._log)
+        filled = self._trt.OnnxParserRefitter(refitter, self._log).refit_from_bytes(model)
+        if not filled or not refitter.refit_cuda_engine():
+            raise IcebreakerError(f"{self._title} cannot put the weights into the engine: {self._last_words()}")
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Runs on arrays in the host's memory."""
