@@ -22,7 +22,7 @@ from icebreaker import artifact, cache, crashes, engines, formats
 from icebreaker.artifact import StoredEngine
 from icebreaker.engines import cuda
 from icebreaker.errors import IcebreakerError
-from icebreaker.graph import Graph, Placeholder, canonical
+from icebreaker.graph import PLACEHOLDERS, Graph, Placeholder, canonical
 
 _log = logging.getLogger(__name__)
 _BUILT_HERE = "engines"  # notes in the cache folder
@@ -83,7 +83,7 @@ def live(definition: Any, runners: Mapping[str, engines.Runner] | None = None) -
     """
     graph = Graph(definition)
     model = Model(graph, Path(), runners=runners)
-    made = _with_functions(graph, model._nodes)
+    made = _with_functions(graph, model._nodes, from_host=True)
     keep_alive(made.functions)
     artifact.copy_private(definition, made.graph)
     for node in made.graph.node:
@@ -156,6 +156,7 @@ class Model:
         self.inputs: tuple[Placeholder, ...] = graph.placeholders
         self.outputs: tuple[str, ...] = tuple(map(str, tensors))
         self.engines: Mapping[str, str] = {name: node.stored.engine for name, node in self._nodes.items()}
+        self._required = {item.name: item for item in self.inputs if not item.optional}
         self._direct = self._find_direct()
 
     @property
@@ -167,8 +168,8 @@ class Model:
         """Runs the graph once.
 
         Args:
-            *arrays: Values of the inputs in the order of `inputs`; or one mapping from input name to value. Where
-                `is_direct`, tensors on the GPU (TensorFlow's, or others with `__dlpack__`) may stay there.
+            *arrays: Values of the inputs in the order of `inputs`; or one mapping from input name to value. Tensors of
+                TensorFlow that are on the GPU stay there; where `is_direct`, others with `__dlpack__` as well.
             **named: Values by input name.
 
         Returns:
@@ -178,11 +179,15 @@ class Model:
             IcebreakerError: An input is missing or unknown.
         """
         given = self._given(arrays, named)
-        if self._direct is not None and given and all(map(cuda.is_on_gpu, given.values())):
-            node, order, ports = self._direct
-            if node.takes_device and given.keys() == set(order):
-                results = node.on_device([given[name] for name in order])
-                return Outputs(zip(self.outputs, (results[port] for port in ports), strict=True))
+        if given and all(map(cuda.is_on_gpu, given.values())):
+            if self._direct is not None and self._direct[0].takes_device:
+                node, order, ports = self._direct
+                if given.keys() == set(order):
+                    results = node.on_device([given[name] for name in order])
+                    return Outputs(zip(self.outputs, (results[port] for port in ports), strict=True))
+            elif given.keys() == set(self._required) and all(map(_is_tensorflow, given.values())):
+                results = self.function(*(given[name] for name in self._required))
+                return Outputs(zip(self.outputs, results, strict=True))
         feeds = self._feeds(given)
         if self._direct is not None and len(feeds) == len(self._direct[1]):
             node, order, ports = self._direct
@@ -200,7 +205,7 @@ class Model:
 
         from icebreaker.original import session_config
 
-        definition = _with_functions(self._graph, self._nodes)
+        definition = _with_functions(self._graph, self._nodes, from_host=True)
         graph = tf.Graph()
         with graph.as_default():
             tf.import_graph_def(definition.graph, name="")
@@ -242,6 +247,26 @@ class Model:
         get = self.session.graph.get_tensor_by_name
         tensors = [get(f"{item.node}:{item.port}") for item in node.stored.inputs]
         return self.session.run(tensors, {get(f"{name}:0"): value for name, value in self._feeds(feeds).items()})
+
+    @cached_property
+    def function(self) -> Callable[..., list[Any]]:
+        """The graph as a TensorFlow function of its required inputs, in order; gives its outputs, in order.
+
+        Tensors that are on the GPU stay there on their way to an engine and back.
+        """
+        import tensorflow as tf
+
+        definition = _with_functions(self._graph, self._nodes)
+        wanted = [f"{item.node}:{item.port}" for item in self._output_tensors]
+
+        def body(*tensors: Any) -> list[Any]:
+            given = {f"{name}:0": tensor for name, tensor in zip(self._required, tensors, strict=True)}
+            return tf.import_graph_def(definition.graph, input_map=given, return_elements=wanted, name="")
+
+        specs: Any = [tf.TensorSpec(item.shape, getattr(tf, item.dtype)) for item in self._required.values()]  # pyright: ignore
+        function = tf.compat.v1.wrap_function(body, specs)
+        function._icebreaker_functions = definition.functions  # TensorFlow holds them weakly
+        return function
 
     def _find_direct(self) -> tuple[_EngineNode, list[str], list[int]] | None:
         if len(self._nodes) != 1:
@@ -329,7 +354,7 @@ class _EngineNode:
             return self._native(*inputs)
         return [item.astype(dtype, copy=False) for item, dtype in zip(outputs, self._dtypes, strict=True)]
 
-    @property
+    @cached_property
     def takes_device(self) -> bool:
         """Whether the engine runs on tensors that are on the GPU; DLPack has no truth values in TensorFlow."""
         return hasattr(self.runner, "on_device") and np.dtype(bool) not in self._dtypes
@@ -345,6 +370,13 @@ class _EngineNode:
                 raise IcebreakerError("the engine was not built for these shapes")
             results = self.runner.on_device([dlpack.to_dlpack(i) if tf.is_tensor(i) else i for i in inputs])  # pyright: ignore
             return [dlpack.from_dlpack(item.__dlpack__()) for item in results] if is_tensorflow else results
+
+            runner: Any = self._runner
+            results = runner.on_device([dlpack.to_dlpack(item) if tf.is_tensor(item) else item for item in inputs])
+            if is_tensorflow:  # while the GPU works
+                results = [dlpack.from_dlpack(item.__dlpack__()) for item in results]
+            runner.wait()
+            return results
         except IcebreakerError:
             if not is_tensorflow:
                 raise
@@ -395,8 +427,12 @@ class _Rewritten:
         self.functions = functions
 
 
-def _with_functions(graph: Graph, nodes: Mapping[str, _EngineNode]) -> _Rewritten:
-    """The graph with the engine nodes turned into numpy functions; public API only: TensorFlow makes the nodes."""
+def _with_functions(graph: Graph, nodes: Mapping[str, _EngineNode], *, from_host: bool = False) -> _Rewritten:
+    """The graph with the engine nodes turned into Python functions; public API only: TensorFlow makes the nodes.
+
+    On a GPU, tensors stay there on their way to an engine and back; but what a caller hands over `from_host` the engine
+    copies itself, which costs less than TensorFlow's way.
+    """
     import tensorflow as tf
 
     from icebreaker.original import to_tensorflow
@@ -413,7 +449,8 @@ def _with_functions(graph: Graph, nodes: Mapping[str, _EngineNode]) -> _Rewritte
                 return _node([np.asarray(value) for value in inputs])  # scalars come as numpy scalars
 
             placeholders = [tf.compat.v1.placeholder(dtype) for dtype in tin]
-            if on_gpu and node.takes_device and tf.bool not in tin and tin:
+            fed = from_host and all(graph[tensor.node].op in PLACEHOLDERS for tensor in graph[name].inputs)
+            if on_gpu and node.takes_device and tf.bool not in tin and tin and not fed:
                 with tf.device("/GPU:0"):
                     tf.py_function(lambda *tensors, _node=node: _node.on_device(tensors), placeholders, tout, name=name)
             else:
@@ -426,6 +463,11 @@ def _with_functions(graph: Graph, nodes: Mapping[str, _EngineNode]) -> _Rewritte
         copy.ClearField("input")
         copy.input.extend(item.input)
     return _Rewritten(result, scratch)
+
+
+def _is_tensorflow(value: Any) -> bool:
+    """Whether it is a tensor of TensorFlow, without importing it."""
+    return type(value).__module__.partition(".")[0] == "tensorflow"
 
 
 def _only(whole: Any, name: str) -> Any:

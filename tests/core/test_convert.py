@@ -84,6 +84,8 @@ def test_the_middle_becomes_one_engine_and_the_rest_has_reasons(converted: tuple
 def test_outputs_agree_in_plain_tensorflow_and_in_the_engine(
     sandwich: Path, converted: tuple[Path, Conversion], batch: int
 ) -> None:
+    import tensorflow as tf
+
     path, _ = converted
     x = np.random.default_rng(batch).random((batch, 16, 16, 4), np.float32)
     words, scores = plain(sandwich, ["label:0", "probabilities:0"], {"x:0": x})
@@ -97,6 +99,9 @@ def test_outputs_agree_in_plain_tensorflow_and_in_the_engine(
         np.testing.assert_allclose(result["probabilities:0"], scores, atol=1e-5)
     from_session = model.session.run("probabilities:0", {"x:0": x})
     np.testing.assert_allclose(from_session, scores, atol=1e-5)
+    tensors = model.function(tf.constant(x))
+    assert (tensors[0].numpy() == words).all()
+    np.testing.assert_array_equal(tensors[1], from_session)
 
 
 def test_the_artifact_holds_what_it_promises(converted: tuple[Path, Conversion]) -> None:

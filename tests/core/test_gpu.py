@@ -94,6 +94,7 @@ def test_tensors_of_the_device_come_and_go_by_dlpack(runner: Any) -> None:
     for seed, rows in enumerate([2, 5, 2, 2]):
         inputs = values(rows, seed)
         kept.append((runner.on_device(inputs), inputs))
+    runner.wait()
     for results, inputs in kept:
         check([np.from_dlpack(item) for item in results], inputs)
 
@@ -111,6 +112,7 @@ def test_tensorflow_hands_its_tensors_over_and_gets_them_back(runner: Any) -> No
     inputs = values(3, 1)
     capsules = [tf.experimental.dlpack.to_dlpack(tf.constant(item)) for item in inputs]
     results = [tf.experimental.dlpack.from_dlpack(item.__dlpack__()) for item in runner.on_device(capsules)]
+    runner.wait()
     check([item.numpy() for item in results], inputs)
 
 

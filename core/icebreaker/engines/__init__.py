@@ -122,8 +122,13 @@ class DeviceRunner(Protocol):
             inputs: Objects with `__dlpack__`, or DLPack capsules; their values are ready.
 
         Returns:
-            Objects with `__dlpack__`, ready to be read; no later call changes them.
+            Objects with `__dlpack__`; no later call changes them. They are there to be read after `wait`, and until
+            then the inputs must stay as they are.
         """
+        ...
+
+    def wait(self) -> None:
+        """Returns once what `on_device` began is done: until then there is time to pass its results on."""
         ...
 
 

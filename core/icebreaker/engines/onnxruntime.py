@@ -352,11 +352,14 @@ class _OnCuda(_Telling):
             ]
             for target, source in zip(results, graph.outputs, strict=True):
                 self._stream.move(target.data_ptr(), source.data_ptr(), source.tensor_size_in_bytes())
-            self._stream.wait()
             return results
 
     def _telling_session(self, folder: Path) -> Any:
         return _cuda_session(self._model, None, captures=False, half=self._half, told=folder)
+
+    def wait(self) -> None:
+        """Waits for the GPU; see `engines.DeviceRunner`."""
+        self._stream.wait()
 
     def _graph_for(self, shapes: Sequence[tuple[int, ...]]) -> _Captured | None:
         key = tuple(map(tuple, shapes))

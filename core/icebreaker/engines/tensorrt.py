@@ -667,8 +667,11 @@ class _Plan:
                 for (name, _), shape in zip(self._outputs, shapes, strict=True)
             ]
             self._execute([value.data_ptr() for value in results])
-            self._stream.wait()
         return results
+
+    def wait(self) -> None:
+        """Waits for the GPU; see `engines.DeviceRunner`."""
+        self._stream.wait()
 
     def _prepare(self, shapes: Sequence[tuple[int, ...]], addresses: Sequence[int]) -> list[tuple[int, ...]]:
         """Tells the context its inputs; returns the outputs' shapes."""
