@@ -368,10 +368,7 @@ class _EngineNode:
         try:
             if not self._takes(inputs):
                 raise IcebreakerError("the engine was not built for these shapes")
-            results = self.runner.on_device([dlpack.to_dlpack(i) if tf.is_tensor(i) else i for i in inputs])  # pyright: ignore
-            return [dlpack.from_dlpack(item.__dlpack__()) for item in results] if is_tensorflow else results
-
-            runner: Any = self._runner
+            runner: Any = self.runner
             results = runner.on_device([dlpack.to_dlpack(item) if tf.is_tensor(item) else item for item in inputs])
             if is_tensorflow:  # while the GPU works
                 results = [dlpack.from_dlpack(item.__dlpack__()) for item in results]

@@ -183,7 +183,7 @@ def measure_model(model: Path, label: str, arguments: argparse.Namespace, report
             left={item.op: item.reason for item in done.left_in_tensorflow},
         )  # fmt: skip
         optimized = runtime.load(target, fallback=False, trust=True)
-        runner = next(iter(optimized._nodes.values()))._runner if optimized.engines else None
+        runner = next(iter(optimized._nodes.values())).runner if optimized.engines else None
         for batch in arguments.batches:
             feeds = sample_feeds(original, graph, tuple(outputs), wanted, batch)
             reference = original.callable(tuple(outputs), tuple(feeds))

@@ -14,10 +14,11 @@ import onnxruntime
 import pytest
 from onnx import parser
 
-from icebreaker import engines, gpu
+from icebreaker import artifact, engines, gpu, runtime
 from icebreaker.engines import cuda
 from icebreaker.engines import onnxruntime as module
 from icebreaker.errors import IcebreakerError
+from icebreaker.graph import Graph, Tensor
 from icebreaker.settings import ConvertSettings
 
 without_gpu = pytest.mark.skipif(gpu.find() is not None, reason="this machine has an NVIDIA GPU")
@@ -34,7 +35,7 @@ class HostStream:
     handle = 0
 
     def __init__(self) -> None:
-        self.copies = 0
+        self.copies = self.waited_for = 0
 
     def upload(self, address: int, array: np.ndarray) -> None:
         self.move(address, array.ctypes.data, array.nbytes)
@@ -47,7 +48,7 @@ class HostStream:
         self.copies += 1
 
     def wait(self) -> None:
-        pass
+        self.waited_for = self.copies
 
 
 @pytest.fixture(params=[True, False], ids=["captured", "plain"])
@@ -113,6 +114,20 @@ def test_tensorflow_hands_its_tensors_over_and_gets_them_back(runner: Any) -> No
     capsules = [tf.experimental.dlpack.to_dlpack(tf.constant(item)) for item in inputs]
     results = [tf.experimental.dlpack.from_dlpack(item.__dlpack__()) for item in runner.on_device(capsules)]
     runner.wait()
+    check([item.numpy() for item in results], inputs)
+
+
+def test_an_engine_node_gives_tensorflow_tensors_that_are_there_to_be_read(runner: Any) -> None:
+    tf = pytest.importorskip("tensorflow")
+    stored = artifact.StoredEngine(
+        node="engine", engine="onnxruntime", precision="fp32", version="", device="CUDA", sha256="", function="native",
+        shapes=((None, 3), (3,)), inputs=(Tensor("x"), Tensor("b")), output_dtypes=("float32", "float32"), _inline=b"",
+        _file=None,
+    )  # fmt: skip
+    node = runtime._EngineNode(Graph(tf.compat.v1.GraphDef()), stored, runner, fallback=False)
+    inputs = values(3, 1)
+    results = node.on_device([tf.constant(item) for item in inputs])
+    assert runner._stream.waited_for == runner._stream.copies
     check([item.numpy() for item in results], inputs)
 
 
