@@ -345,6 +345,7 @@ class Session(QObject):
         arguments: dict[str, Any] = {
             "model": str(self._model_path), "optimized": str(self.optimized_path) if self.conversion else None,
             "batch": self.batch, "seconds": self.seconds, "data": settings.data, "settings": settings.to_json(),
+            "profile": True,
         }  # fmt: skip
         self.samples = []
         self.benchmark = None

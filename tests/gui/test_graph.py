@@ -16,7 +16,17 @@ from PySide6.QtWidgets import QApplication
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph import Graph
 from icebreaker.protos import GraphDef
-from icebreaker.reports import Benchmark, Conversion, Latency, Left, SegmentReport, Speedup
+from icebreaker.reports import (
+    Benchmark,
+    Conversion,
+    Latency,
+    LayerTime,
+    Left,
+    NodeTime,
+    Profile,
+    SegmentReport,
+    Speedup,
+)
 from icebreaker_gui import theme
 from icebreaker_gui.graph import GraphPanel, overlays
 from icebreaker_gui.graph.constants import preview
@@ -296,10 +306,37 @@ def test_the_why_not_list_counts_explains_and_jumps(both: Any, qtbot) -> None:
     assert "minimum segment size" in both.why_not._advice.text()
 
 
-def test_coverage_of_time_once_it_is_measured(both: Any) -> None:
+def measured() -> Benchmark:
+    """Four of five milliseconds are in the segment, one of two afterwards."""
     before, after = (Latency(p50, p50, p50, p50, p50, 1000 / p50, 9) for p50 in (5.0, 2.0))
-    both.show_benchmark(Benchmark(before, after, Speedup(2.5, (2.4, 2.6))))
-    assert "80 % of the original's time and are 50 % of the time now" in both.why_not._figure.text()
+    original = {
+        "decode/split": NodeTime(0.9), "label": NodeTime(0.05), "net/one/conv1/Relu": NodeTime(2.5, 1, "_FusedConv2D"),
+        "net/two/conv1/Conv2D": NodeTime(1.5, 3),
+    }  # fmt: skip
+    optimized = {"decode/split": NodeTime(0.9), "label": NodeTime(0.1), "TRTEngineOp_000": NodeTime(1.0, 1, "openvino")}
+    layers = (
+        LayerTime("conv1+relu", "Convolution", "f32", 0.7, ("net/one/conv1/Conv2D", "net/one/conv1/Relu")),
+        LayerTime("add", "Eltwise", "f32", 0.1, ("net/one/add",)),
+    )
+    profiles = {
+        "original": Profile(original, 0.05, 6.0, 5.0, 9),
+        "optimized": Profile(optimized, 0.0, 3.0, 2.0, 9, {"TRTEngineOp_000": layers}),
+    }
+    return Benchmark(before, after, Speedup(2.5, (2.4, 2.6)), profiles=profiles)
+
+
+def test_coverage_of_time_once_it_is_measured(both: Any) -> None:
+    assert both.why_not._bars[0].isVisibleTo(both) and not both.why_not._bars[1].isVisibleTo(both)
+    both.show_benchmark(measured())
+    assert [bar.accessibleName() for bar in both.why_not._bars] == [
+        "77 % of ops in engines", "80 % of time before in engines", "50 % of time now in engines",
+    ]  # fmt: skip
+    tree = both.why_not._tree
+    words = [tree.topLevelItem(row).text(0).replace("\u00a0", " ") for row in range(tree.topLevelItemCount())]
+    assert any("no converter" in text and "50 % of the time now" in text for text in words)
+    assert not any("minimum" in text and "time" in text for text in words)  # it took no time
+    both.show_benchmark(None)
+    assert not both.why_not._bars[1].isVisibleTo(both)
 
 
 def test_every_reason_has_a_look_of_its_own() -> None:
@@ -315,7 +352,9 @@ def test_every_reason_has_a_look_of_its_own() -> None:
 
 def test_overlays_change_colours_and_add_up_over_groups(both: Any) -> None:
     names = overlays.available(both.state)
-    assert names == ["kind", "conversion", "engine", "precision", "time", "constants"]
+    assert names == ["kind", "conversion", "engine", "precision", "constants"]
+    row = both._overlay.findData("time")
+    assert "Measure" in both._overlay.itemText(row) and not both._overlay.model().item(row).isEnabled()
     seen = set()
     for name in names:
         both.state.set_overlay(name)
@@ -332,13 +371,66 @@ def test_overlays_change_colours_and_add_up_over_groups(both: Any) -> None:
 
 
 def test_measured_times_become_heat(both: Any) -> None:
-    both.show_times({"decode/split": 3.0, "label": 0.01})
+    both.show_benchmark(measured())
+    assert both._overlay.model().item(both._overlay.findData("time")).isEnabled()
     both.state.set_overlay("time")
-    outline = both.state.shared.outline
-    look, _ = both.state.look(outline)
+    state, outline = both.state, both.state.shared.outline
+    look, legend = state.look(outline)
     hot, cool = look.of[outline.leaf["decode/split"]], look.of[outline.leaf["label"]]
     assert hot > cool > 0
-    assert look.notes[outline.leaf["decode/split"]] == "3 ms"
+    assert look.notes[outline.leaf["decode/split"]] == "900 µs · 18 %"
+    assert look.notes[outline.item("TRTEngineOp_000/net/two/")] == "1.5 ms · 30 %"  # groups add up
+    assert look.notes[outline.segments["TRTEngineOp_000"]] == "4 ms · 80 %"
+    assert outline.leaf["net/one/conv1/Conv2D"] not in look.notes  # what was not measured is not made up
+    assert legend[-1].words == "watched: 6 ms a run, otherwise 5 ms"
+    after, _ = state.look(outline, after=True)
+    assert after.notes[outline.segments["TRTEngineOp_000"]] == "1 ms · 50 %"
+    assert after.of[outline.leaf["decode/split"]] == hot  # the same scale on both sides
+    assert after.capsules[outline.segments["TRTEngineOp_000"]].lines == ("OpenVINO · FP32", "1 ms · 50 %")
+    assert not any(outline.segment_of[item] >= 0 for item in after.notes if item not in outline.segments.values())
+    assert both.before_pane.legend != both.after_pane.legend
+
+
+def test_the_slider_changes_over_to_the_times_of_after(both: Any) -> None:
+    both.show_benchmark(measured())
+    both.state.set_overlay("time")
+    both.set_mode(SLIDER)
+    both.slider.setValue(0)
+    before = both.before_pane.legend
+    both.slider.setValue(1000)
+    assert both.before_pane.legend[-1].words == "watched: 3 ms a run, otherwise 2 ms" != before[-1].words
+    both.slider.setValue(0)
+    assert both.before_pane.legend == before
+
+
+def test_an_engines_layers_have_their_own_times(both: Any) -> None:
+    both.show_benchmark(measured())
+    both.set_mode(AFTER)
+    both.state.set_overlay("time")
+    outline = both.state.alone.outline
+    look, _ = both.state.look(outline, after=True)
+    assert look.notes[outline.leaf["TRTEngineOp_000 layer 0"]] == "700 µs · 35 %"
+    assert look.notes[outline.segments["TRTEngineOp_000"]] == "1 ms · 50 %"  # as measured, hand-over included
+
+
+def test_details_tell_measured_times(both: Any) -> None:
+    both.show_benchmark(measured())
+
+    def told(key: str) -> str:
+        both.go_to(key)
+        return "\n".join(both.details._lines)
+
+    both.set_mode(BOTH)
+    assert "before\t2.5 ms · 50 % · as _FusedConv2D, the ops fused into it included" in told("net/one/conv1/Relu")
+    assert "in a layer\t700 µs · Convolution · together with 1 other ops" in told("net/one/conv1/Conv2D")
+    assert "none of its own" in told("net/one/conv1/Conv2D")
+    assert "3 times a run" in told("net/two/conv1/Conv2D")
+    assert "before\t1.5 ms · 30 %" in told("TRTEngineOp_000/net/two/")
+    assert "after\t1 ms · 50 %" in told(
+        both.state.shared.outline.keys[both.state.shared.outline.segments["TRTEngineOp_000"]]
+    )
+    both.set_mode(AFTER)
+    assert "in the engine\t700 µs" in told("TRTEngineOp_000 layer 0")
 
 
 # ---- finding --------------------------------------------------------------------------------------------------------

@@ -20,11 +20,11 @@ from PySide6.QtWidgets import (
 )
 
 from icebreaker.graph import Graph, Node, TensorValue
-from icebreaker.layout import Inner
-from icebreaker.reports import SegmentReport
+from icebreaker.layout import Inner, Outline
+from icebreaker.reports import Profile, SegmentReport
 from icebreaker_gui import figures, theme
 from icebreaker_gui.graph.constants import preview
-from icebreaker_gui.graph.overlays import quantity
+from icebreaker_gui.graph.overlays import leaf_of
 from icebreaker_gui.graph.state import GraphState
 from icebreaker_gui.graph.whynot import advice
 from icebreaker_gui.widgets import set_look
@@ -149,6 +149,7 @@ class Details(QWidget):
         self._title.setText(node.op)
         self._name.setText(_breakable(node.name))
         self._tell(node)
+        self._tell_times(node.name)
         if node.inputs or node.controls:
             section = self._section(self.tr("Inputs"))
             for number, tensor in enumerate(node.inputs[:_MOST_ROWS]):
@@ -199,6 +200,7 @@ class Details(QWidget):
         self._name.setText(_breakable(inner.key))
         self._card.setVisible(True)
         self._exclude.setVisible(False)
+        self._tell_times(inner.key)
         left = self._state.left.get(inner.owner)
         words = self.tr("Inside a function that {name} calls.").format(name=inner.owner)
         self._card_text.setText(f"{words} {left.reason}" if left else words)
@@ -240,6 +242,72 @@ class Details(QWidget):
         else:
             self._card_text.setText(self.tr("Not needed for the outputs: it is not in the optimized graph."))
 
+    # ---- measured times ---------------------------------------------------------------------------------------------
+
+    def _tell_times(self, key: str) -> None:
+        """What a node, or an engine node, took before and after."""
+        state = self._state
+        rows: list[tuple[str, str, str]] = []
+        segment = state.segment_of.get(key)
+        for after, title in ((False, self.tr("before")), (True, self.tr("after"))):
+            profile = state.profile(after)
+            timed = profile.nodes.get(key) if profile else None
+            if profile and timed:
+                words = [_share(timed.ms, profile)]
+                if timed.calls > 1:
+                    words.append(self.tr("{n} times a run").format(n=f"{timed.calls:,}"))
+                if timed.ran_as and timed.ran_as != "PyFuncStateless" and not (after and key in profile.layers):
+                    words.append(self.tr("as {op}, the ops fused into it included").format(op=timed.ran_as))
+                rows.append((title, " · ".join(words), ""))
+            elif profile and not after and state.graph is not None and key in state.graph:
+                rows.append((title, self.tr("none of its own: computed ahead, or fused into another op"), ""))
+        profile = state.profile(True)
+        if segment and profile:
+            # A layer of several ops was measured as one.
+            for layer in profile.layers.get(segment.name, ()):
+                if key in layer.nodes:
+                    others = len(layer.nodes) - 1
+                    words = f"{figures.milliseconds(layer.ms)} · {layer.type}"
+                    if others:
+                        words += " · " + self.tr("together with {n} other ops").format(n=others)
+                    rows.append((self.tr("in a layer"), words, ""))
+        if rows:
+            section = self._section(self.tr("Measured time"))
+            for row in rows:
+                self._row(section, *row)
+
+    def _tell_layer(self, key: str) -> None:
+        """What a layer in an engine took, and which ops went into it."""
+        state = self._state
+        for segment in state.conversion.segments if state.conversion else ():
+            for number, layer in enumerate(state.layer_times(segment)):
+                if layer is not None and key == f"{segment.name} layer {number}":
+                    section = self._section(self.tr("Measured time"))
+                    self._row(section, self.tr("in the engine"), figures.milliseconds(layer.ms))
+                    section = self._section(self.tr("Made of"))
+                    for name in layer.nodes:
+                        self._row(
+                            section, state.graph[name].op if state.graph and name in state.graph else "", name, name
+                        )
+
+    def _tell_group_times(self, outline: Outline, item: int) -> None:
+        """What the ops in a group took together."""
+        rows = []
+        inside = set(outline.leaves_of(item))
+        for after, title in ((False, self.tr("before")), (True, self.tr("after"))):
+            profile = self._state.profile(after)
+            if profile:
+                ms = sum(timed.ms for key, timed in profile.nodes.items() if leaf_of(outline, key) in inside)
+                if after:  # with the engines that lie in it
+                    homes = [name for name, home in outline.segments.items() if item in outline.ancestors(home)]
+                    ms += sum(profile.nodes[name].ms for name in homes if name in profile.nodes)
+                if ms:
+                    rows.append((title, _share(ms, profile)))
+        if rows:
+            section = self._section(self.tr("Measured time"))
+            for title, words in rows:
+                self._row(section, title, words)
+
     def _show_segment(self, segment: SegmentReport) -> None:
         self._title.setText(segment.name)
         self._name.setText(f"{figures.engine(segment.engine)} · {figures.precision(segment.precision)}")
@@ -248,12 +316,13 @@ class Details(QWidget):
         if segment.engine_ms and segment.tensorflow_ms:
             self._card_text.setText(
                 self.tr("{before} in TensorFlow, {after} in the engine: {factor}").format(
-                    before=quantity(segment.tensorflow_ms, "ms"), after=quantity(segment.engine_ms, "ms"),
+                    before=figures.milliseconds(segment.tensorflow_ms), after=figures.milliseconds(segment.engine_ms),
                     factor=figures.ratio(segment.tensorflow_ms / segment.engine_ms),
                 )
             )  # fmt: skip
         else:
             self._card_text.setText(self.tr("{n} nodes became one.").format(n=len(segment.nodes)))
+        self._tell_times(segment.name)
         section = self._section(self.tr("Engine"))
         self._row(section, self.tr("nodes"), f"{len(segment.nodes):,}")
         self._row(section, self.tr("built in"), f"{segment.build_seconds:.2f} s")
@@ -269,7 +338,7 @@ class Details(QWidget):
             for item in segment.candidates:
                 words = [figures.precision(str(item.get("precision", "")))]
                 if item.get("ms"):
-                    words.append(quantity(float(item["ms"]), "ms"))
+                    words.append(figures.milliseconds(float(item["ms"])))
                 if item.get("note"):
                     words.append(str(item["note"]))
                 self._row(
@@ -277,8 +346,10 @@ class Details(QWidget):
                 )
         if segment.layers:
             section = self._section(self.tr("The engine's layers"))
-            for item in segment.layers[:_MOST_ROWS]:
-                words = [str(item[name]) for name in ("type", "precision") if item.get(name)]
+            times = self._state.layer_times(segment)
+            for item, timed in list(zip(segment.layers, times, strict=True))[:_MOST_ROWS]:
+                words = [figures.milliseconds(timed.ms)] if timed else []
+                words += [str(item[name]) for name in ("type", "precision", "provider") if item.get(name)]
                 self._row(section, " · ".join(words), str(item.get("name", "")))
         after = self._state.after
         if after is not None and segment.name in after:
@@ -301,7 +372,11 @@ class Details(QWidget):
             self._name.setText(_breakable(outline.labels[item]))
             self._card.setVisible(True)
             self._exclude.setVisible(False)
-            self._card_text.setText(self.tr("Only in the optimized graph."))
+            layer = outline.segment_of[item] >= 0
+            self._card_text.setText(
+                self.tr("A layer that the engine made.") if layer else self.tr("Only in the optimized graph.")
+            )
+            self._tell_layer(outline.keys[item])
             return
         self._title.setText(outline.labels[item])
         self._name.setText(_breakable(outline.keys[item].rstrip("/").replace("*", "")))
@@ -313,6 +388,7 @@ class Details(QWidget):
             self._card_text.setText(
                 self.tr("{inside} of {all} ops run in engines").format(inside=inside, all=len(leaves))
             )
+        self._tell_group_times(outline, item)
         section = self._section(self.tr("{n} ops").format(n=len(leaves)))
         for op, count in outline.op_counts(item).most_common(_MOST_ROWS):
             self._row(section, op, f"×{count}")
@@ -364,6 +440,11 @@ class Details(QWidget):
         lines = [self._title.text(), self._name.text().replace("\u200b", "")]
         lines += self._lines
         QGuiApplication.clipboard().setText("\n".join(lines))
+
+
+def _share(ms: float, profile: Profile) -> str:
+    """A time with its share of all that was measured."""
+    return f"{figures.milliseconds(ms)} · {figures.percent(ms / (profile.total_ms or 1.0))}"
 
 
 def _breakable(name: str) -> str:

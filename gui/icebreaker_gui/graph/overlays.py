@@ -6,7 +6,6 @@ import dataclasses
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -53,21 +52,6 @@ OVERLAYS: Mapping[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Overlay:
-    """Values by node name. Over a closed group they are added up.
-
-    Attributes:
-        name: A key of `OVERLAYS`.
-        unit: What a value is in: "ms" or "B".
-        values: Node name → value.
-    """
-
-    name: str
-    unit: str
-    values: Mapping[str, float]
-
-
 class Entry(NamedTuple):
     """One line of the legend."""
 
@@ -82,28 +66,21 @@ def tr(text: str) -> str:
     return QCoreApplication.translate("graph", text)
 
 
-def quantity(value: float, unit: str) -> str:
-    """A value with its unit, short enough for a box."""
-    return figures.size(value) if unit == "B" else figures.milliseconds(value)
-
-
 def available(state: GraphState) -> list[str]:
     """Overlays that have something to show."""
     names = ["kind"]
     if state.conversion:
         names += ["conversion", "engine", "precision"]
-        if any(segment.engine_ms for segment in state.conversion.segments) or "time" in state.values:
-            names.append("time")
-    elif "time" in state.values:
+    if state.profile(False) or state.profile(True):
         names.append("time")
     names.append("constants")
-    if "outputs" in state.values or (state.conversion and state.conversion.tensors):
+    if state.conversion and state.conversion.tensors:
         names.append("outputs")
     return names
 
 
-def make_look(state: GraphState, outline: Outline) -> tuple[Look, list[Entry]]:
-    """The look of an outline in the state's overlay, and its legend."""
+def make_look(state: GraphState, outline: Outline, after: bool = False) -> tuple[Look, list[Entry]]:
+    """The look of an outline in the state's overlay, and its legend; `after` counts for what was measured."""
     name = state.overlay_name
     base = _base(state, outline)
     if name == "kind":
@@ -112,7 +89,12 @@ def make_look(state: GraphState, outline: Outline) -> tuple[Look, list[Entry]]:
         return _reasons(state, outline, base)
     if name in ("engine", "precision"):
         return _classes(state, outline, base, name)
-    return _heat(state, outline, base, name)
+    if name == "time":
+        return _times(state, outline, base, after)
+    values = _constant_bytes(state, outline) if name == "constants" else _output_bytes(state, outline)
+    _add_up(outline, values)
+    most = float(values[1:].max(initial=0.0)) or 1.0
+    return _heat(base, name, values, most, figures.size)
 
 
 def _base(state: GraphState, outline: Outline) -> Look:
@@ -129,7 +111,7 @@ def _base(state: GraphState, outline: Outline) -> Look:
             )
             if segment.engine_ms and segment.tensorflow_ms:
                 factor = figures.ratio(segment.tensorflow_ms / segment.engine_ms)
-                before, now = quantity(segment.tensorflow_ms, "ms"), quantity(segment.engine_ms, "ms")
+                before, now = figures.milliseconds(segment.tensorflow_ms), figures.milliseconds(segment.engine_ms)
                 lines.append(f"{before} → {now}  ({factor})")
             if not segment.runs_here:
                 lines.append(tr("built for another machine"))
@@ -238,47 +220,103 @@ def _classes(state: GraphState, outline: Outline, base: Look, name: str) -> tupl
     return _with(base, name, colors, [_SOLID] * len(colors), of), legend
 
 
-def _heat(state: GraphState, outline: Outline, base: Look, name: str) -> tuple[Look, list[Entry]]:
-    given = state.values.get(name)
-    unit = given.unit if given else "ms" if name == "time" else "B"
-    values = np.zeros(len(outline))
-    graph = state.graph
-    if given:
-        for node, value in given.values.items():
-            leaf = outline.leaf.get(node)
-            if leaf is not None:
-                values[leaf] += value
-    elif name == "constants" and graph is not None:
-        for node in graph:
-            if node.op == "Const" and node.value is not None:
-                leaf = outline.leaf.get(node.name)
-                if leaf is not None:
-                    values[leaf] += node.value.nbytes
-    elif name == "outputs" and state.conversion:
-        for text, words in state.conversion.tensors.items():
-            leaf = outline.leaf.get(Tensor.parse(text).node)
-            if leaf is not None:
-                values[leaf] += tensor_bytes(words)
-    elif name == "time" and state.conversion:
-        # A segment was measured as a whole: its time is spread over it.
-        for segment in state.conversion.segments:
-            item = outline.segments.get(segment.name)
-            if item is not None:
-                leaves = outline.leaves_of(item)
-                values[leaves] += segment.engine_ms / max(1, len(leaves))
+def leaf_of(outline: Outline, key: str) -> int:
+    """The leaf that shows a node, or a node inside the function of one; -1 without one."""
+    while key:
+        if key in outline.leaf:
+            return outline.leaf[key]
+        key = key.rpartition("/")[0]
+    return -1
+
+
+def _add_up(outline: Outline, values: np.ndarray, kept: frozenset[int] = frozenset()) -> None:
+    """Gives each group the sum of its members; what is in `kept` has a value of its own."""
     for item in range(len(outline) - 1, 0, -1):
-        values[outline.parent[item]] += values[item]
-    steps = 12
+        parent = int(outline.parent[item])
+        if parent not in kept:
+            values[parent] += values[item]
+
+
+def _constant_bytes(state: GraphState, outline: Outline) -> np.ndarray:
+    values = np.zeros(len(outline))
+    for node in state.graph or ():
+        if node.op == "Const" and node.value is not None and node.name in outline.leaf:
+            values[outline.leaf[node.name]] += node.value.nbytes
+    return values
+
+
+def _output_bytes(state: GraphState, outline: Outline) -> np.ndarray:
+    values = np.zeros(len(outline))
+    for text, words in state.conversion.tensors.items() if state.conversion else ():
+        leaf = outline.leaf.get(Tensor.parse(text).node)
+        if leaf is not None:
+            values[leaf] += tensor_bytes(words)
+    return values
+
+
+def _times(state: GraphState, outline: Outline, base: Look, after: bool) -> tuple[Look, list[Entry]]:
+    """Measured time as heat, on one scale before and after, so that both can be compared."""
+    values = np.zeros(len(outline))
+    profile = state.profile(after)
+    if profile is None:
+        return _heat(base, "time", values, 1.0, figures.milliseconds)
+    total = profile.total_ms or 1.0
+
+    def words(ms: float) -> str:
+        share = ms / total  # the scale of both graphs ends above the total of the faster one
+        return figures.milliseconds(ms) + (f" · {figures.percent(share)}" if share < 1.001 else "")
+
+    engines: dict[int, float] = {}
+    for key, item in profile.nodes.items():
+        if after and key in outline.segments:
+            engines[outline.segments[key]] = item.ms
+        elif (leaf := _leaf_after(outline, key) if after else leaf_of(outline, key)) >= 0:
+            values[leaf] += item.ms
+    for segment in state.conversion.segments if after and state.conversion else ():
+        for number, layer in enumerate(state.layer_times(segment)):
+            leaf = outline.leaf.get(f"{segment.name} layer {number}")
+            if leaf is not None and layer is not None:
+                values[leaf] = layer.ms
+    for item, ms in engines.items():
+        values[item] = ms
+    _add_up(outline, values, frozenset(engines))
+    other = state.profile(not after)
+    most = max(total, other.total_ms if other else 0.0)
+    look, legend = _heat(base, "time", values, most, words)
+    capsules = dict(look.capsules)
+    for item in engines:
+        if item in capsules:
+            lines = (capsules[item].lines[0], words(float(values[item])))
+            capsules[item] = dataclasses.replace(capsules[item], lines=lines, color=look.colors[int(look.of[item])])
+    told = tr("watched: {watched} a run, otherwise {plain}").format(
+        watched=figures.milliseconds(profile.watched_ms), plain=figures.milliseconds(profile.plain_ms)
+    )
+    return dataclasses.replace(look, capsules=capsules), [*legend, Entry(told, QColor(0, 0, 0, 0))]
+
+
+def _leaf_after(outline: Outline, key: str) -> int:
+    """As `leaf_of`, for a node of the optimized graph: what bears the name of an op in an engine is another node."""
+    found = outline.leaf.get(f"{key} (after)", -1)
+    if found < 0:
+        found = leaf_of(outline, key)
+        if found >= 0 and outline.segment_of[found] >= 0:
+            return -1
+    return found
+
+
+def _heat(
+    base: Look, name: str, values: np.ndarray, most: float, words: Callable[[float], str]
+) -> tuple[Look, list[Entry]]:
+    steps, bend = 16, 0.33  # between even steps, which show the largest only, and those of a logarithm, which level all
     colors = [QColor(0, 0, 0, 0), *(heat(i / (steps - 1)) for i in range(steps))]
-    most = float(values[1:].max(initial=0.0)) or 1.0
-    least = most / 1e4
-    of = np.zeros(len(outline), np.int16)
-    shown = values > least
-    scale = np.log(np.maximum(values, least) / least) / np.log(most / least)
-    of[shown] = 1 + np.clip((scale[shown] * (steps - 1)).round(), 0, steps - 1).astype(np.int16)
-    notes = {int(item): quantity(float(values[item]), unit) for item in np.flatnonzero(shown)}
+    of = np.zeros(len(values), np.int16)
+    shown = values > most / 1e4
+    scale = np.clip(values / most, 0, 1) ** bend
+    of[shown] = 1 + (scale[shown] * (steps - 1)).round().astype(np.int16)
+    notes = {int(item): words(float(values[item])) for item in np.flatnonzero(shown)}
     legend = [
-        Entry(quantity(least * (most / least) ** (i / (steps - 1)), unit), colors[i + 1]) for i in (0, 4, 8, steps - 1)
+        Entry(words(most * share), colors[1 + round(share**bend * (steps - 1))])
+        for share in (0.001, 0.01, 0.1, 0.3, 1.0)
     ]
     return _with(base, name, colors, [_SOLID] * len(colors), of, notes), legend
 

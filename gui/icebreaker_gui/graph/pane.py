@@ -267,10 +267,13 @@ def paint_legend(painter: QPainter, legend: list[Entry], room: QRectF, title: st
     painter.drawRoundedRect(box, 6, 6)
     y = box.top() + 6
     for entry in legend:
-        paint_swatch(painter, QRectF(box.left() + 10, y + line / 2 - 5, 10, 10), QColor(entry.color), entry.pattern)
+        if entry.color.alpha():
+            swatch = QRectF(box.left() + 10, y + line / 2 - 5, 10, 10)
+            paint_swatch(painter, swatch, QColor(entry.color), entry.pattern)
         painter.setPen(colors.color("text"))
         painter.setBrush(Qt.BrushStyle.NoBrush)
-        painter.drawText(QRectF(box.left() + 28, y, wide, line), Qt.AlignmentFlag.AlignVCenter, entry.words)
+        left = box.left() + (28 if entry.color.alpha() else 10)
+        painter.drawText(QRectF(left, y, wide, line), Qt.AlignmentFlag.AlignVCenter, entry.words)
         if entry.number:
             painter.setPen(colors.color("muted"))
             painter.drawText(

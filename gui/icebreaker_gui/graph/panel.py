@@ -96,19 +96,10 @@ class GraphPanel(QWidget):
             self._tabs.setCurrentWidget(self.why_not)
 
     def show_benchmark(self, benchmark: Benchmark | None) -> None:
-        """Tells what share of the measured time the engines take; None: nothing was measured."""
-        self.state.benchmark = benchmark
-        self.why_not.refresh()
-
-    def show_times(self, milliseconds: dict[str, float]) -> None:
-        """Adds measured times by node name as an overlay."""
-        self.state.set_values(overlays.Overlay("time", "ms", milliseconds))
+        """Shows where the measured time goes; None: nothing was measured."""
+        self.state.set_benchmark(benchmark)
         self._fill_overlays()
-
-    def show_output_bytes(self, sizes: dict[str, float]) -> None:
-        """Adds bytes of each node's outputs as an overlay."""
-        self.state.set_values(overlays.Overlay("outputs", "B", sizes))
-        self._fill_overlays()
+        self.details.refresh()
 
     # ---- building ---------------------------------------------------------------------------------------------------
 
@@ -298,8 +289,15 @@ class GraphPanel(QWidget):
 
     def _slid(self, value: int) -> None:
         if self.mode == SLIDER:
+            before = self._shows_after(self.before_pane)
             self.before_pane.set_morph(value / 1000)
+            if self._shows_after(self.before_pane) != before and self.state.overlay_name == "time":
+                self._look_changed()
             self._titles()
+
+    def _shows_after(self, pane: Pane) -> bool:
+        """Whether a pane shows more of the graph after than of the one before."""
+        return self.mode == AFTER or pane.morph > 0.5
 
     def _pane(self) -> Pane:
         """The pane that keys and buttons are meant for."""
@@ -326,8 +324,13 @@ class GraphPanel(QWidget):
 
     def _fill_overlays(self) -> None:
         self._overlay.clear()
-        for name in overlays.available(self.state):
-            self._overlay.addItem(overlays.tr(overlays.OVERLAYS[name]), name)
+        usable = overlays.available(self.state)
+        for name, words in overlays.OVERLAYS.items():
+            if name in usable:
+                self._overlay.addItem(overlays.tr(words), name)
+            elif name == "time":  # shown all the same: else nobody would look for it
+                self._overlay.addItem(self.tr("Measured time: press Measure"), name)
+                self._overlay.model().item(self._overlay.count() - 1).setEnabled(False)  # type: ignore[attr-defined]
         self._overlay.setCurrentIndex(max(0, self._overlay.findData(self.state.overlay_name)))
         self._overlay.setEnabled(self.state.graph is not None)
 
@@ -339,9 +342,10 @@ class GraphPanel(QWidget):
                 if self.mode != AFTER or state.scene is None:
                     pane.show_picture(None)
                 continue
-            look, legend = state.look(scene.outline)
+            look, legend = state.look(scene.outline, self._shows_after(pane))
             if pane.picture is None or pane.picture.scene is not scene or pane.picture.look is not look:
-                pane.show_picture(state.picture(scene), state.item(scene.outline, anchor) if anchor else -1)
+                picture = state.picture(scene, self._shows_after(pane))
+                pane.show_picture(picture, state.item(scene.outline, anchor) if anchor else -1)
             self._show_legend(pane, legend)
         if self.mode == BOTH and self.before_pane.picture:
             self.after_pane.set_camera(self.before_pane.camera)
@@ -351,7 +355,7 @@ class GraphPanel(QWidget):
     def _look_changed(self) -> None:
         for pane in self._shown():
             if pane.picture:
-                look, legend = self.state.look(pane.picture.scene.outline)
+                look, legend = self.state.look(pane.picture.scene.outline, self._shows_after(pane))
                 pane.show_look(look)
                 self._show_legend(pane, legend)
         row = self._overlay.findData(self.state.overlay_name)
@@ -361,7 +365,8 @@ class GraphPanel(QWidget):
     def _show_legend(self, pane: Pane, legend: list[overlays.Entry]) -> None:
         # The why-not list tells the same.
         told = self.state.overlay_name == "conversion" and self._tabs.isVisibleTo(self)
-        pane.show_legend(legend if pane is self._shown()[0] else [], told)
+        own = pane is self._shown()[0] or self.state.overlay_name == "time"
+        pane.show_legend(legend if own else [], told)
 
     def _titles(self) -> None:
         state = self.state
@@ -583,7 +588,7 @@ class GraphPanel(QWidget):
             if path and not Path(path).suffix:
                 path += ".png"
         if path:
-            legend = self.state.look(pane.picture.scene.outline)[1]
+            legend = self.state.look(pane.picture.scene.outline, self._shows_after(pane))[1]
             self._tell_failure(lambda: export.save(Path(path), pane, legend, whole), asked)
 
     def save_files(self, folder: str = "") -> None:

@@ -545,6 +545,8 @@ class Picture:
         two = leaf >= _TWO_LINES
         big, small = max(7, round(12 * scale)), max(6, round(10 * scale))
         tinted = look.name != "kind"
+        # Heat is told by the colour alone: the more of it the better, as far as words can be read on it.
+        tint = 0.5 if look.notes else 0.24 if colors.dark else 0.2
         calm = look.calm
         quiet = look.gone if morph >= 1 or look.alone else frozenset()
         words: list[tuple[QPointF, QStaticText, QColor, int, bool, float]] = []
@@ -579,7 +581,7 @@ class Picture:
                 radius = rect.height() / 2
             strong = tinted and entry and entry not in calm
             if strong:
-                painter.setBrush(_mix(raised if group else node, color, 0.24 if colors.dark else 0.2))
+                painter.setBrush(_mix(raised if group else node, color, tint))
                 edge = color
             painter.setPen(QPen(edge, 1))
             painter.drawRoundedRect(rect, radius, radius)
@@ -641,6 +643,15 @@ class Picture:
                 )
             else:
                 words.append((QPointF(rect.left() + indent, rect.center().y() - th / 2), text, ink, big, True, opacity))
+                # A figure where there is room for it beside the name.
+                note = look.notes.get(item, "")
+                free = rect.width() - indent - tw - 14 * scale
+                if note and leaf > 15 and _metrics(small, False).horizontalAdvance(note) > free:
+                    note = note.partition(" · ")[0]
+                if note and leaf > 15 and _metrics(small, False).horizontalAdvance(note) <= free:
+                    text, tw, th = self._text(note, small, False, free + 2)
+                    place = QPointF(rect.right() - tw - 6 * scale, rect.center().y() - th / 2)
+                    words.append((place, text, muted, small, False, opacity))
         painter.setOpacity(1.0)
         for bold in (True, False):
             chosen = [entry for entry in words if entry[4] == bold]

@@ -15,8 +15,8 @@ from PySide6.QtCore import QObject, QRunnable, QThreadPool, Signal
 
 from icebreaker.graph import DTYPES, PASSIVE, PLACEHOLDERS, Graph, Tensor
 from icebreaker.layout import Extra, Layout, LayoutCancelled, Outline, Scene, build
-from icebreaker.reports import Benchmark, Conversion, Left, SegmentReport
-from icebreaker_gui.graph.overlays import Overlay, make_look
+from icebreaker.reports import Benchmark, Conversion, LayerTime, Left, Profile, SegmentReport
+from icebreaker_gui.graph.overlays import make_look
 from icebreaker_gui.graph.picture import Look, Picture
 
 # Work on more boxes than this leaves the window's thread.
@@ -64,11 +64,10 @@ class GraphState(QObject):
         self.found: tuple[str, ...] = ()
         self.show_folded = False
         self.overlay_name = "kind"
-        self.values: dict[str, Overlay] = {}  # measured or given from outside, by name
-        self.looks: dict[int, tuple[Look, Any]] = {}
+        self.looks: dict[tuple[int, bool], tuple[Look, Any]] = {}
         self.left: Mapping[str, Left] = {}
         self.segment_of: Mapping[str, SegmentReport] = {}
-        self._picture: Picture | None = None
+        self._pictures: dict[bool, Picture] = {}
         self._pool = QThreadPool(self)
         self._pool.setMaxThreadCount(1)
         self._generation = 0
@@ -82,7 +81,6 @@ class GraphState(QObject):
         self.graph, self.outputs = graph, tuple(outputs)
         self.conversion = self.after = self.benchmark = None
         self.left, self.segment_of = {}, {}
-        self.values = {}
         self.opened, self.opened_capsules = set(), set()
         self.selected = self.hovered = ""
         self.found = ()
@@ -103,8 +101,10 @@ class GraphState(QObject):
         )
         if conversion and not had:
             self.overlay_name = "conversion"
-        elif not conversion and self.overlay_name in ("conversion", "engine", "precision", "time"):
+        elif not conversion and self.overlay_name in ("conversion", "engine", "precision"):
             self.overlay_name = "kind"
+        if self.overlay_name == "time":  # what was measured was another pair of graphs
+            self.overlay_name = "conversion" if conversion else "kind"
         self.opened_capsules = set()
         if self.graph is not None:
             self._rebuild(fresh=True)
@@ -116,11 +116,29 @@ class GraphState(QObject):
             if self.graph is not None:
                 self._rebuild(fresh=False)
 
-    def set_values(self, overlay: Overlay) -> None:
-        """Adds an overlay of values by node name, such as measured times."""
-        self.values[overlay.name] = overlay
+    def set_benchmark(self, benchmark: Benchmark | None) -> None:
+        """Shows what was measured; None: nothing was."""
+        self.benchmark = benchmark
+        if self.overlay_name == "time" and self.profile(False) is None:
+            self.overlay_name = "conversion" if self.conversion else "kind"
         self.looks.clear()
         self.lookChanged.emit()
+
+    def profile(self, after: bool) -> Profile | None:
+        """Where the time of the graph before, or of the one after, goes; None if that was not measured."""
+        return self.benchmark.profiles.get("optimized" if after else "original") if self.benchmark else None
+
+    def layer_times(self, segment: SegmentReport) -> list[LayerTime | None]:
+        """What each of an engine's layers took, None where that is not known.
+
+        An engine that was loaded anew may have made other layers than the one in the report.
+        """
+        profile = self.profile(True)
+        timed = profile.layers.get(segment.name, ()) if profile else ()
+        if [item.type for item in timed] == [item.get("type") for item in segment.layers]:
+            return list(timed)
+        by_name = {item.name: item for item in timed}
+        return [by_name.get(str(item.get("name"))) for item in segment.layers]
 
     def _rebuild(self, fresh: bool) -> None:
         graph, conversion, after = self.graph, self.conversion, self.after
@@ -251,7 +269,7 @@ class GraphState(QObject):
 
         def job(cancelled: Callable[[], bool]) -> Scene:
             scene = side.layout.scene(items, cancelled)
-            self._prepare(scene)
+            self._prepare(scene, alone)
             return scene
 
         def then(scene: Scene) -> None:
@@ -329,27 +347,32 @@ class GraphState(QObject):
             self.looks.clear()
             self.lookChanged.emit()
 
-    def look(self, outline: Outline) -> tuple[Look, Any]:
-        """Colours of an outline in the current overlay, and the legend's entries."""
-        found = self.looks.get(id(outline))
+    def look(self, outline: Outline, after: bool = False) -> tuple[Look, Any]:
+        """Colours of an outline in the current overlay, and the legend's entries.
+
+        Only measured time is another before and `after`.
+        """
+        key = id(outline), after and self.overlay_name == "time"
+        found = self.looks.get(key)
         if found is None:
-            found = self.looks[id(outline)] = make_look(self, outline)
+            found = self.looks[key] = make_look(self, outline, key[1])
         return found
 
-    def picture(self, scene: Scene) -> Picture:
+    def picture(self, scene: Scene, after: bool = False) -> Picture:
         """The scene made ready for painting; panes that show the same share it."""
-        look, _ = self.look(scene.outline)
-        found = self._picture
+        look, _ = self.look(scene.outline, after)
+        after = after and self.overlay_name == "time"
+        found = self._pictures.get(after)
         if found is None or found.scene is not scene or found.look is not look:
-            found = self._picture = Picture(scene, look)
+            found = self._pictures[after] = Picture(scene, look)
         return found
 
-    def _prepare(self, scene: Scene) -> None:
+    def _prepare(self, scene: Scene, after: bool = False) -> None:
         """Does what a large scene's first frame needs ahead of it, in the thread that laid it out."""
         if len(scene.items) > _LARGE:
-            picture = Picture(scene, self.look(scene.outline)[0])
+            picture = Picture(scene, self.look(scene.outline, after)[0])
             picture.prepare()
-            self._picture = picture
+            self._pictures = {after and self.overlay_name == "time": picture}
 
     def restyle(self) -> None:
         """Makes the colours anew, after a change between light and dark."""

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from PySide6.QtCore import QRect, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QBrush, QColor, QIcon, QPainter, QPaintEvent, QPen, QPixmap, QResizeEvent
-from PySide6.QtWidgets import QLabel, QStyledItemDelegate, QTreeWidget, QTreeWidgetItem, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QLabel,
+    QSizePolicy,
+    QStyledItemDelegate,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
 
 from icebreaker.reports import REASONS, Left
 from icebreaker_gui import figures, theme
@@ -73,55 +84,120 @@ class _Wrapping(QStyledItemDelegate):
     def sizeHint(self, option, index) -> QSize:
         tree = self._tree
         used = tree.indentation() * (2 if index.parent().isValid() else 1) + (0 if index.parent().isValid() else 24)
-        room = QRect(0, 0, max(40, tree.viewport().width() - used - 12), 10_000)
+        room = QRect(0, 0, max(40, tree.viewport().width() - used - 16), 10_000)
         words = index.data(Qt.ItemDataRole.DisplayRole)
-        flags = Qt.TextFlag.TextWordWrap | Qt.TextFlag.TextWrapAnywhere
+        flags = Qt.TextFlag.TextWordWrap if " " in words else Qt.TextFlag.TextWrapAnywhere
         needed = tree.fontMetrics().boundingRect(room, int(flags), words)
         return QSize(needed.width(), needed.height() + 8)
 
 
-class Coverage(QWidget):
-    """One bar: how much of the graph runs in engines, and why not the rest."""
+@dataclass(frozen=True)
+class Shares:
+    """What runs where: shares of the ops, or of the measured time.
 
-    def __init__(self, state: GraphState, parent: QWidget | None = None) -> None:
+    Attributes:
+        engines: Engine → its share.
+        reasons: Why the rest does not → its share.
+    """
+
+    engines: Mapping[str, float]
+    reasons: Mapping[str, float]
+
+    @property
+    def inside(self) -> float:
+        """The share of all engines."""
+        return sum(self.engines.values())
+
+
+def op_shares(state: GraphState) -> Shares:
+    """By number of ops; constants and the like do not count."""
+    conversion, graph = state.conversion, state.graph
+    engines: Counter[str] = Counter()
+    for segment in conversion.segments if conversion else ():
+        engines[segment.engine] += sum(
+            1 for name in segment.nodes if graph is None or name not in graph or graph[name].op != "Const"
+        )
+    left = conversion.left_in_tensorflow if conversion else ()
+    reasons = Counter(item.code for item in left if item.code != "passive")
+    # The engines' part is the coverage itself, so that bar and figure agree.
+    share = conversion.coverage if conversion and engines else 0.0
+    return Shares(_scaled(engines, share), _scaled(reasons, 1 - share))
+
+
+def time_shares(state: GraphState, after: bool) -> Shares | None:
+    """By measured time, of the graph before or of the one after; None if it was not measured."""
+    profile, conversion = state.profile(after), state.conversion
+    if profile is None or conversion is None or not profile.total_ms:
+        return None
+    by_name = {segment.name: segment for segment in conversion.segments}
+    engines: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    for key, item in profile.nodes.items():
+        segment = by_name.get(key) if after else state.segment_of.get(key)
+        name = key
+        while segment is None and name and name not in state.left:
+            name = name.rpartition("/")[0]  # inside the function of a loop that is left
+        if segment is not None:
+            engines[segment.engine] += item.ms  # pyright: ignore[reportArgumentType] - a Counter counts anything
+        else:
+            reasons[state.left[name].code if name else "passive"] += item.ms  # pyright: ignore[reportArgumentType]
+    reasons["passive"] += profile.other_ms  # pyright: ignore[reportArgumentType]
+    inside = sum(engines.values()) / profile.total_ms
+    return Shares(_scaled(engines, inside), _scaled(reasons, 1 - inside))
+
+
+def _scaled(parts: Mapping[str, float], total: float) -> dict[str, float]:
+    whole = sum(parts.values())
+    return {key: total * part / whole for key, part in parts.items()} if whole else {}
+
+
+class Coverage(QWidget):
+    """A bar: how much runs in engines, and why not the rest."""
+
+    def __init__(self, title: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._state = state
-        self.setFixedHeight(12)
+        self._title = title
+        self._shares: Shares | None = None
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
 
     def sizeHint(self) -> QSize:
         """The usual size."""
-        return QSize(200, 12)
+        return QSize(200, max(14, self.fontMetrics().height()))
+
+    def show_shares(self, shares: Shares | None) -> None:
+        """Shows these shares; None: there are none."""
+        self._shares = shares
+        self.setVisible(shares is not None)
+        if shares is not None:
+            self.setAccessibleName(
+                self.tr("{share} of {what} in engines").format(share=figures.percent(shares.inside), what=self._title)
+            )
+        self.update()
 
     def paintEvent(self, event: QPaintEvent) -> None:
         """Paints."""
-        conversion = self._state.conversion
-        if conversion is None:
+        if self._shares is None:
             return
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        engines: dict[str, int] = {}
-        graph = self._state.graph
-        for segment in conversion.segments:
-            real = sum(1 for name in segment.nodes if graph is None or name not in graph or graph[name].op != "Const")
-            engines[segment.engine] = engines.get(segment.engine, 0) + real
-        reasons: dict[str, int] = {}
-        for left in conversion.left_in_tensorflow:
-            if left.code != "passive":
-                reasons[left.code] = reasons.get(left.code, 0) + 1
-        parts = [(theme.current().engine(name), Qt.BrushStyle.SolidPattern, n) for name, n in engines.items()]
-        inside = sum(engines.values())
-        outside = sum(reasons.values())
-        # The engines' part is the coverage itself, so that bar and figure agree.
-        share = conversion.coverage if inside else 0.0
-        widths = [share * n / max(1, inside) for _, _, n in parts]
-        for code, n in sorted(reasons.items(), key=lambda entry: -entry[1]):
+        painter.setPen(theme.current().color("muted"))
+        words = figures.percent(self._shares.inside)
+        # Both bars begin and end in the same places.
+        before = self.fontMetrics().horizontalAdvance(self.tr("time before") + " ")
+        behind = self.fontMetrics().horizontalAdvance("99.9 % ")
+        painter.drawText(self.rect(), Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, self._title)
+        painter.drawText(self.rect(), Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight, words)
+        parts = [
+            (theme.current().engine(name), Qt.BrushStyle.SolidPattern, part)
+            for name, part in self._shares.engines.items()
+        ]
+        for code, part in sorted(self._shares.reasons.items(), key=lambda entry: -entry[1]):
             hue, pattern = REASON_STYLES.get(code, REASON_STYLES["passive"])
-            parts.append((theme.hue(hue), pattern, n))
-            widths.append((1 - share) * n / max(1, outside))
-        left = 0.0
-        for (color, pattern, _), part in zip(parts, widths, strict=True):
-            wide = part * self.width()
-            rect = QRectF(left, 0, max(1.0, wide - 1), self.height())
+            parts.append((theme.hue(hue), pattern, part))
+        left, room = float(before), self.width() - before - behind
+        for color, pattern, part in parts:
+            wide = part * room
+            rect = QRectF(left, (self.height() - 12) / 2, max(1.0, wide - 1), 12)
             soft = QColor(color)
             soft.setAlphaF(1.0 if pattern == Qt.BrushStyle.SolidPattern else 0.35)
             painter.fillRect(rect, soft)
@@ -144,7 +220,12 @@ class WhyNot(QWidget):
         self._figure = QLabel()
         self._figure.setProperty("look", "title")
         self._figure.setWordWrap(True)
-        self._bar = Coverage(state)
+        self._times = QLabel()
+        self._times.setWordWrap(True)
+        self._times.setProperty("look", "muted")
+        self._bars = (
+            Coverage(self.tr("ops")), Coverage(self.tr("time before")), Coverage(self.tr("time now"))
+        )  # fmt: skip
         self._tree = QTreeWidget()
         self._tree.setHeaderHidden(True)
         self._tree.setColumnCount(1)
@@ -166,7 +247,12 @@ class WhyNot(QWidget):
         layout.setContentsMargins(theme.SPACE, theme.SPACE, theme.SPACE, theme.SPACE)
         layout.setSpacing(theme.SPACE)
         layout.addWidget(self._figure)
-        layout.addWidget(self._bar)
+        layout.addWidget(self._times)
+        bars = QVBoxLayout()
+        bars.setSpacing(theme.TINY)
+        for bar in self._bars:
+            bars.addWidget(bar)
+        layout.addLayout(bars)
         layout.addWidget(self._tree, 1)
         layout.addWidget(self._advice)
         state.graphChanged.connect(self.refresh)
@@ -184,37 +270,34 @@ class WhyNot(QWidget):
         self._shown = shown
         self._tree.clear()
         self._advice.clear()
-        self._bar.setVisible(conversion is not None)
-        self._bar.update()
+        now = time_shares(self._state, True)
+        shares = [op_shares(self._state) if conversion else None, time_shares(self._state, False), now]
+        for bar, found in zip(self._bars, shares, strict=True):
+            bar.show_shares(found)
+        self._times.setVisible(False)
         if conversion is None:
             self._figure.setText(self.tr("Convert the graph to see what stays in TensorFlow, and why."))
             return
         text = self.tr("{share} of the ops run in engines").format(share=figures.percent(conversion.coverage))
-        after = 0.0
+        self._figure.setText(text)
         before = sum(segment.tensorflow_ms for segment in conversion.segments)
         if before:
             after = sum(segment.engine_ms for segment in conversion.segments)
-            text += "\n" + self.tr("Their time: {before} in TensorFlow, {after} now").format(
+            text = self.tr("Their time: {before} in TensorFlow, {after} now").format(
                 before=figures.milliseconds(before), after=figures.milliseconds(after)
             )
-        benchmark = self._state.benchmark
-        share = (2.0, 2.0)
-        if benchmark and benchmark.optimized and before:
-            share = before / benchmark.original.p50_ms, after / benchmark.optimized.p50_ms
-        # Segments were measured one by one, the whole graph later: where the machine was busy meanwhile, a part may
-        # seem to take longer than the whole, and a share would mislead.
-        if max(share) <= 1.0:
-            text += "\n" + self.tr("They were {before} of the original's time and are {after} of the time now").format(
-                before=figures.percent(share[0]), after=figures.percent(share[1])
-            )
-        self._figure.setText(text)
+            self._times.setText(text)
+        self._times.setVisible(bool(before))
         self._groups = {}
         for left in conversion.left_in_tensorflow:
             self._groups.setdefault(left.code, []).append(left)
         # Reasons that can be changed first; placeholders and the like last.
         for code, nodes in sorted(self._groups.items(), key=lambda entry: (entry[0] == "passive", -len(entry[1]))):
             hue, pattern = REASON_STYLES.get(code, REASON_STYLES["passive"])
-            item = QTreeWidgetItem([headline(code, nodes)])
+            words = headline(code, nodes)
+            if now and now.reasons.get(code, 0.0) > 0.0005:
+                words += " · " + self.tr("{share} of the time now").format(share=figures.percent(now.reasons[code]))
+            item = QTreeWidgetItem([words.replace(" %", "\u00a0%")])
             item.setIcon(0, swatch(theme.hue(hue), pattern))
             item.setData(0, _NODE, "")
             item.setData(0, _NODE + 1, code)
