@@ -28,7 +28,7 @@ ENGINE_OPTIONS: Mapping[str, str] = {
     "optimization_level": "a builder optimization level",
     "hardware_compatibility": "hardware compatibility",
     "version_compatible": "version compatibility",
-    "weights": "engines that are refittable or weightless",
+    "weights": "refitting",
     "compute_capabilities": "a choice of compute capabilities",
 }
 DEFAULT_WORKSPACE = 1 << 30

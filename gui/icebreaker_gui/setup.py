@@ -29,11 +29,13 @@ from PySide6.QtWidgets import (
 )
 
 from icebreaker.errors import IcebreakerError
+from icebreaker.gpu import left_for_engines
 from icebreaker.graph import PLACEHOLDERS, Graph, Placeholder
 from icebreaker.reports import EngineStatus
 from icebreaker.settings import ENGINES, PRECISIONS, parse_size
 from icebreaker_gui import figures, memory, theme
 from icebreaker_gui.calibrate import Calibration
+from icebreaker_gui.options import Options, unmet, usable
 from icebreaker_gui.session import Session
 from icebreaker_gui.widgets import Elided, Progress, Section, button, label, number, set_look
 
@@ -60,7 +62,13 @@ class Setup(QWidget):
         self._file = _File(session)
         self._file.openWanted.connect(self.openWanted)
         self._graph_parts = [_Inputs(session), _Outputs(session)]
-        self._parts = [*self._graph_parts, _Engine(session), _Precision(session), Calibration(session)]
+        self._parts = [
+            *self._graph_parts,
+            _Engine(session),
+            Options(session),
+            _Precision(session),
+            Calibration(session),
+        ]
         self._parts += [
             _Nodes(session, "keep_float", self.tr("Kept in 16 or 32 bits by you"), self.tr("Let {name} be INT8 again")),
             _Limits(session), _Memory(session), _Data(session),
@@ -218,9 +226,11 @@ class _Inputs(Section):
             self._problem.show()
             chosen = shapes.get(name)
         shapes.pop(name, None)
+        profiles = dict(self._session.settings.profiles)
         if chosen is not None:
             shapes[name] = chosen
-        self._session.change(input_shapes=shapes)
+            profiles.pop(name, None)  # one of them counts
+        self._session.change(input_shapes=shapes, profiles=profiles)
         self._update()
 
 
@@ -446,11 +456,10 @@ class _Precision(Section):
 
     def _offers(self, precision: str) -> dict[str, str]:
         """Engine → what it really computes in, of the engines that may be used."""
-        machine, wanted = self._session.machine, self._session.settings.engine
         return {
             item.name: figures.precision(item.precisions[precision])
-            for item in (machine.engines if machine else ())
-            if precision in item.precisions and (item.name == wanted or (wanted == "auto" and item.runs))
+            for item in usable(self._session)
+            if precision in item.precisions
         }
 
 
@@ -555,13 +564,14 @@ class _Memory(Section):
         self._slider.setAccessibleName(self.tr("TensorFlow's share of the GPU's memory, in per cent"))
         self._words = label(look="muted", wrap=True)
         self._words.setFont(theme.font(0.9))
+        self._excess = label(look="warning", wrap=True)
         self._limit.toggled.connect(self._on_changed)
         self._slider.valueChanged.connect(self._on_changed)
         tip = self.tr("TensorFlow's share and the engines' workspace make up the GPU's memory together")
         self._fit_share, self._fit_workspace = button("", tip, "link"), button("", tip, "link")
         self._fit_share.clicked.connect(lambda: session.change(memory_fraction=self._proposals()[0]))
         self._fit_workspace.clicked.connect(lambda: session.change(workspace_bytes=self._proposals()[1]))
-        for widget in (self._limit, self._slider, self._words, self._fit_share, self._fit_workspace):
+        for widget in (self._limit, self._slider, self._words, self._excess, self._fit_share, self._fit_workspace):
             self.body.addWidget(widget)
         session.machineChanged.connect(self._update)
         session.settingsChanged.connect(self._update)
@@ -598,11 +608,26 @@ class _Memory(Section):
         self._words.setText(text)
         for widget in (self._limit, self._slider):
             widget.setToolTip(text)
+        self._excess.setVisible(self._exceeds())
+        if machine and self._exceeds():
+            self._excess.setText(
+                self.tr("The workspace, {size}, is more than the {rest} that is left for engines.").format(
+                    size=_size_text(self._session.settings.workspace_bytes),
+                    rest=figures.size(left_for_engines(machine.gpu_memory_bytes, fraction)),
+                )
+            )
         share, workspace = self._proposals()
         self._fit_share.setVisible(share is not None and share != fraction)
         self._fit_workspace.setVisible(workspace is not None and share != fraction)
         self._fit_share.setText(self.tr("Share {share} leaves room for the workspace").format(share=share))
         self._fit_workspace.setText(self.tr("Workspace {size} fits this share").format(size=_size_text(workspace or 0)))
+
+    def _exceeds(self) -> bool:
+        """Whether the workspace is larger than what is left, and an engine that may be used has one."""
+        machine, settings = self._session.machine, self._session.settings
+        if not machine or not machine.gpu or not any(item.options for item in usable(self._session)):
+            return False
+        return settings.workspace_bytes > left_for_engines(machine.gpu_memory_bytes, settings.memory_fraction)
 
     def _proposals(self) -> tuple[float | None, int | None]:
         """A share for the workspace of now, and a workspace for the share of now; None where there is none."""
@@ -819,7 +844,7 @@ class _Start(QFrame):
         inner.addWidget(self._pages)
         layout.addLayout(inner)
         signals = (session.activityChanged, session.graphChanged, session.settingsChanged, session.conversionChanged)
-        for signal in signals:
+        for signal in (*signals, session.machineChanged):
             signal.connect(self._update)
         self._update()
 
@@ -854,4 +879,6 @@ class _Start(QFrame):
         program = settings.precision == "int8" and (settings.calibration or "").endswith(".py")
         if program and not settings.allow_python:
             return self.tr("The calibration data is a program: allow it to run, or choose other data.")
+        if unmet(self._session):
+            return self.tr("An engine option cannot be had: see above.")
         return ""
