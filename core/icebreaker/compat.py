@@ -104,8 +104,7 @@ def create_inference_graph(
         BadArgument: An argument is not what it must be.
         IcebreakerError: The graph cannot be converted.
     """
-    if (input_graph_def is None) == (input_saved_model_dir is None):
-        raise BadArgument("give exactly one of input_graph_def and input_saved_model_dir")
+    precision = _checked(input_graph_def, input_saved_model_dir, precision_mode)
     if output_saved_model_dir is not None and input_saved_model_dir is None:
         raise BadArgument("output_saved_model_dir needs input_saved_model_dir: use save() for a graph")
     if input_saved_model_tags is not None and list(input_saved_model_tags) != ["serve"]:
@@ -119,9 +118,6 @@ def create_inference_graph(
                 f"{maximum_cached_engines}"
             )
         max_batch_size = max([max_batch_size, *cached_engine_batches])
-    precision = str(precision_mode).lower()
-    if precision not in PRECISIONS:
-        raise BadArgument(f"precision_mode {precision_mode!r} is unknown: choose FP32, FP16 or INT8")
     if input_saved_model_dir is not None:
         graph = _saved_model(input_saved_model_dir, allow_side_effects)
     else:
@@ -264,8 +260,7 @@ class TrtGraphConverter:
             nodes_blacklist: The older name of `nodes_denylist`.
             engine: See there.
         """
-        if (input_graph_def is None) == (input_saved_model_dir is None):
-            raise BadArgument("give exactly one of input_graph_def and input_saved_model_dir")
+        precision = _checked(input_graph_def, input_saved_model_dir, precision_mode)
         denied = nodes_denylist if nodes_denylist is not None else nodes_blacklist
         if input_graph_def is not None and not denied:
             raise BadArgument("nodes_denylist is empty: it must have at least the graph's outputs")
@@ -273,11 +268,9 @@ class TrtGraphConverter:
             raise BadArgument(
                 f"signature {input_saved_model_signature_key!r} cannot be read: only serving_default can be"
             )
-        if str(precision_mode).lower() not in PRECISIONS:
-            raise BadArgument(f"precision_mode {precision_mode!r} is unknown: choose FP32, FP16 or INT8")
         self._denied = [str(getattr(item, "name", item)) for item in denied or ()]
         self._session_config = session_config
-        self._needs_calibration = str(precision_mode).lower() == "int8" and use_calibration
+        self._needs_calibration = precision == "int8" and use_calibration
         self._arguments = {
             "input_graph_def": input_graph_def, "max_batch_size": max_batch_size,
             "max_workspace_size_bytes": max_workspace_size_bytes, "precision_mode": precision_mode,
@@ -354,6 +347,16 @@ class TrtGraphConverter:
 
 
 # --- Conversion --------------------------------------------------------------------------------------------------
+
+
+def _checked(graph_def: Any, saved_model: str | None, precision_mode: str) -> str:
+    """The precision in our words, once there is exactly one thing to convert."""
+    if (graph_def is None) == (saved_model is None):
+        raise BadArgument("give exactly one of input_graph_def and input_saved_model_dir")
+    precision = str(precision_mode).lower()
+    if precision not in PRECISIONS:
+        raise BadArgument(f"precision_mode {precision_mode!r} is unknown: choose FP32, FP16 or INT8")
+    return precision
 
 
 def _optimized(graph: Graph, settings: ConvertSettings) -> Any:

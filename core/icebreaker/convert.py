@@ -80,6 +80,9 @@ def convert(
     Raises:
         IcebreakerError: The graph, a setting, or the target is at fault; nothing is written then.
     """
+    if names := settings.unheeded:  # a promise must not be dropped without a word
+        text = names[0].replace("_", " ")
+        raise IcebreakerError(f"the {text} is for INT8, not {settings.precision}: choose int8, or leave it out")
     _check_target(output)
     table = Path(settings.calibration_table or f"{output}.calibration.json")
     if settings.precision == "int8":

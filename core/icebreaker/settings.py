@@ -34,6 +34,7 @@ ENGINE_OPTIONS: Mapping[str, str] = {
 DEFAULT_WORKSPACE = 1 << 30
 FEWEST_MEMORY = 1 << 30
 Profile = tuple[tuple[int, ...], ...]
+_INT8_ONLY = ("accuracy_budget", "calibration", "calibration_table")
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
 
 
@@ -177,6 +178,11 @@ class ConvertSettings:
                     f"{item.name} does not build for compute capability {unknown[0]}: choose {', '.join(item.targets)}"
                 )
         return ""
+
+    @property
+    def unheeded(self) -> tuple[str, ...]:
+        """Fields that are set but only mean something for INT8, while the precision is another."""
+        return () if self.precision == "int8" else tuple(name for name in _INT8_ONLY if getattr(self, name) is not None)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `from_json` reads them back."""

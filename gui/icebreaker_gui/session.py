@@ -330,7 +330,10 @@ class Session(QObject):
         output = self.folder / f"run{self._runs}" / f"{self.stem}.optimized.pb"
         output.parent.mkdir()
         settings = self.settings
-        chosen = dataclasses.replace(settings, retry_crashed=retry_crashed or settings.retry_crashed).to_json()
+        # The form for INT8 keeps what it holds while another precision is chosen.
+        changes: dict[str, Any] = dict.fromkeys(settings.unheeded)
+        changes["retry_crashed"] = retry_crashed or settings.retry_crashed
+        chosen = dataclasses.replace(settings, **changes).to_json()
         self._begin(Activity("convert", self.tr("Starting"), 0.0))
         failed = self.tr("The conversion failed")
         self._work = _Work(

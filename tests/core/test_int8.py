@@ -158,6 +158,16 @@ def test_what_breaks_the_budget_is_not_given(folder: Path) -> None:
     assert any("is not INT8" in text and "cannot keep the budget" in text for text in report.warnings)
 
 
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [({"accuracy_budget": 0.01}, "accuracy budget"), ({"calibration": "random"}, "calibration")],
+)
+def test_what_only_int8_heeds_is_not_dropped_without_a_word(folder: Path, changes: Any, text: str) -> None:
+    with pytest.raises(IcebreakerError, match=f"the {text} is for INT8, not fp16: choose int8"):
+        convert(folder / "model.pb", folder / "never.pb", settings(precision="fp16", **changes))
+    assert not (folder / "never.pb").exists()
+
+
 def test_calibrate_writes_a_table_of_every_segment(folder: Path) -> None:
     found = calibrate(
         folder / "model.pb",
