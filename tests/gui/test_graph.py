@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from PySide6.QtGui import QImage, QPainter
 from PySide6.QtWidgets import QApplication
 
 from icebreaker.errors import IcebreakerError
-from icebreaker.graph import Graph
+from icebreaker.graph import Graph, Tensor
 from icebreaker.protos import GraphDef
 from icebreaker.reports import (
     Benchmark,
@@ -347,12 +348,56 @@ def test_every_reason_has_a_look_of_its_own() -> None:
     assert len(set(looks)) == len(looks)
 
 
+# ---- types and shapes -----------------------------------------------------------------------------------------------
+
+
+def test_shapes_are_known_before_anything_ran(qtbot, panel: Any) -> None:
+    """Of a large graph, too, where they are found out beside."""
+    for count in (3, 200):
+        definition = GraphDef()
+        node = definition.node.add
+        image = node(name="image", op="Placeholder")
+        image.attr["dtype"].type = 1
+        for size in (-1, 32, 32, 4):
+            image.attr["shape"].shape.dim.add(size=size)
+        before = "image"
+        for number in range(count):
+            weights = definition.node.add(name=f"weights{number}", op="Const").attr["value"].tensor
+            weights.dtype = 1
+            for size in (3, 3, 4, 4):
+                weights.tensor_shape.dim.add(size=size)
+            conv = node(name=f"conv{number}", op="Conv2D", input=[before, f"weights{number}"])
+            conv.attr["padding"].s = b"VALID" if number == 1 else b"SAME"
+            conv.attr["strides"].list.i.extend([1, 1, 1, 1])
+            before = conv.name
+        node(name="out", op="Relu", input=[before])
+        panel.show_graph(Graph(definition), ["out"])
+        qtbot.waitUntil(lambda: bool(panel.state.tensors), timeout=10_000)
+        assert panel.state.tensor_words(Tensor("conv0")) == "float32[?,32,32,4]"
+        assert panel.state.tensor_words(Tensor(before)) == "float32[?,30,30,4]"
+        assert panel.state.tensor_words(Tensor("weights0")) == "float32[3,3,4,4]"
+        outline = panel.state.shared.outline
+        look, _ = panel.state.look(outline)
+        assert look.flows(outline.leaf["conv0"]) == "?×32×32×4"
+        panel.go_to("conv1")
+        assert any("float32[?,32,32,4]\tconv0" in line for line in panel.details._lines)
+        assert panel._overlay.findData("outputs") >= 0
+
+
+def test_what_the_conversion_says_of_a_tensor_counts(both: Any) -> None:
+    state, name = both.state, "net/one/conv1/Conv2D"
+    assert state.tensor_words(Tensor(name)) == ""
+    told = dataclasses.replace(state.conversion, tensors={name: "float32[1,7,7,4]", "decode/number": "float32[…]"})
+    both.show_conversion(told, state.after)
+    assert state.tensor_words(Tensor(name)) == "float32[1,7,7,4]"
+
+
 # ---- overlays -------------------------------------------------------------------------------------------------------
 
 
 def test_overlays_change_colours_and_add_up_over_groups(both: Any) -> None:
     names = overlays.available(both.state)
-    assert names == ["kind", "conversion", "engine", "precision", "constants"]
+    assert names == ["kind", "conversion", "engine", "precision", "constants", "outputs"]
     row = both._overlay.findData("time")
     assert "Measure" in both._overlay.itemText(row) and not both._overlay.model().item(row).isEnabled()
     seen = set()

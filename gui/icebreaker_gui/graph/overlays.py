@@ -6,14 +6,13 @@ import dataclasses
 import math
 import re
 from collections.abc import Callable, Mapping
-from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication, Qt
 from PySide6.QtGui import QColor
 
-from icebreaker.graph import ITEM_BYTES, Tensor
+from icebreaker.graph import ITEM_BYTES
 from icebreaker.layout import Outline
 from icebreaker.reports import REASONS
 from icebreaker_gui import figures, theme
@@ -74,7 +73,7 @@ def available(state: GraphState) -> list[str]:
     if state.profile(False) or state.profile(True):
         names.append("time")
     names.append("constants")
-    if state.conversion and state.conversion.tensors:
+    if state.tensors or (state.conversion and state.conversion.tensors):
         names.append("outputs")
     return names
 
@@ -136,15 +135,22 @@ def _base(state: GraphState, outline: Outline) -> Look:
 
 def _flows(state: GraphState, outline: Outline) -> Callable[[int], str]:
     """Tells dtype and shape of what a leaf gives, "" where they are not known; asked only for what is in sight."""
+    told: dict[int, str] = {}
 
-    @cache
     def words(leaf: int) -> str:
+        if leaf not in told and (found := find(leaf)):  # what is not known may become known
+            told[leaf] = found
+        return told.get(leaf, "")
+
+    def find(leaf: int) -> str:
         edges = np.flatnonzero((outline.source == leaf) & ~outline.control).tolist()
         found = dict.fromkeys(text for edge in edges if (text := state.tensor_words(outline.tensor[edge])))
         if len(found) != 1:
             return tr("{n} kinds of tensor").format(n=len(found)) if found else ""
         # On an edge there is little room: the usual dtype goes without saying.
         kind_, _, sizes = next(iter(found)).rstrip("]").partition("[")
+        if sizes == "…":
+            return "" if kind_ == "float32" else kind_
         short = sizes.replace(",", "×") or tr("scalar")
         return short if kind_ == "float32" else f"{kind_} {short}"
 
@@ -247,10 +253,11 @@ def _constant_bytes(state: GraphState, outline: Outline) -> np.ndarray:
 
 def _output_bytes(state: GraphState, outline: Outline) -> np.ndarray:
     values = np.zeros(len(outline))
-    for text, words in state.conversion.tensors.items() if state.conversion else ():
-        leaf = outline.leaf.get(Tensor.parse(text).node)
-        if leaf is not None:
-            values[leaf] += tensor_bytes(words)
+    read = dict.fromkeys(tensor for node in state.graph or () for tensor in node.inputs)
+    for tensor in read:
+        leaf = outline.leaf.get(tensor.node)
+        if leaf is not None and state.graph is not None and state.graph[tensor.node].op != "Const":
+            values[leaf] += tensor_bytes(state.tensor_words(tensor))
     return values
 
 

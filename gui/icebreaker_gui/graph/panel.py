@@ -74,6 +74,7 @@ class GraphPanel(QWidget):
         state.hoverChanged.connect(self._marks_changed)
         state.foundChanged.connect(self._marks_changed)
         state.busyChanged.connect(self._busy_changed)
+        state.tensorsChanged.connect(self._tensors_changed)
         self.setFocusProxy(self.before_pane)
         self._set_mode(BEFORE)
         self._graph_changed()
@@ -321,6 +322,12 @@ class GraphPanel(QWidget):
         self._fill_overlays()
         self._titles()
         self._breadcrumbs()
+
+    def _tensors_changed(self) -> None:
+        self._fill_overlays()
+        self.details.refresh()
+        for pane in self.panes:
+            pane.update()
 
     def _fill_overlays(self) -> None:
         self._overlay.clear()

@@ -6,6 +6,7 @@ dropped.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from typing import Any
 
 from PySide6.QtCore import QObject, QRunnable, QThreadPool, Signal
 
-from icebreaker.graph import DTYPES, PASSIVE, PLACEHOLDERS, Graph, Tensor
+from icebreaker import shapes
+from icebreaker.graph import PASSIVE, Graph, Tensor
 from icebreaker.layout import Extra, Layout, LayoutCancelled, Outline, Scene, build
 from icebreaker.reports import Benchmark, Conversion, LayerTime, Left, Profile, SegmentReport
 from icebreaker_gui.graph.overlays import make_look
@@ -43,7 +45,9 @@ class GraphState(QObject):
     hoverChanged = Signal()
     foundChanged = Signal()
     busyChanged = Signal(str)
+    tensorsChanged = Signal()
     _finished = Signal(int, object)
+    _learned = Signal(object, object)
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -65,6 +69,9 @@ class GraphState(QObject):
         self.show_folded = False
         self.overlay_name = "kind"
         self.looks: dict[tuple[int, bool], tuple[Look, Any]] = {}
+        self.tensors: Mapping[Tensor, shapes.Known] = {}  # of the graph before, as far as they can be told unrun
+        self._tensors_of: Graph | None = None
+        self._closing = False
         self.left: Mapping[str, Left] = {}
         self.segment_of: Mapping[str, SegmentReport] = {}
         self._pictures: dict[bool, Picture] = {}
@@ -73,6 +80,7 @@ class GraphState(QObject):
         self._generation = 0
         self._then: Callable[[Any], None] | None = None
         self._finished.connect(self._arrived)
+        self._learned.connect(self._set_tensors)
 
     # ---- graphs -----------------------------------------------------------------------------------------------------
 
@@ -81,6 +89,7 @@ class GraphState(QObject):
         self.graph, self.outputs = graph, tuple(outputs)
         self.conversion = self.after = self.benchmark = None
         self.left, self.segment_of = {}, {}
+        self.tensors, self._tensors_of = {}, None
         self.opened, self.opened_capsules = set(), set()
         self.selected = self.hovered = ""
         self.found = ()
@@ -177,8 +186,31 @@ class GraphState(QObject):
             self.scenesChanged.emit("")
             if self.after_wanted:
                 self._scenes("")
+            self._learn_tensors(graph)
 
         self._run(job, then, len(graph) > _SMALL)
+
+    # ---- types and shapes -------------------------------------------------------------------------------------------
+
+    def _learn_tensors(self, graph: Graph) -> None:
+        """Finds out what flows between nodes, once the graph is on show."""
+        if self._tensors_of is graph:
+            return
+        self._tensors_of = graph
+        if len(graph) <= _SMALL:
+            self._set_tensors(graph, shapes.infer(graph))
+        else:
+            self._pool.start(lambda: self._infer(graph))
+
+    def _infer(self, graph: Graph) -> None:
+        found = shapes.infer(graph, lambda: self._closing or self.graph is not graph)
+        with contextlib.suppress(RuntimeError):  # the view was closed
+            self._learned.emit(graph, found)
+
+    def _set_tensors(self, graph: Graph, found: Mapping[Tensor, shapes.Known]) -> None:
+        if graph is self.graph:
+            self.tensors = found
+            self.tensorsChanged.emit()
 
     # ---- opening ----------------------------------------------------------------------------------------------------
 
@@ -315,28 +347,13 @@ class GraphState(QObject):
 
     def tensor_words(self, tensor: Tensor) -> str:
         """Dtype and shape of a tensor as far as they are known, such as `float32[?,56,56,64]`; "" if not at all."""
-        if self.conversion and (words := self.conversion.tensors.get(str(tensor))):
-            return words
+        told = self.conversion.tensors.get(str(tensor), "") if self.conversion else ""
+        if told and not told.endswith("[…]"):
+            return told
         graph = self.graph
-        if graph is None or tensor.node not in graph:
-            return ""
-        node = graph[tensor.node]
-        if node.value is not None:
-            return f"{node.value.dtype}[{','.join(map(str, node.value.shape))}]"
-        attrs = node.definition.attr
-        known = attrs["_output_shapes"].list.shape if "_output_shapes" in attrs else ()
-        if tensor.port < len(known):
-            shape = known[tensor.port]
-        elif node.op in PLACEHOLDERS and "shape" in attrs:
-            shape = attrs["shape"].shape
-        else:
-            return ""
-        kind = next(
-            (attrs[name].type for name in ("dtype", "T", "DstT", "out_type", "output_type") if name in attrs),
-            0,
-        )
-        sizes = "…" if shape.unknown_rank else ",".join("?" if dim.size < 0 else str(dim.size) for dim in shape.dim)
-        return f"{DTYPES.get(kind, '')}[{sizes}]"
+        if graph is not None and tensor.node in graph and (value := graph[tensor.node].value) is not None:
+            return str(shapes.Known(value.dtype, value.shape))
+        return str(self.tensors.get(tensor, "")) or told
 
     # ---- colours ----------------------------------------------------------------------------------------------------
 
@@ -408,6 +425,7 @@ class GraphState(QObject):
 
     def wait(self) -> None:
         """Stops work in the background and waits for its end; for closing."""
+        self._closing = True
         self._cancel()
         self._pool.waitForDone()
 
