@@ -250,7 +250,12 @@ def test_an_nvidia_gpu_without_tensorrt_is_told_what_it_would_add(monkeypatch: p
     have(monkeypatch)
     for name, package, command, gain in (
         ("tensorrt", "tensorrt", "pip install tensorrt cuda-bindings", "engines in FP32, FP16 and INT8"),
-        ("tensorrt-rtx", "tensorrt_rtx", "pip install tensorrt-rtx-cu13 cuda-bindings", "portable engines"),
+        (
+            "tensorrt-rtx",
+            "tensorrt_rtx",
+            "pip install tensorrt-rtx-cu13 cuda-bindings",
+            "engines in FP32, FP16 and INT8",
+        ),
     ):
         monkeypatch.setitem(sys.modules, package, None)  # as if it were not there
         status = engines.get(name).status()

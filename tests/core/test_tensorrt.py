@@ -503,6 +503,8 @@ RTX_ONLY = {
     ("", "ComputeCapability"),
     ("", "EngineInvalidityDiagnostics"),
     ("", "EngineValidity"),
+    ("", "CudaGraphStrategy"),
+    ("IRuntimeConfig", "cuda_graph_strategy"),
     ("Runtime", "engine_header_size"),
     ("Runtime", "get_engine_validity"),
     ("IBuilderConfig", "num_compute_capabilities"),
@@ -553,13 +555,14 @@ def test_every_name_that_is_used_exists_in_rtx() -> None:
 
 def test_cuda_calls_exist() -> None:
     binding = pytest.importorskip("cuda.bindings.runtime", reason="no cuda-bindings", exc_type=ImportError)
-    nodes = list(ast.walk(ast.parse(inspect.getsource(engine_memory))))
+    nodes = [node for item in (engine_memory, tensorrt) for node in ast.walk(ast.parse(inspect.getsource(item)))]
     strings = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     copies = {text for text in strings if text.startswith("cudaMemcpy") and text != "cudaMemcpyAsync"}
-    names = {text for text in strings if text.startswith("cuda") and text.isidentifier()} - copies
-    names |= {node.attr for node in nodes if isinstance(node, ast.Attribute) and node.attr.startswith("cuda")}
-    assert hasattr(binding.cudaError_t, "cudaSuccess")
-    assert len(names) > 8 and not [name for name in names - {"cudaSuccess"} if not hasattr(binding, name)]
+    names = {text for text in strings if re.match("cuda[A-Z]", text) and text.isidentifier()} - copies
+    names |= {node.attr for node in nodes if isinstance(node, ast.Attribute) and re.match("cuda[A-Z]", node.attr)}
+    members = {"cudaSuccess": binding.cudaError_t, "cudaStreamCaptureModeThreadLocal": binding.cudaStreamCaptureMode}
+    assert not [name for name, kind in members.items() if not hasattr(kind, name)]
+    assert len(names) > 12 and not [name for name in names - members.keys() if not hasattr(binding, name)]
     assert len(copies) == 3 and not [name for name in copies if not hasattr(binding.cudaMemcpyKind, name)]
 
 

@@ -47,7 +47,7 @@ class TensorRT:
             trt = self._import()
         except IcebreakerError as error:
             here = gpu.find()
-            gain = f"; for this {here.name} it would add {self._gain}" if here else ""
+            gain = f"; for this {here.name} it would add {self._gain(here)}" if here else ""
             return EngineStatus(self.name, builds=False, runs=False, detail=f"{error}{gain}")
         title = f"{self._title} {trt.__version__}"
         runs = False
@@ -195,7 +195,7 @@ class TensorRT:
         device = gpu.read()
         if why := self._unfit(trt, device) or self._misfit(trt, header, device) or self._invalid(trt, plan):
             raise IcebreakerError(why)
-        return _Plan(trt, self._title, header, plan, model, self._new_context)
+        return _Plan(trt, self._title, header, plan, model, self._new_context, self._captures)
 
     def _misfit(self, trt: Any, header: Mapping[str, Any], device: gpu.Gpu) -> str:
         """Why a plan with this header would not load or not run here, with what helps; nothing if it would."""
@@ -224,7 +224,6 @@ class TensorRT:
 
     _builds_without_gpu = False
     _loads_other_versions = False
-    _gain = "engines in FP32, FP16 and INT8 whose kernels are timed on the card"
     _lacks: Mapping[str, str] = {
         "compute_capabilities": "it builds for the GPU that is here; hardware compatibility makes that more"
     }
@@ -238,9 +237,15 @@ class TensorRT:
         name = f"{self.name} {trt.__version__} {device.name if device else ''} {device.driver if device else ''} "
         return hashlib.sha256(name.encode() + content).hexdigest()
 
-    def _new_context(self, trt: Any, engine: Any, plan: bytes) -> tuple[Any, Callable[[], object]]:
+    _captures = True
+
+    def _new_context(self, trt: Any, engine: Any, plan: bytes, is_static: bool) -> tuple[Any, Callable[[], object]]:
         """What runs the engine, and what to do when it is no longer needed."""
         return engine.create_execution_context(), lambda: None
+
+    def _gain(self, device: gpu.Gpu) -> str:
+        """What installing it would add on this GPU."""
+        return "engines in FP32, FP16 and INT8 whose kernels are timed on the card"
 
     def _targets(self, trt: Any) -> tuple[str, ...]:
         """Compute capabilities that may be chosen."""
@@ -305,7 +310,6 @@ class TensorRTRTX(TensorRT):
     _oldest = 1
     _builds_without_gpu = True
     _loads_other_versions = True  # the runtime says itself what it does not take
-    _gain = "portable engines, also for RTX GPUs in other machines"
     _lacks: Mapping[str, str] = {
         "optimization_level": "its plans are the same at every level, since kernels are chosen where they run",
         "hardware_compatibility": "its plans run on all GPUs of the compute capabilities that they are built for",
@@ -316,7 +320,9 @@ class TensorRTRTX(TensorRT):
     def _timings(self, trt: Any, device: gpu.Gpu | None) -> str:
         return ""  # it times where it runs
 
-    def _new_context(self, trt: Any, engine: Any, plan: bytes) -> tuple[Any, Callable[[], object]]:
+    _captures = False  # it does so itself
+
+    def _new_context(self, trt: Any, engine: Any, plan: bytes, is_static: bool) -> tuple[Any, Callable[[], object]]:
         # It compiles the plan to the end for this GPU: seconds, which the cache saves the next time.
         key = self._key(trt, gpu.find(), plan)
         usage = engine.create_runtime_config()
@@ -324,8 +330,15 @@ class TensorRTRTX(TensorRT):
         if known := cache.read_blob("tensorrt-rtx", key):
             compiled.deserialize(known)  # it checks that they fit
         usage.set_runtime_cache(compiled)
+        if is_static:
+            usage.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
         context = engine.create_execution_context(usage)
         return context, lambda: cache.write_blob("tensorrt-rtx", key, bytes(compiled.serialize()))
+
+    def _gain(self, device: gpu.Gpu) -> str:
+        if 90 <= _number(device) < 120:  # it knows none of the data-centre cards after the A100
+            return "engines for RTX GPUs in other machines; it does not run on this one"
+        return "engines in FP32, FP16 and INT8, which other RTX GPUs run, too"
 
     def _targets(self, trt: Any) -> tuple[str, ...]:
         return tuple(map(_dotted, _known(trt)))
@@ -602,6 +615,7 @@ class _Plan:
         plan: bytes,
         model: bytes,
         new_context: Callable[..., Any],
+        captures: bool,
     ) -> None:
         self._trt, self._title = trt, title
         self._inputs, self._outputs = header["inputs"], header["outputs"]
@@ -615,10 +629,14 @@ class _Plan:
         if self._engine is not None:
             if header["weights"] == "weightless":
                 self._fill(model)
-            self._context, at_end = new_context(trt, self._engine, plan)
+            is_static = not any(-1 in tuple(self._engine.get_tensor_shape(name)) for name in self._inputs)
+            self._captures = captures and is_static and not any(map(self._is_on_host, self._inputs))
+            self._context, at_end = new_context(trt, self._engine, plan, is_static)
             weakref.finalize(self, at_end)
         if self._context is None:
             raise IcebreakerError(f"{title} cannot load the engine: {self._last_words()}")
+        self._ran: tuple[int, ...] = ()  # the addresses of the last run
+        self._graph: _Graph | None = None  # of a run with these addresses
         self._lock = threading.Lock()
 
     def _fill(self, model: bytes) -> None:
@@ -635,7 +653,7 @@ class _Plan:
             arrays = []  # must outlive the copies
             for name, value in zip(self._inputs, inputs, strict=True):
                 array = np.ascontiguousarray(value, dtype=self._dtype(name))
-                if self._engine.get_tensor_location(name) == self._trt.TensorLocation.HOST:
+                if self._is_on_host(name):
                     addresses.append(array.ctypes.data)
                 else:
                     addresses.append(self._stream.buffer(name, array.nbytes))
@@ -648,7 +666,7 @@ class _Plan:
             targets = [
                 self._stream.buffer(name, array.nbytes) for (name, _), array in zip(self._outputs, results, strict=True)
             ]
-            self._execute(targets)
+            self._execute(addresses, targets)
             for array, address in zip(results, targets, strict=True):
                 self._stream.download(array, address)
             self._stream.wait()
@@ -661,12 +679,29 @@ class _Plan:
 
         with self._lock:
             values = cuda.tensors(inputs)
-            shapes = self._prepare([tuple(value.shape()) for value in values], [value.data_ptr() for value in values])
+            addresses = [value.data_ptr() for value in values]
+            if self._captures:  # a CUDA graph always reads and writes the same memory
+                addresses = [
+                    self._stream.buffer(name, value.tensor_size_in_bytes())
+                    for name, value in zip(self._inputs, values, strict=True)
+                ]
+                for address, value in zip(addresses, values, strict=True):
+                    self._stream.move(address, value.data_ptr(), value.tensor_size_in_bytes())
+            shapes = self._prepare([tuple(value.shape()) for value in values], addresses)
             results = [
                 OrtValue.ortvalue_from_shape_and_type(shape, self._dtype(name), "cuda", 0)
                 for (name, _), shape in zip(self._outputs, shapes, strict=True)
             ]
-            self._execute([value.data_ptr() for value in results])
+            targets = [value.data_ptr() for value in results]
+            if self._captures:
+                targets = [
+                    self._stream.buffer(name, value.tensor_size_in_bytes())
+                    for (name, _), value in zip(self._outputs, results, strict=True)
+                ]
+            self._execute(addresses, targets)
+            for value, address in zip(results, targets, strict=True):
+                if address != value.data_ptr():
+                    self._stream.move(value.data_ptr(), address, value.tensor_size_in_bytes())
         return results
 
     def wait(self) -> None:
@@ -691,15 +726,65 @@ class _Plan:
                 raise IcebreakerError(f"the shape of output {name} depends on values: exclude the node that makes it")
         return found
 
-    def _execute(self, targets: Sequence[int]) -> None:
-        context = self._context
+    def _execute(self, addresses: Sequence[int], targets: Sequence[int]) -> None:
+        """Runs once; with static shapes, what runs a second time on the same memory is kept as a CUDA graph."""
+        memory = (*addresses, *targets)
         for (name, _), address in zip(self._outputs, targets, strict=True):
-            context.set_tensor_address(name, address)
-        if not context.execute_async_v3(self._stream.handle):
+            self._context.set_tensor_address(name, address)
+        if self._captures and memory == self._ran:
+            try:
+                self._graph = self._graph or _Graph(self._stream.handle, self._enqueue)
+                self._graph.launch()
+                return
+            except IcebreakerError:  # it runs without one, only slower
+                self._captures, self._graph = False, None
+        self._ran, self._graph = memory, None
+        self._enqueue()
+
+    def _enqueue(self) -> None:
+        if not self._context.execute_async_v3(self._stream.handle):
             raise IcebreakerError(f"{self._title} failed: {self._last_words()}")
+
+    def _is_on_host(self, name: str) -> bool:
+        return self._engine.get_tensor_location(name) == self._trt.TensorLocation.HOST
 
     def _dtype(self, name: str) -> Any:
         return self._trt.nptype(self._engine.get_tensor_dtype(name))
 
     def _last_words(self) -> str:
         return self._log.errors[-1] if self._log.errors else "it gives no reason"
+
+
+class _Graph:
+    """A CUDA graph: what `work` gives to a stream, to be given again in one call."""
+
+    def __init__(self, stream: int, work: Callable[[], None]) -> None:
+        """Records `work`, which does not run by that.
+
+        Raises:
+            IcebreakerError: It cannot be recorded.
+        """
+        self._cuda, self._stream = cuda.runtime(), stream
+        mode = self._cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        self._check(self._cuda.cudaStreamBeginCapture(stream, mode))
+        try:
+            work()
+        except BaseException:
+            self._cuda.cudaStreamEndCapture(stream)
+            raise
+        recorded = self._check(self._cuda.cudaStreamEndCapture(stream))
+        try:
+            self._ready = self._check(self._cuda.cudaGraphInstantiate(recorded, 0))
+        finally:
+            self._cuda.cudaGraphDestroy(recorded)
+        weakref.finalize(self, self._cuda.cudaGraphExecDestroy, self._ready)
+
+    def launch(self) -> None:
+        """Gives the work to the stream."""
+        self._check(self._cuda.cudaGraphLaunch(self._ready, self._stream))
+
+    def _check(self, answer: tuple[Any, ...]) -> Any:
+        error, *results = answer
+        if error != self._cuda.cudaError_t.cudaSuccess:
+            raise IcebreakerError(f"the GPU cannot record the work: {self._cuda.cudaGetErrorString(error)[1].decode()}")
+        return results[0] if results else None
