@@ -54,7 +54,7 @@ class Problem:
     details: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # thousands are kept
 class LogLine:
     """One line of the log."""
 

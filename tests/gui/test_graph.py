@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import re
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ from icebreaker_gui.graph.constants import preview
 from icebreaker_gui.graph.panel import AFTER, BEFORE, BOTH, SLIDER, neighbours
 from icebreaker_gui.graph.picture import Camera, Picture
 from icebreaker_gui.graph.search import search
+from icebreaker_gui.graph.state import GraphState
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 
@@ -673,6 +676,22 @@ def test_a_large_graph_is_laid_out_beside_and_a_late_result_is_dropped(panel: An
     qtbot.waitUntil(lambda: len(panel.before_pane.picture.scene.items) > 6000, timeout=20_000)
     panel.before_pane.fit(animated=False)
     panel.grab()
+
+
+def test_what_was_computed_in_the_background_is_let_go(qtbot) -> None:
+    """An old layout holds its graph, and with it hundreds of megabytes."""
+    state, made, got = GraphState(), [], []
+    for _ in range(20):
+        result = chain(3)
+        made.append(weakref.ref(result))
+        state._run(lambda cancelled, result=result: result, got.append, True)
+        qtbot.waitUntil(lambda: bool(got))
+        got.clear()
+    result = None
+    state._run(lambda cancelled: None, got.append, True)
+    qtbot.waitUntil(lambda: bool(got))
+    gc.collect()
+    assert [item() for item in made] == [None] * 20
 
 
 # ---- pixels ---------------------------------------------------------------------------------------------------------

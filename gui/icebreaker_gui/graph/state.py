@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from PySide6.QtCore import QObject, QRunnable, QThreadPool, Signal
+from PySide6.QtCore import QObject, Signal
 
 from icebreaker import shapes
 from icebreaker.graph import PASSIVE, Graph, Tensor
@@ -25,6 +26,8 @@ from icebreaker_gui.graph.picture import Look, Picture
 _LARGE = 1200
 # Graphs above this are laid out anew in the background: the window must not stand still for 50 ms.
 _SMALL = 150
+# Python searches as many for circles within a frame or two.
+_MANY_OBJECTS = 100_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +78,9 @@ class GraphState(QObject):
         self.left: Mapping[str, Left] = {}
         self.segment_of: Mapping[str, SegmentReport] = {}
         self._pictures: dict[bool, Picture] = {}
-        self._pool = QThreadPool(self)
-        self._pool.setMaxThreadCount(1)
+        # Not a QThreadPool: from Python that one keeps all that it has ever run, and with it old graphs.
+        self._thread: threading.Thread | None = None
+        self._turn = threading.Lock()
         self._generation = 0
         self._then: Callable[[Any], None] | None = None
         self._finished.connect(self._arrived)
@@ -406,7 +410,8 @@ class GraphState(QObject):
             return
         self._then = then
         self.busyChanged.emit(self.tr("Laying out the graph …"))
-        self._pool.start(_Work(self, generation, job))
+        self._thread = threading.Thread(target=self._work, args=(generation, job), name="layout", daemon=True)
+        self._thread.start()
 
     def _cancel(self) -> None:
         self._generation += 1
@@ -427,32 +432,31 @@ class GraphState(QObject):
         """Stops work in the background and waits for its end; for closing."""
         self._closing = True
         self._cancel()
-        self._pool.waitForDone()
+        if self._thread:
+            self._thread.join()
 
+    def _work(self, number: int, job: Callable[[Callable[[], bool]], Any]) -> None:
+        with self._turn:
+            if number == self._generation:
+                self._compute(number, job)
 
-class _Work(QRunnable):
-    def __init__(self, state: GraphState, generation: int, job: Callable[[Callable[[], bool]], Any]) -> None:
-        super().__init__()
-        self._state, self._number, self._job = state, generation, job
-
-    def run(self) -> None:
-        state, number = self._state, self._number
+    def _compute(self, number: int, job: Callable[[Callable[[], bool]], Any]) -> None:
         # A layout makes millions of objects and no circles of them. Python's search for circles would stop the window
         # for a quarter of a second, again and again, and double the time: it waits, and then leaves out what lives on.
+        # After a smaller layout nothing is left out: what others have made and dropped meanwhile would stay for ever.
         gc.disable()
         try:
-            result: object = self._job(lambda: state._generation != number)
+            result: object = job(lambda: self._generation != number)
         except LayoutCancelled:
             return
         except Exception as error:
             result = error
         finally:
-            gc.freeze()
+            if gc.get_count()[0] > _MANY_OBJECTS:
+                gc.freeze()
             gc.enable()
-        try:
-            state._finished.emit(number, result)
-        except RuntimeError:
-            return  # the view was closed
+        with contextlib.suppress(RuntimeError):  # the view was closed
+            self._finished.emit(number, result)
 
 
 def _segments(graph: Graph, conversion: Conversion, after: Graph | None) -> dict[str, tuple[str, ...]]:
