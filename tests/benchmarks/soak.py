@@ -1,8 +1,8 @@
 """Opens, converts, measures, cancels and reopens for an hour, and looks whether anything piles up.
 
 `make soak`, or `python tests/benchmarks/soak.py --seconds 60`. The app runs offscreen, as it is, with its window. After
-a tenth of the time to warm up, its memory may at no time be more than 5 % above what it was by then, nor may that of its
-workers, and no thread, process, file (open or on the disk) or Qt object may be left over.
+a tenth of the time to warm up, its memory may at no time be more than 5 % above what it was by then, nor may that of
+its workers, and no thread, process, file (open or on the disk) or Qt object may be left over.
 """
 
 from __future__ import annotations
