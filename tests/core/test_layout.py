@@ -95,7 +95,7 @@ def check(scene: Scene) -> None:
     for edge in range(len(scene.edge_kind)):
         path = scene.points[scene.starts[edge] : scene.starts[edge + 1]]
         if scene.edge_kind[edge] != BACK:
-            assert (np.diff(path[:, 1]) >= -1e-6).all(), "an edge runs upwards"
+            assert (np.diff(path[:, 0 if scene.sideways else 1]) >= -1e-6).all(), "an edge runs backwards"
 
 
 def connections(scene: Scene) -> set[tuple[int, int]]:
@@ -149,6 +149,9 @@ def test_every_drawing_holds_together(graph: Graph, data: st.DataObject) -> None
     check(scene)
     wanted = set(zip(outline.source.tolist(), outline.target.tolist(), strict=True))
     assert wanted <= connections(scene)
+    across = layout.turned().scene(everything(outline))
+    check(across)
+    assert across.sideways and wanted <= connections(across)
 
 
 @settings(max_examples=40, deadline=None, phases=QUICK)
@@ -477,6 +480,23 @@ def test_opening_a_group_moves_only_what_it_must() -> None:
 
 
 # ---- stopping -------------------------------------------------------------------------------------------------------
+
+
+def test_from_left_to_right() -> None:
+    outline = build(flat_chain(6))
+    layout = Layout(outline)
+    down, across = layout.scene(everything(outline)), layout.turned().scene(everything(outline))
+    assert down.size[1] > down.size[0] and across.size[0] > across.size[1]
+    assert np.array_equal(down.items, across.items)
+    ends = across.points[across.starts[1:] - 1]
+    boxes = across.boxes[[across.row(int(item)) for item in across.edge_to]]
+    into = across.edge_to != across.edge_in
+    np.testing.assert_allclose(ends[into, 0], boxes[into, 0])  # edges enter at the left, in the middle
+    np.testing.assert_allclose(ends[into, 1], (boxes[:, 1] + boxes[:, 3] / 2)[into])
+    again = layout.turned().turned().scene(everything(outline))
+    assert np.array_equal(again.boxes, down.boxes) and np.array_equal(again.points, down.points)
+    # Words are level either way.
+    assert sorted(map(tuple, down.boxes[~down.is_open, 2:])) == sorted(map(tuple, across.boxes[~across.is_open, 2:]))
 
 
 def test_it_stops_when_it_is_told_to() -> None:

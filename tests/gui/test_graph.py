@@ -545,6 +545,43 @@ def test_arrow_keys_walk_along_edges(panel: Any, qtbot) -> None:
     assert panel.state.selected == ""
 
 
+def test_from_left_to_right_in_every_mode(both: Any, qtbot, tmp_path: Path) -> None:
+    both.sideways_action.setChecked(True)
+    qtbot.wait(50)
+    for mode in (BEFORE, BOTH, SLIDER, AFTER):
+        both.set_mode(mode)
+        qtbot.wait(50)
+        scenes = [pane.picture.scene for pane in both._shown()]
+        assert all(scene.sideways and scene.size[0] > scene.size[1] for scene in scenes), mode
+    assert both._split.orientation() == Qt.Orientation.Vertical
+    both.set_mode(BEFORE)
+    both.state.open_all()
+    qtbot.wait(350)
+    pane = both.before_pane
+    both.state.select("text")
+    qtbot.keyClick(pane, Qt.Key.Key_Right)
+    assert both.state.selected == "decode/split"
+    qtbot.keyClick(pane, Qt.Key.Key_Left)
+    assert both.state.selected == "text"
+    both.save_picture(True, str(tmp_path / "wide.png"))
+    image = QImage(str(tmp_path / "wide.png"))
+    assert image.width() > image.height()
+    pane.zoom(6)
+    assert pane.minimap.isVisible() and pane.minimap.width() > pane.minimap.height()
+    made = GraphPanel()  # it is remembered
+    qtbot.addWidget(made)
+    assert made.sideways_action.isChecked() and made.state.sideways
+    both.sideways_action.setChecked(False)
+    assert not both.before_pane.picture.scene.sideways
+
+
+def test_what_is_opened_after_is_open_before(both: Any, qtbot) -> None:
+    both.set_mode(AFTER)
+    both.state.toggle("decode/")
+    both.set_mode(BOTH)
+    assert "decode/split" in shown(both.before_pane) and "decode/split" in shown(both.after_pane)
+
+
 def test_neighbours_within_hops(panel: Any) -> None:
     outline = panel.state.shared.outline
     near = neighbours(outline, outline.leaf["decode/split"], 1)

@@ -392,6 +392,7 @@ def place(
     shift_out: Callable[[int, int], float] | None = None,
     shift_in: Callable[[int, int], float] | None = None,
     check: Callable[[], None] = lambda: None,
+    row_gap: float = ROW_GAP,
 ) -> tuple[list[float], list[float], list[tuple[float, float]], float, float]:
     """Finds coordinates.
 
@@ -402,6 +403,7 @@ def place(
         shift_out: (box, edge) → how far right of the box's middle the edge leaves; None: 0.
         shift_in: The same for where it enters.
         check: Called now and then; may raise to stop.
+        row_gap: Room between two rows.
 
     Returns:
         Middles x and y of boxes and waypoints, for each of them top and bottom of its row, and the width and height
@@ -428,7 +430,7 @@ def place(
                     default=0.0,
                 )
                 thin = not tall or not any(height_of[item] for item in rows[number - 1])
-                top += (ROW_GAP * 0.55 if thin else ROW_GAP) + min(reach * 0.06, 46.0)
+                top += (row_gap * 0.55 if thin else row_gap) + min(reach * 0.06, 46.0)
             for item in row:
                 y[item] = top + tall / 2
                 spans[item] = (top, top + tall)

@@ -2,7 +2,8 @@
 
 A group's inside is laid out apart, with a port on its border for every value that crosses it, so that an edge goes on
 inside to the box that really reads it. Orders are kept per group and are free of sizes; opening a group lays out that
-group and finds new coordinates up to the root.
+group and finds new coordinates up to the root. Everything is laid out from top to bottom; from left to right it is the
+same with both axes exchanged, but for the titles and the room that words on edges need.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ LEAF_HEIGHT = 38.0
 GROUP_HEIGHT = 48.0
 TITLE = 28.0
 MARGIN = 14.0
+_SIDEWAYS_GAP = 78.0  # between columns: shapes are written along the edges there
 _MOST_PORTS = 24
 _NEXT = frozenset({"NextIteration", "RefNextIteration"})
 
@@ -42,7 +44,7 @@ class Scene:
         nesting: Number of open groups around each, [n].
         is_open: True for open groups, [n].
         points: Corner points of all edges, one after the other, [m, 2]. Between two points of different x an edge
-            bends with vertical ends.
+            bends with vertical ends; where it is `sideways`, between two of different y with horizontal ends.
         starts: Where each edge's points begin, and the end, [k + 1].
         edge_kind: DATA, CONTROL or BACK (upwards), [k].
         edge_from, edge_to: Outline items at the ends; where an edge only crosses a border, the group, [k].
@@ -51,6 +53,7 @@ class Scene:
         stubs: (producer leaf or item, reader item, x, y, is_reader) of edges drawn as stubs: at the reader's top, or
             at the producer's bottom, where the reader is -1 and x, y stand for all of them.
         size: Width and height.
+        sideways: From left to right instead of from top to bottom.
         generation: Rises with every scene made, so that a late one can be told and dropped.
     """
 
@@ -69,6 +72,7 @@ class Scene:
     producers: tuple[tuple[int, ...], ...]
     stubs: tuple[tuple[int, int, float, float, bool], ...]
     size: tuple[float, float]
+    sideways: bool = False
     generation: int = field(default_factory=lambda: next(_generations))
 
     def row(self, item: int) -> int:
@@ -96,7 +100,7 @@ class Scene:
 
 @dataclass(eq=False)
 class _Inside:
-    """One open group, laid out with the origin at its own top left corner."""
+    """One open group, laid out from top to bottom with the origin at its own top left corner."""
 
     width: float
     height: float
@@ -110,13 +114,25 @@ class _Inside:
 class Layout:
     """Lays out one outline again and again, for whatever groups are open."""
 
-    def __init__(self, outline: Outline, sizes: Callable[[Outline, int], tuple[float, float]] | None = None) -> None:
+    def __init__(
+        self,
+        outline: Outline,
+        sizes: Callable[[Outline, int], tuple[float, float]] | None = None,
+        sideways: bool = False,
+    ) -> None:
         """`sizes` gives width and height of a leaf or closed group; None: estimated from its words."""
         self.outline = outline
+        self.sideways = sideways
         self._size = sizes or estimated_size
         self._orders: dict[int, tuple] = {}
         self._insides: dict[int, tuple[frozenset[int], _Inside]] = {}
         self._sizes: dict[int, tuple[float, float]] = {}
+
+    def turned(self) -> Layout:
+        """The same outline the other way, from left to right or from top to bottom; the orders are shared."""
+        other = Layout(self.outline, self._size, not self.sideways)
+        other._orders, other._sizes = self._orders, self._sizes
+        return other
 
     def scene(self, opened: frozenset[int], cancelled: Cancelled = lambda: False) -> Scene:
         """Lays out with these groups open; a group within a closed one does not count.
@@ -156,6 +172,11 @@ class Layout:
         if found is None:
             found = self._sizes[item] = self._size(self.outline, item)
         return found
+
+    def _extent(self, item: int) -> tuple[float, float]:
+        """Across and along the way that edges go."""
+        width, height = self.size(item)
+        return (height, width) if self.sideways else (width, height)
 
     def _order(self, group: int, check: Callable[[], None]) -> tuple:
         if group in self._orders:
@@ -219,7 +240,7 @@ class Layout:
         widths, heights = [], []
         for member in members:
             inside = insides.get(member)
-            width, height = (inside.width, inside.height) if inside else self.size(member)
+            width, height = (inside.width, inside.height) if inside else self._extent(member)
             widths.append(width)
             heights.append(height)
         ports = order.boxes - len(members)
@@ -246,14 +267,21 @@ class Layout:
             (lambda box, edge: leaves.get((box, edge), 0.0)) if leaves else None,
             (lambda box, edge: enters.get((box, edge), 0.0)) if enters else None,
             check,
+            _SIDEWAYS_GAP if self.sideways else layers.ROW_GAP,
         )  # fmt: skip
         root = group == 0
-        left = MARGIN
-        above = MARGIN if root else TITLE + (6.0 if port_in else 10.0)
         title = 0.0 if root else min(340.0, 7.2 * len(self.outline.labels[group]) + 90.0)
-        full = max(width + 2 * MARGIN, title)
-        left += (full - 2 * MARGIN - width) / 2
-        below = MARGIN if root or not port_out else 10.0
+        if self.sideways:  # the title lies beside the way that edges go
+            left = MARGIN if root else TITLE + 4.0
+            full = left + width + MARGIN
+            above = MARGIN if root else 18.0
+            above += max(0.0, title - 2 * above - height) / 2
+            below = above
+        else:
+            full = max(width + 2 * MARGIN, title)
+            left = (full - width) / 2
+            above = MARGIN if root else TITLE + (6.0 if port_in else 10.0)
+            below = MARGIN if root or not port_out else 10.0
         tall = above + height + below
         bottom = tall
         upper = 0.0 if not root else above
@@ -280,7 +308,7 @@ class Layout:
             inside = insides.get(member)
             if inside:
                 return px + inside.ports_out.get(producer, inside.width / 2), py + inside.height
-            width, height = self.size(member)
+            width, height = self._extent(member)
             return px + width / 2, py + height
 
         def head(member: int, producer: int) -> tuple[float, float]:
@@ -288,7 +316,7 @@ class Layout:
             inside = insides.get(member)
             if inside:
                 return px + inside.ports_in.get(producer, inside.width / 2), py
-            return px + self.size(member)[0] / 2, py
+            return px + self._extent(member)[0] / 2, py
 
         for slot, (kind, a, b, producers) in zip(slots, ends, strict=True):
             path = order.paths[slot]
@@ -369,7 +397,7 @@ class Layout:
             later = []
             for member, (px, py) in zip(outline.members[group], inside.places, strict=True):
                 inner = insides.get(member)
-                width, height = (inner.width, inner.height) if inner else self.size(member)
+                width, height = (inner.width, inner.height) if inner else self._extent(member)
                 items.append(member)
                 boxes.append((gx + px, gy + py, width, height))
                 nesting.append(depth)
@@ -402,6 +430,12 @@ class Layout:
             "edge_to": np.array(tos, np.int32),
             "edge_in": np.array(homes, np.int32),
         }
+        size = insides[0].width, insides[0].height
+        if self.sideways:
+            arrays["boxes"] = np.ascontiguousarray(arrays["boxes"][:, [1, 0, 3, 2]])
+            arrays["points"] = np.ascontiguousarray(arrays["points"][:, ::-1])
+            stubs = [(producer, reader, sy, sx, at) for producer, reader, sx, sy, at in stubs]
+            size = size[1], size[0]
         for array in arrays.values():
             array.setflags(write=False)
         return Scene(
@@ -409,7 +443,8 @@ class Layout:
             opened=shown,
             producers=tuple(producers),
             stubs=tuple(stubs),
-            size=(insides[0].width, insides[0].height),
+            size=size,
+            sideways=self.sideways,
             **arrays,
         )
 

@@ -79,7 +79,7 @@ class Canvas(QWidget):
             self.update()
             return
         scene = picture.scene
-        if before is None or not self._fitted:
+        if before is None or not self._fitted or before.scene.sideways != scene.sideways:
             self.fit(animated=False)
         elif before.scene is not scene:
             self._hold(before.scene, scene, anchor)
@@ -175,15 +175,20 @@ class Canvas(QWidget):
     # ---- animation --------------------------------------------------------------------------------------------------
 
     def _hold(self, old: Scene, new: Scene, anchor: int) -> None:
-        """Keeps the top of the anchor (or the middle of the view) where it is on the screen."""
+        """Keeps the beginning of the anchor (or the middle of the view) where it is on the screen."""
         scale, _, _ = self.camera.to_view(self.width(), self.height())
         a = old.box(anchor) if anchor >= 0 else None
         b = new.box(anchor) if anchor >= 0 and old.outline is new.outline else None
         if a and b:
-            cx, top = a[0] + a[2] / 2, a[1]
-            nx, ntop = b[0] + b[2] / 2, b[1]
+            if new.sideways:
+                cx, top = a[0], a[1] + a[3] / 2
+                nx, ntop = b[0], b[1] + b[3] / 2
+            else:
+                cx, top = a[0] + a[2] / 2, a[1]
+                nx, ntop = b[0] + b[2] / 2, b[1]
             camera = Camera(self.camera.x + nx - cx, self.camera.y + ntop - top, scale)
             # What opens should be in sight.
+            ntop = b[1]
             height = b[3] * scale
             bottom = (ntop - camera.y) * scale + self.height() / 2 + height
             if new.is_open[new.row(anchor)] and bottom > self.height() and height < self.height() - 40:

@@ -11,11 +11,16 @@ from icebreaker_gui.graph.picture import Camera
 def step_from(scene: Scene, item: int, way: str, camera: Camera, after: bool = False) -> int:
     """The item to go to from `item`: along an edge up or down, to the nearest box left or right; -1: nowhere.
 
+    Where the graph runs from left to right, edges are followed that way, and up and down lead to the nearest boxes.
     From nothing chosen it is the box nearest to the middle of the view.
     """
     outline = scene.outline
     boxes = scene.boxes
     middle = boxes[:, :2] + boxes[:, 2:] / 2
+    here = camera.x, camera.y
+    if scene.sideways:  # the same with both axes exchanged
+        middle, here = middle[:, ::-1], (camera.y, camera.x)
+        way = {"left": "up", "right": "down", "up": "left", "down": "right"}[way]
     inside = outline.segment_of[scene.items]
     usable = ~scene.is_open & ~(after & (inside >= 0) & (inside != scene.items))
     if after:
@@ -24,7 +29,7 @@ def step_from(scene: Scene, item: int, way: str, camera: Camera, after: bool = F
     if not usable.any():
         return -1
     if row < 0:
-        distance = np.abs(middle[:, 0] - camera.x) + np.abs(middle[:, 1] - camera.y)
+        distance = np.abs(middle[:, 0] - here[0]) + np.abs(middle[:, 1] - here[1])
         return int(scene.items[np.where(usable, distance, np.inf).argmin()])
     item = int(scene.items[row])
     if way in ("up", "down"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from PySide6.QtCore import QEvent, QPoint, Qt, Signal
+from PySide6.QtCore import QEvent, QPoint, QSettings, Qt, QTimer, Signal
 from PySide6.QtGui import QAction, QActionGroup, QGuiApplication, QKeySequence
 from PySide6.QtWidgets import (
     QComboBox,
@@ -250,6 +250,10 @@ class GraphPanel(QWidget):
         folded = menu.addAction(self.tr("Show constants and identities"))
         folded.setCheckable(True)
         folded.toggled.connect(self.state.set_show_folded)
+        self.sideways_action = menu.addAction(self.tr("From left to right"))
+        self.sideways_action.setCheckable(True)
+        self.sideways_action.toggled.connect(self._turn)
+        self.sideways_action.setChecked(QSettings().value("graph/sideways", False, bool) is True)
         self._sidebar_action = menu.addAction(self.tr("Side panel"))
         self._sidebar_action.setCheckable(True)
         self._sidebar_action.setChecked(True)
@@ -262,6 +266,17 @@ class GraphPanel(QWidget):
         menu.addAction(self.tr("Save picture of the whole graph …"), lambda: self.save_picture(whole=True))
         menu.addAction(self.tr("Save for TensorBoard and Netron …"), self.save_files)
         return menu
+
+    def _turn(self, sideways: bool) -> None:
+        QSettings().setValue("graph/sideways", sideways)
+        self.state.set_sideways(sideways)
+        if hasattr(self, "_slider_row"):
+            self._set_mode(self.mode)
+            QTimer.singleShot(0, self._fit_shown)  # when the panes have their new sizes
+
+    def _fit_shown(self) -> None:
+        for pane in self._shown():
+            pane.fit(animated=False)
 
     # ---- modes ------------------------------------------------------------------------------------------------------
 
@@ -280,6 +295,9 @@ class GraphPanel(QWidget):
         self.before_pane.set_morph(self.slider.value() / 1000 if mode == SLIDER else 0.0)
         # An engine that was opened in the graph after shows its inside.
         self.after_pane.set_morph(0.0 if mode == AFTER else 1.0)
+        # What is wide goes one below the other.
+        across = Qt.Orientation.Vertical if self.state.sideways else Qt.Orientation.Horizontal
+        self._split.setOrientation(across)
         if mode == BOTH:
             self._split.setSizes([1000, 1000])
         self._scenes_changed("")

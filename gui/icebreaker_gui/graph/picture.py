@@ -266,6 +266,8 @@ class Picture:
         cx, cy = x[capsule] + w[capsule] / 2, y[capsule] + h[capsule] / 2
         # Those far from the middle start first, so that the stream closes in.
         far = np.abs(y[rows] + h[rows] / 2 - cy) / np.maximum(h[capsule] / 2, 1)
+        if self.scene.sideways:
+            far = np.abs(x[rows] + w[rows] / 2 - cx) / np.maximum(w[capsule] / 2, 1)
         start = 0.35 * (1 - np.clip(far, 0, 1))
         t = np.clip((morph - start) / 0.65, 0, 1)
         t = t * t * (3 - 2 * t)
@@ -412,7 +414,11 @@ class Picture:
         arrow = leaf >= _ONE_LINE + 2
         heads: dict[int, list[QPolygonF]] = {}
         for edge in edges.tolist():
-            path = self._path(edge) if points is None else _curve(points[scene.starts[edge] : scene.starts[edge + 1]])
+            path = (
+                self._path(edge)
+                if points is None
+                else _curve(points[scene.starts[edge] : scene.starts[edge + 1]], scene.sideways)
+            )
             kind_ = int(kinds[edge])
             painter.setPen(pens[kind_])
             if alpha_inside < 1:
@@ -422,7 +428,7 @@ class Picture:
                 source = scene.points if points is None else points
                 if scene.edge_to[edge] != scene.edge_in[edge]:
                     end = source[scene.starts[edge + 1] - 1]
-                    heads.setdefault(kind_, []).append(_arrow(end[0], end[1]))
+                    heads.setdefault(kind_, []).append(_arrow(end[0], end[1], scene.sideways))
         painter.setOpacity(1.0)
         for kind_, polygons in heads.items():
             painter.setPen(Qt.PenStyle.NoPen)
@@ -447,8 +453,11 @@ class Picture:
             x, y = scene.points[scene.starts[edge]].tolist()
             if (x, y) not in told and scene.edge_kind[edge] != CONTROL:
                 told.add((x, y))
-                text, _, _ = self._text(flows(producers[0]), px, False, 150 * scale)
-                painter.drawStaticText(QPointF(x * scale + ox + 5 * scale, y * scale + oy + 9 * scale), text)
+                text, _, th = self._text(flows(producers[0]), px, False, (70 if scene.sideways else 150) * scale)
+                place = QPointF(x * scale + ox + 5 * scale, y * scale + oy + 9 * scale)
+                if scene.sideways:
+                    place = QPointF(x * scale + ox + 5 * scale, y * scale + oy - th - 1)
+                painter.drawStaticText(place, text)
 
     def prepare(self) -> tuple[list[QLineF], np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """All edges as straight lines, the longest first; may be called in a worker thread, ahead of the first frame.
@@ -486,7 +495,8 @@ class Picture:
         path = self._paths.get(edge)
         if path is None:
             scene = self.scene
-            path = self._paths[edge] = _curve(scene.points[scene.starts[edge] : scene.starts[edge + 1]])
+            points = scene.points[scene.starts[edge] : scene.starts[edge + 1]]
+            path = self._paths[edge] = _curve(points, scene.sideways)
         return path
 
     def _fills(self) -> list[QColor]:
@@ -838,16 +848,19 @@ class Picture:
             if morph > 0 and inside[end] >= 0 and (reader < 0 or inside[producer] == inside[end]):
                 continue
             painter.setPen(QPen(colors.color("edge"), 1.2))
-            step = 9 * scale
-            tip = vy - step if at_reader else vy + step
-            painter.drawLine(QPointF(vx, vy), QPointF(vx, tip))
+            step = (-9 if at_reader else 9) * scale
+            tip = QPointF(vx + step, vy) if scene.sideways else QPointF(vx, vy + step)
+            painter.drawLine(QPointF(vx, vy), tip)
             painter.setBrush(colors.color("edge"))
             painter.setPen(Qt.PenStyle.NoPen)
-            painter.drawEllipse(QPointF(vx, tip), 2.2 * scale + 0.4, 2.2 * scale + 0.4)
+            painter.drawEllipse(tip, 2.2 * scale + 0.4, 2.2 * scale + 0.4)
             if at_reader and 38 * scale >= _TWO_LINES:
-                text, _tw, th = self._text(outline.labels[producer], px, False, 90 * scale)
+                text, tw, th = self._text(outline.labels[producer], px, False, (62 if scene.sideways else 90) * scale)
                 painter.setPen(colors.color("muted"))
-                painter.drawStaticText(QPointF(vx + 5 * scale, tip - th * 0.6), text)
+                place = QPointF(vx + 5 * scale, tip.y() - th * 0.6)
+                if scene.sideways:
+                    place = QPointF(tip.x() - tw - 5 * scale, vy - th / 2)
+                painter.drawStaticText(place, text)
 
     def _marks(self, painter, marks, x, y, w, h, visible, scale):
         colors = theme.current()
@@ -909,7 +922,7 @@ class Picture:
                 end = scene.points[scene.starts[edge + 1] - 1]
                 painter.setPen(Qt.PenStyle.NoPen)
                 painter.setBrush(color)
-                painter.drawPolygon(_arrow(end[0], end[1]))
+                painter.drawPolygon(_arrow(end[0], end[1], scene.sideways))
                 painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.restore()
 
@@ -977,19 +990,24 @@ def _mix(a: QColor, b: QColor, share: float) -> QColor:
     )
 
 
-def _curve(points: np.ndarray) -> QPainterPath:
+def _curve(points: np.ndarray, sideways: bool) -> QPainterPath:
     values = points.tolist()
     path = QPainterPath(QPointF(*values[0]))
     for (ax, ay), (bx, by) in itertools.pairwise(values):
-        if abs(ax - bx) < 0.6:
+        if abs(ay - by if sideways else ax - bx) < 0.6:
             path.lineTo(bx, by)
+        elif sideways:
+            middle = (ax + bx) / 2
+            path.cubicTo(middle, ay, middle, by, bx, by)
         else:
             middle = (ay + by) / 2
             path.cubicTo(ax, middle, bx, middle, bx, by)
     return path
 
 
-def _arrow(x: float, y: float) -> QPolygonF:
+def _arrow(x: float, y: float, sideways: bool) -> QPolygonF:
+    if sideways:
+        return QPolygonF([QPointF(x, y), QPointF(x - 7, y - 3.4), QPointF(x - 7, y + 3.4)])
     return QPolygonF([QPointF(x, y), QPointF(x - 3.4, y - 7), QPointF(x + 3.4, y - 7)])
 
 

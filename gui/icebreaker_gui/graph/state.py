@@ -63,6 +63,7 @@ class GraphState(QObject):
         self.alone: Side | None = None
         self.scene: Scene | None = None  # before and after on the same coordinates
         self.after_scene: Scene | None = None  # after only
+        self._scene_late = False
         self.after_wanted = False
         self.opened: set[str] = set()
         self.opened_capsules: set[str] = set()
@@ -70,6 +71,7 @@ class GraphState(QObject):
         self.hovered = ""
         self.found: tuple[str, ...] = ()
         self.show_folded = False
+        self.sideways = False
         self.overlay_name = "kind"
         self.looks: dict[tuple[int, bool], tuple[Look, Any]] = {}
         self.tensors: Mapping[Tensor, shapes.Known] = {}  # of the graph before, as far as they can be told unrun
@@ -129,6 +131,20 @@ class GraphState(QObject):
             if self.graph is not None:
                 self._rebuild(fresh=False)
 
+    def set_sideways(self, sideways: bool) -> None:
+        """Draws the graph from left to right, or from top to bottom."""
+        if sideways == self.sideways:
+            return
+        self.sideways = sideways
+        sides = [side for side in (self.shared, self.alone) if side is not None]
+        if self.graph is None or self._then is not None or not sides:
+            if self.graph is not None:
+                self._rebuild(fresh=not sides)
+            return
+        turned = [Side(side.outline, side.layout.turned()) for side in sides]
+        self.shared, self.alone = turned[0], turned[1] if len(turned) > 1 else None
+        self._scenes("")
+
     def set_benchmark(self, benchmark: Benchmark | None) -> None:
         """Shows what was measured; None: nothing was."""
         self.benchmark = benchmark
@@ -163,17 +179,17 @@ class GraphState(QObject):
         segments = _segments(graph, conversion, after) if conversion else {}
         extras = _extras(graph, conversion, after) if conversion and after is not None else []
         layers = _layers(conversion) if conversion else []
-        outputs, show = self.outputs, self.show_folded
+        outputs, show, sideways = self.outputs, self.show_folded, self.sideways
         opened = None if fresh else frozenset(self.opened)
 
         def job(cancelled: Callable[[], bool]) -> tuple[Side, Side | None, Scene]:
             kept = outputs or graph.candidate_outputs
             outline = build(graph, segments, kept, extras, show, cancelled)
-            shared = Side(outline, Layout(outline))
+            shared = Side(outline, Layout(outline, sideways=sideways))
             alone = None
             if conversion:
                 other = build(graph, segments, kept, [*extras, *layers], show, cancelled)
-                alone = Side(other, Layout(other))
+                alone = Side(other, Layout(other, sideways=sideways))
             start = outline.first_open() if opened is None else self._open_items(outline, opened)
             scene = shared.layout.scene(start | frozenset(outline.segments.values()), cancelled)
             self._prepare(scene)
@@ -181,7 +197,7 @@ class GraphState(QObject):
 
         def then(result: tuple[Side, Side | None, Scene]) -> None:
             self.shared, self.alone, self.scene = result
-            self.after_scene = None
+            self.after_scene, self._scene_late = None, False
             outline = self.shared.outline
             self.opened = {outline.keys[item] for item in self.scene.opened if item not in outline.segments.values()}
             if self._item(outline, self.selected) is None:
@@ -275,7 +291,8 @@ class GraphState(QObject):
     def want_after(self, wanted: bool) -> None:
         """True while the graph after is shown alone."""
         self.after_wanted = wanted
-        if wanted and self.alone is not None and self.after_scene is None:
+        late = self.after_scene is None if wanted else self._scene_late
+        if late and self.alone is not None:
             self._scenes("")
 
     def _open_keys(self) -> set[str]:
@@ -310,10 +327,9 @@ class GraphState(QObject):
 
         def then(scene: Scene) -> None:
             if alone:
-                self.after_scene = scene
+                self.after_scene, self._scene_late = scene, True  # what was opened is to be open in the other, too
             else:
-                self.scene = scene
-                self.after_scene = None
+                self.scene, self.after_scene, self._scene_late = scene, None, False
             self.scenesChanged.emit(anchor)
 
         self._run(job, then, count > _LARGE)
