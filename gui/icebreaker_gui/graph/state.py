@@ -81,7 +81,7 @@ class GraphState(QObject):
         self.segment_of: Mapping[str, SegmentReport] = {}
         self._pictures: dict[bool, Picture] = {}
         # Not a QThreadPool: from Python that one keeps all that it has ever run, and with it old graphs.
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
         self._turn = threading.Lock()
         self._generation = 0
         self._then: Callable[[Any], None] | None = None
@@ -220,7 +220,7 @@ class GraphState(QObject):
         if len(graph) <= _SMALL:
             self._set_tensors(graph, shapes.infer(graph))
         else:
-            self._pool.start(lambda: self._infer(graph))
+            self._start(lambda: self._infer(graph))
 
     def _infer(self, graph: Graph) -> None:
         found = shapes.infer(graph, lambda: self._closing or self.graph is not graph)
@@ -426,8 +426,18 @@ class GraphState(QObject):
             return
         self._then = then
         self.busyChanged.emit(self.tr("Laying out the graph …"))
-        self._thread = threading.Thread(target=self._work, args=(generation, job), name="layout", daemon=True)
-        self._thread.start()
+        self._start(lambda: self._compute(generation, job))
+
+    def _start(self, work: Callable[[], None]) -> None:
+        """Does one work after another."""
+
+        def run() -> None:
+            with self._turn:
+                work()
+
+        thread = threading.Thread(target=run, name="layout", daemon=True)
+        self._threads = [*(item for item in self._threads if item.is_alive()), thread]
+        thread.start()
 
     def _cancel(self) -> None:
         self._generation += 1
@@ -448,13 +458,8 @@ class GraphState(QObject):
         """Stops work in the background and waits for its end; for closing."""
         self._closing = True
         self._cancel()
-        if self._thread:
-            self._thread.join()
-
-    def _work(self, number: int, job: Callable[[Callable[[], bool]], Any]) -> None:
-        with self._turn:
-            if number == self._generation:
-                self._compute(number, job)
+        for thread in self._threads:
+            thread.join()
 
     def _compute(self, number: int, job: Callable[[Callable[[], bool]], Any]) -> None:
         # A layout makes millions of objects and no circles of them. Python's search for circles would stop the window
