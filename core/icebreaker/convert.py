@@ -39,7 +39,7 @@ from icebreaker.feeds import sample_feeds
 from icebreaker.graph import PASSIVE, Graph, Tensor
 from icebreaker.int8 import Int8, Made
 from icebreaker.onnx_export import Exported
-from icebreaker.original import Original, exact_float32, prune, to_tensorflow
+from icebreaker.original import Original, exact_float32, inline_functions, prune, to_tensorflow
 from icebreaker.partition import Partition, Refusal, Segment, partition
 from icebreaker.reports import (
     RETRY,
@@ -230,7 +230,7 @@ class _Work:
         self.engines = self._usable_engines()
         self.supported = onnx_export.supported_ops()
         self.started = time.perf_counter()
-        self.graph = prune(_cut_at_inputs(whole, self.outputs, self.settings), self.outputs)
+        self.graph = prune(inline_functions(_cut_at_inputs(whole, self.outputs, self.settings)), self.outputs)
         self.original = Original(self.graph.definition, self.settings.memory_fraction, reference=True)
         self._check_ports()
         self.observed: list[dict[Tensor, np.ndarray]] = []

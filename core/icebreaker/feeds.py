@@ -28,6 +28,7 @@ Feeds = dict[str, np.ndarray]
 _LENGTHS = (8, 1, 2, 16)
 _SIDES = (224, 256, 128, 64, 368, 512, 32)
 _MOST_TRIALS = 40
+_WHOLE = ("int32", "int64", "int16", "int8", "uint16", "uint32", "uint64")
 _MOST_ITEMS = 1 << 29
 
 
@@ -63,7 +64,7 @@ def sample_feeds(
         given = _given(graph, inputs, settings, batch)
         given |= {name: _resized(name, given[name], shape) for name, shape in shapes.items() if name in given}
         missing = [item for item in inputs if item.name not in given and (feed_optional or not item.optional)]
-        for trial in itertools.islice(_trials(graph, missing, settings, batch, shapes), _MOST_TRIALS):
+        for trial in _trials(graph, missing, settings, batch, shapes):
             feeds = given | trial
             try:
                 original.run(outputs, feeds)
@@ -189,12 +190,14 @@ def _trials(
     longest = max(map(len, options), default=1)
     together = [tuple(min(index, len(item) - 1) for item in options) for index in range(longest)]
     mixed = sorted(itertools.islice(itertools.product(*(range(len(item)) for item in options)), 500), key=sum)
-    for choice in dict.fromkeys([*together, *mixed]):
-        for flavour in _flavours(graph, inputs):
-            yield {
-                item.name: _values(item, offered[index], flavour)
-                for item, offered, index in zip(inputs, options, choice, strict=True)
-            }
+    trials = list(itertools.product(dict.fromkeys([*together, *mixed]), _flavours(graph, inputs)))[:_MOST_TRIALS]
+    if any(item.dtype in _WHOLE for item in inputs):  # maybe positions, of which only 0 is sure to be there
+        trials += [(choice, "zeros") for choice in dict.fromkeys(choice for choice, _ in trials)]
+    for choice, flavour in trials:
+        yield {
+            item.name: _values(item, offered[index], flavour)
+            for item, offered, index in zip(inputs, options, choice, strict=True)
+        }
 
 
 def _shapes(graph: Graph, item: Placeholder, settings: ConvertSettings, batch: int) -> list[tuple[int, ...]]:
@@ -275,7 +278,9 @@ def _values(item: Placeholder, shape: tuple[int, ...], flavour: str) -> np.ndarr
             return np.zeros(shape, bool)
         case "uint8":
             return random.integers(0, 256, shape, np.uint8)
-        case "int32" | "int64" | "int16" | "int8" | "uint16" | "uint32" | "uint64":
+        case kind if kind in _WHOLE:
+            if flavour == "zeros":
+                return np.zeros(shape, item.dtype)
             if len(shape) >= 3:  # a picture
                 return random.integers(0, 256 if item.dtype != "int8" else 128, shape).astype(item.dtype)
             if len(shape) == 1:  # lengths of sequences: any of the tried lengths allows 1

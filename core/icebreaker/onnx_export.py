@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from icebreaker import onnx_ops
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph import Tensor
 
@@ -82,7 +83,7 @@ def supported_ops() -> frozenset[str]:
         for opset, handler in enumerate(handlers):
             if opset <= OPSET:
                 names.update(handler)
-    return frozenset(names - _DENIED)
+    return frozenset((names | onnx_ops.HANDLERS.keys()) - _DENIED)
 
 
 def export(
@@ -103,7 +104,7 @@ def export(
     import onnx
     import tensorflow as tf
     import tf2onnx.tfonnx  # pyright: ignore[reportMissingImports]
-    from tf2onnx import optimizer, tf_loader  # pyright: ignore[reportMissingImports]
+    from tf2onnx import tf_loader  # pyright: ignore[reportMissingImports]
 
     input_names = [f"{item.node}:{item.port}" for item in inputs]
     output_names = [f"{item.node}:{item.port}" for item in outputs]
@@ -111,24 +112,20 @@ def export(
     slim, weights = _weights_as_placeholders(folded)
     with _quiet_tf2onnx() as complaints, tf.Graph().as_default() as graph:
         tf.import_graph_def(slim, name="")
-        try:
+
+        def converted() -> Any:
             with tf_loader.tf_session(graph=graph):
-                onnx_graph: Any = tf2onnx.tfonnx.process_tf_graph(
+                return tf2onnx.tfonnx.process_tf_graph(
                     graph,
                     opset=OPSET,
                     continue_on_error=True,
                     input_names=[*input_names, *weights],
                     output_names=output_names,
-                    custom_op_handlers=dict(handlers or {}),
+                    custom_op_handlers={**onnx_ops.HANDLERS, **(handlers or {})},
                 )
-            passes: Any = {
-                # turns the means of a LayerNorm into GlobalAveragePool
-                name: factory
-                for name, factory in optimizer._get_optimizers().items()
-                if name != "global_pool_optimizer"
-            }
-            onnx_graph = optimizer.optimize_graph(onnx_graph, catch_errors=False, optimizers=passes)
-            model = onnx_graph.make_model("icebreaker", producer_name="icebreaker")
+
+        try:
+            model = _optimized(converted).make_model("icebreaker", producer_name="icebreaker")
         except Exception as error:
             raise Refused(_blame(segment, str(error), complaints)) from error
     known = {node.name for node in segment.node}
@@ -147,6 +144,29 @@ def export(
         for item in model.graph.input
     }
     return Exported(model.SerializeToString(), tuple(input_names), tuple(output_names), shapes, nodes)
+
+
+def _optimized(convert: Callable[[], Any]) -> Any:
+    """What tf2onnx's passes make of a converted graph. A pass that fails is left out."""
+    from tf2onnx import optimizer
+    from tf2onnx.optimizer.transpose_optimizer import TransposeOptimizer
+
+    class Transposes(TransposeOptimizer):
+        """As it is, but for a scalar that is added to a convolution: it takes that for a bias and fails."""
+
+        def _add_handler(self, trans: Any, node: Any) -> Any:
+            added = node.inputs[1]
+            if added.is_const() and not added.get_tensor_value(as_list=False).ndim:
+                return self._handle_node_having_branches(trans, node)
+            return super()._add_handler(trans, node)
+
+    passes: Any = {**optimizer._get_optimizers(), "optimize_transpose": Transposes}
+    del passes["global_pool_optimizer"]  # turns the means of a LayerNorm into GlobalAveragePool
+    graph = convert()
+    try:
+        return optimizer.optimize_graph(graph, catch_errors=False, optimizers=passes)
+    except Exception:  # and the graph is half changed; now each pass works on a copy, which is slower
+        return optimizer.optimize_graph(convert(), catch_errors=True, optimizers=passes)
 
 
 def _grappler(definition: Any, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
