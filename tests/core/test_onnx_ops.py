@@ -42,7 +42,8 @@ def agree(definition: Any, exported: onnx_export.Exported, x: np.ndarray) -> Non
     with tf.compat.v1.Session(graph=graph) as session:
         want = session.run("y:0", {"x:0": x})
     session = onnxruntime.InferenceSession(exported.model, providers=["CPUExecutionProvider"])
-    np.testing.assert_allclose(session.run(None, {exported.inputs[0]: x})[0], want, rtol=1e-5, atol=1e-6)
+    have: Any = session.run(None, {exported.inputs[0]: x})[0]
+    np.testing.assert_allclose(have, want, rtol=1e-5, atol=1e-6)
 
 
 def test_every_converter_is_tried() -> None:

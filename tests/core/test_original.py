@@ -114,8 +114,9 @@ def test_a_function_called_by_its_name_gives_way_too() -> None:
         return x / 2.0
 
     with tf.Graph().as_default() as whole:
-        entry = tf.compat.v1.placeholder(tf.float32, [None], "x")
-        tf.add(half(entry), 1.0, name="y")
+        entry: Any = tf.compat.v1.placeholder(tf.float32, [None], "x")
+        called: Any = half(entry)
+        tf.add(called, 1.0, name="y")
     after = inline_functions(Graph(whole.as_graph_def()))
     assert after.op_counts["RealDiv"] == 1
     assert original.Original(after.definition).run([Tensor("y")], {"x": np.float32([4])})[0] == [3]

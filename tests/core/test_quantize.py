@@ -181,7 +181,8 @@ def test_openvino_takes_it(net, table, unsigned):
     assert decibels(run(net, test), result) > 20
     info = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
     layers = [str(item["runtimePrecision"].value) for item in info if item["layerType"].value == "Convolution"]
-    assert layers.count("u8" if unsigned else "i8") >= 7
+    eight_bits = {"u8"} if unsigned else {"u8", "i8"}  # without AMX, OpenVINO makes signed values unsigned itself
+    assert sum(item in eight_bits for item in layers) >= 7
 
 
 def test_a_saved_table_rebuilds_the_same_model(net, table, tmp_path: Path):
