@@ -1,12 +1,14 @@
 """Makes the documentation's pictures of the graph view: `python docs/graph_pictures.py [NAME ...]`.
 
-Needs no display. The graphs are made here (random weights) and really converted, so the figures in the pictures are
-those of the machine it runs on.
+Needs no display. The graphs are made here (random weights), but for the detector, which is taken from ../shared where
+that is there. They are really converted and measured, so the figures in the pictures are those of the machine it runs
+on.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import subprocess
@@ -20,6 +22,7 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 IMAGES = Path(__file__).parent / "images"
+SHARED = Path(__file__).parents[2] / "shared" / "graphs"
 
 
 # ---- graphs (in a child process that has TensorFlow) ----------------------------------------------------------------
@@ -42,34 +45,10 @@ def resnet50() -> Any:
 
 
 def detector() -> Any:
-    """An image string in, boxes out: decoding and non-maximum suppression around a small SSD."""
-    import tensorflow as tf
+    """A real one from ../shared: SSD with v1 while loops and non-maximum suppression."""
+    from icebreaker import formats
 
-    base = tf.keras.applications.MobileNetV2((224, 224, 3), weights=None, include_top=False)
-    taps = [base.get_layer(name).output for name in ("block_6_expand_relu", "block_13_expand_relu", "out_relu")]
-    boxes, scores = [], []
-    for number, tap in enumerate(taps):
-        box = tf.keras.layers.Conv2D(12, 3, padding="same", name=f"boxes_{number}")(tap)
-        score = tf.keras.layers.Conv2D(30, 3, padding="same", activation="sigmoid", name=f"scores_{number}")(tap)
-        boxes.append(tf.keras.layers.Reshape((-1, 4), name=f"flat_boxes_{number}")(box))
-        scores.append(tf.keras.layers.Reshape((-1, 10), name=f"flat_scores_{number}")(score))
-    heads = [tf.keras.layers.Concatenate(1, name="all_boxes")(boxes)]
-    heads.append(tf.keras.layers.Concatenate(1, name="all_scores")(scores))
-    model = tf.keras.Model(base.input, heads, name="ssd")
-
-    @tf.function
-    def detect(image_bytes: Any) -> Any:
-        with tf.name_scope("preprocess"):
-            image = tf.image.resize(tf.io.decode_jpeg(image_bytes, channels=3), (224, 224))
-            image = tf.expand_dims(image / 127.5 - 1.0, 0)
-        found, likely = model(image, training=False)
-        with tf.name_scope("postprocess"):
-            best = tf.reduce_max(likely[0], -1)
-            kept = tf.image.non_max_suppression(found[0], best, 20, score_threshold=0.3)
-            result = {"boxes": found[0], "scores": best, "classes": tf.argmax(likely[0], -1)}
-        return tuple(tf.identity(tf.gather(value, kept), name) for name, value in result.items())
-
-    return frozen(detect.get_concrete_function(tf.TensorSpec([], tf.string, name="image_bytes")))
+    return formats.read_definition(SHARED / "human_handtrack.pb")
 
 
 def control_flow() -> Any:
@@ -182,15 +161,19 @@ def make(name: str, folder: Path) -> None:
     path.write_bytes(definition.SerializeToString())
     if name == "towers":
         return
-    from icebreaker import reports
+    from icebreaker import measure, reports
     from icebreaker.convert import convert
     from icebreaker.settings import ConvertSettings
 
-    settings = ConvertSettings(allow_side_effects=True)
-    result = convert(path, folder / f"{name}-after.pb", settings)
-    if not result.segments:  # a busy machine makes engines look slow
-        result = convert(path, folder / f"{name}-after.pb", ConvertSettings(engine="openvino", allow_side_effects=True))
+    settings = ConvertSettings(input_shapes={"input_tensor": (1, 320, 320, 3)} if name == "detector" else {})
+    output = folder / f"{name}-after.pb"
+    result = convert(path, output, settings)
+    if not result.segments:  # what is best on a busy machine is not what the picture is about
+        settings = dataclasses.replace(settings, engine="openvino")
+        result = convert(path, output, settings)
     (folder / f"{name}.json").write_text(json.dumps(reports.dump(result)))
+    measured = measure.benchmark(str(path), str(output), settings=settings.to_json(), profile=True)
+    (folder / f"{name}.bench.json").write_text(json.dumps(reports.dump(measured)))
 
 
 MAKERS: dict[str, Callable[[], Any]] = {
@@ -201,8 +184,11 @@ MAKERS: dict[str, Callable[[], Any]] = {
 # ---- pictures -------------------------------------------------------------------------------------------------------
 
 
-def picture(name: str, folder: Path, view: Callable[[Any], None], theme_name: str, size: tuple[int, int]) -> None:
-    """Shows one graph, lets `view` arrange it, saves what is seen."""
+def picture(
+    picture: str, name: str, folder: Path, view: Callable[[Any], None], theme_name: str, size: tuple[int, int]
+) -> Path:
+    """Shows the graph `name`, lets `view` arrange it, saves what is seen."""
+    from PySide6.QtCore import QSettings
     from PySide6.QtGui import QCursor
     from PySide6.QtTest import QTest
     from PySide6.QtWidgets import QApplication
@@ -212,9 +198,12 @@ def picture(name: str, folder: Path, view: Callable[[Any], None], theme_name: st
     from icebreaker_gui.graph import GraphPanel
 
     app = QApplication.instance() or QApplication([])
+    QSettings.setDefaultFormat(QSettings.Format.IniFormat)  # none of the user's
+    QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, str(folder / "settings"))
     QCursor.setPos(5000, 5000)
     theme.install(app, theme_name)  # type: ignore[arg-type]
     panel = GraphPanel()
+    panel.sideways_action.setChecked(False)
     panel.resize(*size)
     panel.show()
     panel.show_graph(formats.read_graph(folder / f"{name}.pb"))
@@ -223,13 +212,17 @@ def picture(name: str, folder: Path, view: Callable[[Any], None], theme_name: st
     if report.exists():
         conversion = reports.load(reports.Conversion, json.loads(report.read_text()))
         panel.show_conversion(conversion, formats.read_graph(folder / f"{name}-after.pb"))
+        measured = json.loads((folder / f"{name}.bench.json").read_text())
+        panel.show_benchmark(reports.load(reports.Benchmark, measured))
         wait(panel)
     view(panel)
     wait(panel)
     QTest.qWait(700)
     IMAGES.mkdir(exist_ok=True)
-    panel.grab().save(str(IMAGES / f"graph-{name.replace('_', '-')}.png"))
+    path = IMAGES / f"graph-{picture.replace('_', '-')}.png"
+    panel.grab().save(str(path))
     panel.close()
+    return path
 
 
 def wait(panel: Any) -> None:
@@ -248,15 +241,21 @@ def view_resnet50(panel: Any) -> None:
     panel.fit()
 
 
+def view_time(panel: Any) -> None:
+    """Side by side, as heat."""
+    panel.state.set_overlay("time")
+    panel.fit()
+
+
 def view_detector(panel: Any) -> None:
-    """Side by side, the engine chosen."""
-    outline = panel.state.shared.outline
-    panel.state.select(outline.keys[max(outline.segments.values(), key=lambda item: outline.leaves[item])])
+    """One above the other, from left to right."""
+    panel.sideways_action.setChecked(True)
+    wait(panel)
     panel.fit()
 
 
 def view_control_flow(panel: Any) -> None:
-    """Side by side, a node of the loop chosen."""
+    """Side by side."""
     panel.fit()
 
 
@@ -271,18 +270,20 @@ def view_towers(panel: Any) -> None:
     pane.zoom(0.36)
 
 
-VIEWS: dict[str, tuple[Callable[[Any], None], str, tuple[int, int]]] = {
-    "resnet50": (view_resnet50, "light", (1280, 800)),
-    "detector": (view_detector, "light", (1280, 800)),
-    "control_flow": (view_control_flow, "dark", (1280, 800)),
-    "towers": (view_towers, "dark", (1280, 800)),
+# Picture → graph, how it is looked at, theme, size.
+VIEWS: dict[str, tuple[str, Callable[[Any], None], str, tuple[int, int]]] = {
+    "resnet50": ("resnet50", view_resnet50, "light", (1280, 800)),
+    "time": ("resnet50", view_time, "light", (1280, 800)),
+    "detector": ("detector", view_detector, "light", (1600, 900)),
+    "control_flow": ("control_flow", view_control_flow, "dark", (1280, 800)),
+    "towers": ("towers", view_towers, "dark", (1280, 800)),
 }
 
 
 def main() -> int:
     """Makes all pictures, or those named."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[*MAKERS, []], metavar="NAME", help=", ".join(MAKERS))
+    parser.add_argument("names", nargs="*", choices=[*VIEWS, []], metavar="NAME", help=", ".join(VIEWS))
     parser.add_argument("--folder", type=Path, help="keep graphs and conversions here, and use what is there")
     parser.add_argument("--make", metavar="NAME", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -292,12 +293,15 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.folder or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        for name in options.names or MAKERS:
-            if not (folder / f"{name}.pb").exists():
-                command = [sys.executable, __file__, "--make", name, "--folder", str(folder)]
+        for name in options.names or VIEWS:
+            graph = VIEWS[name][0]
+            if graph == "detector" and not SHARED.is_dir():
+                print(f"left out: {name}, whose graph is in {SHARED}, which is not here", file=sys.stderr)
+                continue
+            if not (folder / f"{graph}.pb").exists():
+                command = [sys.executable, __file__, "--make", graph, "--folder", str(folder)]
                 subprocess.run(command, check=True)  # noqa: S603 - our own file
-            picture(name, folder, *VIEWS[name])
-            print(IMAGES / f"graph-{name.replace('_', '-')}.png")
+            print(picture(name, graph, folder, *VIEWS[name][1:]))
     return 0
 
 

@@ -188,7 +188,8 @@ class Outline:
             if shown + more <= most or len(opened) == 1:
                 opened.update(wanted)
                 shown += more
-        # One group among a few placeholders and outputs: nobody came to see it closed.
+        # One group among a few placeholders and outputs: nobody came to see it closed, as long as words can be read.
+        most = most * 2 // 3 if self.segments else most
         queue = sorted(opened) if not self.segments else sorted(set(self.segments.values()) & opened)
         while queue:
             group = queue.pop(0)

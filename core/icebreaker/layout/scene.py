@@ -23,7 +23,7 @@ LEAF_HEIGHT = 38.0
 GROUP_HEIGHT = 48.0
 TITLE = 28.0
 MARGIN = 14.0
-_SIDEWAYS_GAP = 78.0  # between columns: shapes are written along the edges there
+_SIDEWAYS_GAP = 66.0  # between columns: shapes are written along the edges there
 _MOST_PORTS = 24
 _NEXT = frozenset({"NextIteration", "RefNextIteration"})
 
@@ -478,6 +478,6 @@ def estimated_size(outline: Outline, item: int) -> tuple[float, float]:
         return min(230.0, max(160.0, 7.4 * len(label) + 44.0)), GROUP_HEIGHT
     op = outline.ops[item]
     if op in PASSIVE:  # inputs and outputs are told by their names
-        return min(220.0, max(96.0, 7.6 * max(len(label), len(op) * 0.8) + 36.0)), LEAF_HEIGHT
+        return min(220.0, max(96.0, 8.2 * max(len(label), len(op) * 0.8) + 38.0)), LEAF_HEIGHT
     badge = 22.0 if item in outline.folded else 0.0
     return min(200.0, max(92.0, 7.8 * len(op) + 34.0 + badge, min(5.6 * len(label), 120.0) + 30.0 + badge)), LEAF_HEIGHT

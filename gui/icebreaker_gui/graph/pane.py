@@ -140,7 +140,9 @@ class Pane(Canvas):
         self.update()
 
     def _legend_open(self) -> bool:
-        return self.width() > 620 and not self.legend_told if self.legend_open is None else self.legend_open
+        if self.legend_open is not None:
+            return self.legend_open
+        return self.width() > 620 and self.height() > 420 and not self.legend_told
 
     def show_picture(self, picture: Picture | None, anchor: int = -1) -> None:
         """Shows a scene; the minimap too."""

@@ -330,6 +330,7 @@ class Picture:
         scene, look, outline = self.scene, self.look, self.scene.outline
         if _LEAF * scale < _ONE_LINE - 2:
             return
+        places: list[tuple[QRectF, bool, QStaticText, int, QColor, QColor, float, bool]] = []
         for row in rows.tolist():
             item = int(scene.items[row])
             capsule = look.capsules.get(item)
@@ -338,30 +339,39 @@ class Picture:
             alpha = max(0.0, 1 - 2 * morph) if self.in_segment[row] else 1.0 - morph if capsule else 1.0
             if alpha <= 0:
                 continue
-            painter.setOpacity(alpha)
             rect = QRectF(x[row], y[row], w[row], h[row])
             px = max(9, min(13, round(12 * scale)))
-            ink = capsule.color if capsule else colors.color("muted")
             title = capsule.title if capsule else outline.labels[item]
-            room = rect.width() - max(6.0, 11 * scale) - 1.6 * px - 4
-            if capsule and _metrics(px, True).horizontalAdvance(title) > room:
+            left = rect.left() + max(5.0, 11 * scale)
+            wide = _metrics(px, True).horizontalAdvance(title)
+            # Where the name needs the room, the mark goes: that a group is open can be seen.
+            mark = px * 0.95 if wide + px * 0.95 < rect.right() - left - 4 else 0.0
+            room = rect.right() - left - mark - 4
+            if capsule and wide > room:
                 title = title.rpartition("_")[2]
-            if room < 24:
+            if room < 20:
                 continue
             text, tw, th = self._text(title, px, True, room)
             # The title of a group that fills the view stays in sight, below those around it.
             below = 2.0 + 17 * int(scene.nesting[row])
             top = max(rect.top(), below) if below < 60 and rect.bottom() - below > 220 else rect.top()
-            ty = top + max(3.0, (28 * scale - th) / 2)
-            left = rect.left() + max(6.0, 11 * scale)
+            plate = QRectF(left - 3, top + max(3.0, (28 * scale - th) / 2) - 1, tw + mark + 6, th + 2)
             back = colors.color("group" if scene.nesting[row] % 2 == 0 or capsule else "panel", 0.85)
+            ink = capsule.color if capsule else colors.color("muted")
+            places.append((plate, top > rect.top(), text, px, back, ink, alpha, mark > 0))
+        held = [plate for plate, stays, *_ in places if stays]
+        for plate, stays, text, px, back, ink, alpha, marked in places:
+            if not stays and any(plate.intersects(other) for other in held):
+                continue  # what stays in sight counts more
+            painter.setOpacity(alpha)
             painter.setPen(Qt.PenStyle.NoPen)
             painter.setBrush(back)
-            painter.drawRoundedRect(QRectF(left - 3, ty - 1, tw + px * 0.95 + 8, th + 2), 4, 4)
+            painter.drawRoundedRect(plate, 4, 4)
             painter.setPen(ink)
             painter.setFont(_font(px, True))
-            _chevron(painter, QPointF(left + px * 0.3, ty + th / 2), px * 0.28, True, ink)
-            painter.drawStaticText(QPointF(left + px * 0.95, ty), text)
+            if marked:
+                _chevron(painter, QPointF(plate.left() + 3 + px * 0.3, plate.center().y()), px * 0.28, True, ink)
+            painter.drawStaticText(QPointF(plate.left() + 3 + (px * 0.95 if marked else 0), plate.top() + 1), text)
         painter.setOpacity(1.0)
 
     def _edges(self, painter, camera, width, height, morph, marks, moving, steady, points):
@@ -453,7 +463,7 @@ class Picture:
             x, y = scene.points[scene.starts[edge]].tolist()
             if (x, y) not in told and scene.edge_kind[edge] != CONTROL:
                 told.add((x, y))
-                text, _, th = self._text(flows(producers[0]), px, False, (70 if scene.sideways else 150) * scale)
+                text, _, th = self._text(flows(producers[0]), px, False, (60 if scene.sideways else 150) * scale)
                 place = QPointF(x * scale + ox + 5 * scale, y * scale + oy + 9 * scale)
                 if scene.sideways:
                     place = QPointF(x * scale + ox + 5 * scale, y * scale + oy - th - 1)
@@ -786,9 +796,8 @@ class Picture:
             widest = min(room + 8, max(entry[1] for entry in shaped) + 20)
             painter.setPen(Qt.PenStyle.NoPen)
             painter.setBrush(back)
-            painter.drawRoundedRect(
-                QRectF(middle.x() - widest / 2, middle.y() - total / 2 - 8, widest, total + 16), 8, 8
-            )
+            tall = min(total + 16, shown.height() - 8)
+            painter.drawRoundedRect(QRectF(middle.x() - widest / 2, middle.y() - tall / 2, widest, tall), 8, 8)
         ty = middle.y() - total / 2
         for text, tw, th, size, bold in shaped:
             painter.setFont(_font(size, bold))
@@ -855,7 +864,7 @@ class Picture:
             painter.setPen(Qt.PenStyle.NoPen)
             painter.drawEllipse(tip, 2.2 * scale + 0.4, 2.2 * scale + 0.4)
             if at_reader and 38 * scale >= _TWO_LINES:
-                text, tw, th = self._text(outline.labels[producer], px, False, (62 if scene.sideways else 90) * scale)
+                text, tw, th = self._text(outline.labels[producer], px, False, (52 if scene.sideways else 90) * scale)
                 painter.setPen(colors.color("muted"))
                 place = QPointF(vx + 5 * scale, tip.y() - th * 0.6)
                 if scene.sideways:
