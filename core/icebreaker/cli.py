@@ -33,6 +33,7 @@ from icebreaker.settings import (
     HARDWARE_COMPATIBILITY,
     MOST_OPTIMIZATION,
     PRECISIONS,
+    QUANTIZERS,
     WEIGHTS,
     ConvertSettings,
     parse_profile,
@@ -259,6 +260,10 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
     command.add_argument(
         "--calibration-table", metavar="TABLE.json",
         help="the ranges of an earlier calibration; with --calibration they are written there",
+    )  # fmt: skip
+    command.add_argument(
+        "--quantizer", choices=QUANTIZERS, default=defaults.quantizer,
+        help="for INT8 in OpenVINO: own, nncf (the extra nncf must be installed), or auto, which keeps the faster",
     )  # fmt: skip
     command.add_argument(
         "--accuracy-budget", type=_checked(_share), metavar="SHARE",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from icebreaker.engines import ONNX_PAYLOADS, BuildOptions, Built, Engine, Runne
 from icebreaker.errors import IcebreakerError
 from icebreaker.feeds import sample_feeds
 from icebreaker.graph import PASSIVE, Graph, Tensor
-from icebreaker.int8 import Int8, Made
+from icebreaker.int8 import Int8, Made, Rival
 from icebreaker.onnx_export import Exported
 from icebreaker.original import Original, exact_float32, inline_functions, prune, to_tensorflow
 from icebreaker.partition import Partition, Refusal, Segment, partition
@@ -62,6 +62,7 @@ _MARGIN = 1.02
 # INT8 was asked for: beyond this, it is slower than FP32, and no noise.
 _INT8_MARGIN = 1.05
 _INT8_NOISE_MS = 0.05
+_NNCF_ERROR = 1.25  # of our own, 2 dB: what it may err where no budget says
 # Of INT8 in one engine against another, where no data judges it: error over output, as root mean squares.
 _UNJUDGED_ERROR = 0.1
 _NOTHING_CHECKED = "nothing could be checked, so nothing was converted"
@@ -196,12 +197,14 @@ class _Candidate:
     milliseconds: float = 0.0
     failure: Refusal | None = None
     accuracy: Accuracy | None = None
+    rival: Rival | None = None  # it is INT8 in NNCF's way
 
     def summary(self) -> dict[str, Any]:
         """For the report: what was tried, and how it went."""
         return {
             "engine": self.engine.name, "precision": self.built.precision, "ms": self.milliseconds,
             "deviation": self.deviation, "note": self.failure.text if self.failure else self.built.note,
+            "quantizer": "" if self.built.precision != "int8" else "nncf" if self.rival else "own",
         }  # fmt: skip
 
 
@@ -378,29 +381,34 @@ class _Work:
         first: tuple[list[np.ndarray], list[np.ndarray]] = samples[0]
         reached = [item for item in samples if item is not None]
         made, told = self._make_int8(segment, exported, first[0], report)
+        rival = self._make_rival(segment, exported, report)
+        if told and made is None and rival is None:
+            self.warnings.append(f"{segment.name} is not INT8: {told.message}")
         candidates: list[_Candidate] = []
         begun = 1.0 if told else 0.0  # of `report`, which building takes to 1.25
         for index, engine in enumerate(self.engines):
             # FP32 is what there is to fall back on.
             for precision in dict.fromkeys((self.settings.precision, *(("fp16",) if told else ()), "fp32")):
-                form = self._form(segment, exported, engine, precision, made)
-                if form is None:
-                    continue
-                candidate = self._build(
-                    engine, precision, segment, form, first[0],
-                    lambda phase, part, name=engine.name, at=index: report(
-                        f"{name}: {phase}", begun + (1.25 - begun) * (at + part) / len(self.engines)
-                    ),
-                )  # fmt: skip
-                if candidate.failure is None:
-                    with crashes.step(f"checking {segment.name} in {engine.name}", [candidate.attempt]):
-                        if candidate.runner is not None:
-                            asked = made if candidate.built.precision == "int8" else None
-                            self._check(candidate, segment, exported, self._expected(asked, reached))
-                        self._judge(candidate, segment, exported, made)
-                candidates.append(candidate)
-                compared = told and candidate.runner is not None
-                if candidate.built.precision == "fp32" or (candidate.failure is None and not compared):
+                fresh: list[_Candidate] = []
+                for form, from_nncf in self._forms(segment, exported, engine, precision, made, rival):
+                    candidate = self._build(
+                        engine, precision, segment, form, first[0],
+                        lambda phase, part, name=engine.name, at=index: report(
+                            f"{name}: {phase}", begun + (1.25 - begun) * (at + part) / len(self.engines)
+                        ),
+                    )  # fmt: skip
+                    candidate.rival = from_nncf
+                    if candidate.failure is None:
+                        with crashes.step(f"checking {segment.name} in {engine.name}", [candidate.attempt]):
+                            if candidate.runner is not None:
+                                asked = made if candidate.built.precision == "int8" else None
+                                self._check(candidate, segment, exported, self._expected(asked, reached))
+                            self._judge(candidate, segment, exported, made)
+                    fresh.append(candidate)
+                self._compare_ways(fresh)
+                candidates += fresh
+                done = [item for item in fresh if item.failure is None and not (told and item.runner is not None)]
+                if done or any(item.built.precision == "fp32" for item in fresh):
                     break
         good = [item for item in candidates if item.failure is None and item.runner is not None]
         elsewhere = [item for item in candidates if item.failure is None and item.runner is None]
@@ -502,6 +510,15 @@ class _Work:
                         self.warnings.append(text)
                 return
             candidate.deviation = max(candidate.deviation, worst)
+
+    def _compare_ways(self, candidates: Sequence[_Candidate]) -> None:
+        """Without a budget, NNCF's INT8 must be about as accurate as our own: speed alone does not buy it its place."""
+        errors = [item.accuracy.error if item.failure is None and item.accuracy else None for item in candidates]
+        if len(errors) == 2 and None not in errors and self.settings.accuracy_budget is None:
+            own, nncf = errors
+            if nncf > own * _NNCF_ERROR:  # pyright: ignore[reportOptionalOperand] - neither is None
+                text = f"NNCF's error is {nncf:.1%} of the output, that of Icebreaker's own INT8 {own:.1%}"
+                candidates[1].failure = Refusal("deviates", text)
 
     def _measure(self, segment: Segment, inputs: list[np.ndarray], candidates: list[_Candidate], count: int) -> float:
         """Median milliseconds of TensorFlow (returned) and of each candidate, in turns."""
@@ -722,11 +739,42 @@ class _Work:
                 made = self.int8.make(segment, exported, build, report)
             return made, made.quantization
         except int8.Unfit as error:
-            told, text = error.quantization, str(error)
+            return None, error.quantization
         except IcebreakerError as error:
-            told, text = Quantization("", 0, 0, message=str(error)), str(error)
-        self.warnings.append(f"{segment.name} is not INT8: {text}")
-        return None, told
+            return None, Quantization("", 0, 0, message=str(error))
+
+    def _make_rival(self, segment: Segment, exported: Exported, report: int8.Report) -> Rival | None:
+        """The segment as INT8 in NNCF's way, where OpenVINO is in play and the graph has no ranges of its own."""
+        engine = next((item for item in self.engines if item.name == "openvino"), None)
+        if (
+            self.int8 is None
+            or engine is None
+            or any(self.graph[name].op in quantized_ops.OPS for name in segment.nodes)
+        ):
+            return None
+        attempt = self._attempt(engine, segment, "nncf")
+        if self._crashed(attempt, segment):
+            return None
+        try:
+            with crashes.step(f"quantizing {segment.name} with NNCF", [attempt]):
+                return self.int8.rival(segment, exported, report)
+        except IcebreakerError as error:
+            self._log("warning", f"{segment.name}: {error}")
+            if self.settings.quantizer == "nncf":
+                self.warnings.append(f"{segment.name} is not quantized by NNCF: {error}")
+            return None
+
+    def _forms(
+        self, segment: Segment, exported: Exported, engine: Engine, precision: str, made: Made | None,
+        rival: Rival | None,
+    ) -> Iterator[tuple[Exported, Rival | None]]:  # fmt: skip
+        """What to build of a segment in an engine and precision; two forms where NNCF's competes with our own."""
+        competes = rival is not None and precision == "int8" and engine.name == "openvino"
+        form = self._form(segment, exported, engine, precision, made)
+        if form is not None and not (competes and self.settings.quantizer == "nncf"):
+            yield form, None
+        if rival is not None and competes:
+            yield replace(exported, model=rival.payload), rival
 
     def _form(
         self, segment: Segment, exported: Exported, engine: Engine, precision: str, made: Made | None
@@ -782,7 +830,7 @@ class _Work:
                 self.warnings.append(
                     f"{segment.name}: nobody has judged its accuracy: give --data, or calibration data, to do that"
                 )
-            return replace(told, accuracy=chosen.accuracy)
+            return self._compared(chosen, told, tried)
         good = [item for item in tried if item.failure is None]
         if good:
             best = min(good, key=lambda item: item.milliseconds)
@@ -795,6 +843,18 @@ class _Work:
             why = best.failure.text if best.failure else ""
         self.warnings.append(f"{segment.name} is not INT8: {why}")
         return replace(told, message=why, int8_layers=0, accuracy=best.accuracy)
+
+    @staticmethod
+    def _compared(chosen: _Candidate, told: Quantization, tried: Sequence[_Candidate]) -> Quantization:
+        """What to tell of the INT8 that was chosen: whose it is, and how the other one did."""
+        told = chosen.rival.quantization if chosen.rival else told
+        words = told.message
+        for item in tried:
+            if bool(item.rival) != bool(chosen.rival) and item.engine is chosen.engine:
+                whose = "NNCF's" if item.rival else "Icebreaker's own"
+                how = item.failure.text if item.failure else f"{item.milliseconds:.2f} ms"
+                words += f" ({chosen.milliseconds:.2f} ms; {whose} INT8: {how})"
+        return replace(told, accuracy=chosen.accuracy, message=words)
 
     # -- values --------------------------------------------------------------------------------------------------
 
@@ -939,7 +999,8 @@ def _fastest(candidates: Sequence[_Candidate], auto: bool = True) -> _Candidate:
     in_int8 = [item for item in candidates if item.built.precision == "int8"]
     if not in_int8:
         return best
-    mine = min(in_int8, key=lambda item: item.milliseconds)
+    # Our own has the table of layers and is an ONNX model, so NNCF's must really be faster.
+    mine = min(in_int8, key=lambda item: item.milliseconds * (_MARGIN if item.rival else 1))
     whole = min((item.milliseconds for item in candidates if item.built.precision == "fp32"), default=float("inf"))
     return best if auto and mine.milliseconds > whole * _INT8_MARGIN + _INT8_NOISE_MS else mine
 

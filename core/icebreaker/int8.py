@@ -25,6 +25,7 @@ import numpy as np
 from icebreaker import accuracy, calibration, quantize, quantized_ops
 from icebreaker.accuracy import Budget, Judged
 from icebreaker.calibration import Batch, Data, Input, Preprocessing
+from icebreaker.engines.openvino import nncf_version, quantized_by_nncf
 from icebreaker.errors import IcebreakerError
 from icebreaker.files import write_whole
 from icebreaker.graph import Graph, Tensor
@@ -73,6 +74,14 @@ class Made:
         """What ONNX Runtime makes of it."""
         session = quantize.open_session(self.signed)
         return session.run(None, dict(zip((item.name for item in session.get_inputs()), inputs, strict=True)))
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A segment as INT8 in NNCF's way: a payload for OpenVINO, and what there is to tell of it."""
+
+    payload: bytes
+    quantization: Quantization
 
 
 class Unfit(IcebreakerError):
@@ -135,6 +144,15 @@ class Int8:
             self._data, self._held_back = data.split()
         elif not self.has_data:
             self._use_what_is_there(graph)
+        self._wants_nncf = self.has_data and settings.quantizer != "own" and settings.engine in ("auto", "openvino")
+        if settings.quantizer == "nncf" and not self._wants_nncf:
+            raise IcebreakerError(
+                "NNCF needs calibration data, and openvino or auto as the engine: give both, or leave it out"
+            )
+        if self._wants_nncf and not nncf_version():
+            if settings.quantizer == "nncf":
+                raise IcebreakerError("NNCF is not installed: pip install 'icebreaker[nncf]', or leave it out")
+            self._wants_nncf = False
         if settings.accuracy_budget is not None and self._held_back is None and self._recording is None:
             raise IcebreakerError(
                 "an accuracy budget needs data to be judged with: give calibration data, or --data with the table"
@@ -249,6 +267,21 @@ class Int8:
             quantize.quantize(model, table, keep=keep, unsigned=True),
             replace(told, tensors=_ranges(prepared, table, exported, held.batches)),
         )
+
+    def rival(self, segment: Segment, exported: Exported, report: Report) -> Rival | None:
+        """What NNCF makes of a segment; None where it was not asked for, or has nothing to do.
+
+        Raises:
+            IcebreakerError: NNCF refuses it.
+        """
+        if not self._wants_nncf:
+            return None
+        keep = [name for name, origin in exported.nodes.items() if origin in self._kept_nodes]
+        rows = _Rows(_Stream(self, segment, exported, back=False), Prepared(exported.model), report)
+        payload, count = quantized_by_nncf(exported.model, rows, keep)
+        if not count:
+            return None
+        return Rival(payload, Quantization("nncf", rows.read, count, message=f"NNCF: {count} layers in INT8"))
 
     def _search(
         self, table: Table, limit: Budget, costs: Sequence[accuracy.LayerCost], held: _Held, keep: Sequence[str],
@@ -447,6 +480,22 @@ class _Stream:
 
     def __length_hint__(self) -> int:
         return self.int8.count(self.back)
+
+
+class _Rows:
+    """A stream's batches as single samples, for NNCF, which has no progress of its own to hook into."""
+
+    def __init__(self, stream: _Stream, prepared: Prepared, report: Report) -> None:
+        self._stream, self._prepared, self._report = stream, prepared, report
+        self.read = 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        self.read = 0
+        for batch in self._stream:
+            for row in quantize.parts(self._prepared, quantize.fit_batch(self._prepared, batch), 1):
+                self.read += 1
+                self._report(f"NNCF: {self.read} samples", 1.0)
+                yield row
 
 
 def _named(runner: Any, exported: Exported) -> Any:

@@ -19,6 +19,7 @@ from icebreaker.reports import EngineStatus
 
 PRECISIONS = ("fp32", "fp16", "int8")
 CALIBRATION_METHODS = ("minmax", "percentile", "mse", "entropy")
+QUANTIZERS = ("auto", "own", "nncf")
 ENGINES = ("openvino", "onnxruntime", "tensorrt", "tensorrt-rtx")
 HARDWARE_COMPATIBILITY = ("none", "same-compute-capability", "ampere-plus")
 WEIGHTS = ("fixed", "refittable", "weightless")
@@ -65,6 +66,8 @@ class ConvertSettings:
         calibration: For INT8, what to calibrate on: a path that `calibration.open_data` takes, or `random`; None:
             `data`. A quarter of it is held back, to judge by.
         calibration_method: `auto` (measured) or one of `CALIBRATION_METHODS`.
+        quantizer: Who makes a segment INT8 for OpenVINO: `own`, `nncf` (if that is installed), or `auto`: both, and the
+            faster of those within the limit stays. For every other engine it is `own`.
         calibration_table: Where the ranges are kept as JSON. With calibration data it is written (None: beside the
             output), without it is read, so that INT8 is built again without data.
         calibration_samples: How many rows to take of the data, at random; None: all.
@@ -100,6 +103,7 @@ class ConvertSettings:
     data: str | None = None
     calibration: str | None = None
     calibration_method: str = "auto"
+    quantizer: str = "auto"
     calibration_table: str | None = None
     calibration_samples: int | None = None
     calibration_seed: int = 0
@@ -149,6 +153,8 @@ class ConvertSettings:
         if self.calibration_method not in ("auto", *CALIBRATION_METHODS):
             known = ", ".join(CALIBRATION_METHODS)
             raise IcebreakerError(f"calibration method {self.calibration_method!r} is unknown: choose auto, {known}")
+        if self.quantizer not in QUANTIZERS:
+            raise IcebreakerError(f"quantizer {self.quantizer!r} is unknown: choose {', '.join(QUANTIZERS)}")
         if self.calibration_samples is not None and self.calibration_samples < 1:
             raise IcebreakerError(f"{self.calibration_samples} calibration samples are too few: give at least 8")
         if self.accuracy_budget is not None and not 0 <= self.accuracy_budget <= 1:

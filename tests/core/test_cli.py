@@ -147,7 +147,8 @@ def test_every_setting_has_its_option():
         "--allow-side-effects", "--retry-crashed", "--memory-limit", "2GiB", "--patience", "60",
         "--calibration", "photos", "--calibration-method", "mse", "--calibration-table", "t.json",
         "--calibration-samples", "99", "--calibration-seed", "7", "--accuracy-budget", "0.01",
-        "--keep-fp", "n:0", "head/*", "--preprocess", "224x192,bgr,mean=1/2/3,std=2,crop=stretch", "--allow-python",
+        "--keep-fp", "n:0", "head/*", "--quantizer", "nncf",
+        "--preprocess", "224x192,bgr,mean=1/2/3,std=2,crop=stretch", "--allow-python",
         "--profile", "b=1x8,2x8,4x64", "d:0=3", "--optimization-level", "5", "--hardware-compatibility", "ampere-plus",
         "--version-compatible", "--weights", "refittable", "--compute-capability", "8.9", "12.0",
     )  # fmt: skip
@@ -157,6 +158,7 @@ def test_every_setting_has_its_option():
         "calibration_table": "t.json",
         "calibration_samples": 99,
         "calibration_seed": 7,
+        "quantizer": "nncf",
         "accuracy_budget": 0.01,
         "keep_float": ("n", "head/*"),
         "preprocessing": {

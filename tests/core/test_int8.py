@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 import icebreaker
-from icebreaker import artifact, cli, formats, reports
+from icebreaker import artifact, cli, engines, formats, int8, reports
 from icebreaker.convert import calibrate, convert
+from icebreaker.engines.openvino import nncf_version, quantized_by_nncf
 from icebreaker.errors import IcebreakerError
 from icebreaker.reports import Conversion
 from icebreaker.settings import ConvertSettings
@@ -22,7 +24,8 @@ CLASSES = 6
 
 
 def settings(**changes: Any) -> ConvertSettings:
-    return ConvertSettings(**({"precision": "int8", "engine": "openvino", "calibration_method": "minmax"} | changes))
+    chosen = {"precision": "int8", "engine": "openvino", "calibration_method": "minmax", "quantizer": "own"}
+    return ConvertSettings(**(chosen | changes))
 
 
 @pytest.fixture(scope="module")
@@ -227,12 +230,93 @@ def test_a_foreign_table_is_refused_in_words(folder: Path) -> None:
 def test_the_digits_sample_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Text goes in, so the data passes TensorFlow's part on its way to the segment."""
     words = ["convert", str(SAMPLES / "digits.pb"), "-o", str(tmp_path / "digits.pb"), "--precision", "int8"]
-    words += ["--calibration", str(SAMPLES / "digits_test.npz"), "--calibration-method", "minmax"]
+    words += ["--calibration", str(SAMPLES / "digits_test.npz"), "--calibration-method", "minmax", "--quantizer", "own"]
     assert cli.main([*words, "--engine", "openvino", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert {item["precision"] for item in answer["segments"]} == {"int8"}
     assert answer["accuracy"]["optimized"] >= answer["accuracy"]["original"] - 0.003
     assert answer["accuracy"]["samples"] >= 80
+
+
+@pytest.mark.skipif(not nncf_version(), reason="NNCF is not installed: pip install 'icebreaker[nncf]'")
+@pytest.mark.parametrize("quantizer", ["auto", "nncf"])
+def test_nncf_competes_with_our_own(folder: Path, tmp_path: Path, quantizer: str) -> None:
+    output = tmp_path / "made.pb"
+    data = settings(calibration=str(folder / "data.npz"), keep_float=("second",), quantizer=quantizer)
+    report = convert(folder / "model.pb", output, data)
+    (segment,) = report.segments
+    tried = {item["quantizer"]: item for item in segment.candidates if item["precision"] == "int8"}
+    assert set(tried) == ({"own", "nncf"} if quantizer == "auto" else {"nncf"})
+    told = segment.quantization
+    assert segment.precision == "int8" and told is not None and told.int8_layers == 3, "what is kept is kept by both"
+    assert told.accuracy is not None and told.accuracy.samples == 24 and told.accuracy.error < 0.316
+    # On this network NNCF's ranges are far from as good as our own: being faster must not buy it the place.
+    is_nncf = quantizer == "nncf"
+    assert (told.method == "nncf") == is_nncf
+    assert is_nncf or ("NNCF's error is" in tried["nncf"]["note"] and "NNCF's error is" in told.message)
+    stored = artifact.stored_engines(formats.read_graph(output), tmp_path)[0]
+    assert (b"<net" in stored.payload()[:100]) == is_nncf
+    with np.load(folder / "data.npz") as archive:
+        held = np.arange(96) // 8 % 4 == 3
+        found = icebreaker.load(output, fallback=False)(x=archive["x"][held])["classes"].argmax(1)
+        assert (found == archive["label"][held]).mean() == pytest.approx(told.accuracy.top1_agreement)
+    # The ranges are our own, so that INT8 can be built again without data.
+    again = convert(folder / "model.pb", tmp_path / "again.pb", settings(calibration_table=report.calibration_table))
+    assert again.segments[0].precision == "int8" and again.segments[0].quantization.method == "minmax"
+    with pytest.raises(IcebreakerError, match="NNCF needs calibration data"):
+        convert(folder / "model.pb", output, settings(calibration_table=report.calibration_table, quantizer="nncf"))
+
+
+@pytest.mark.skipif(not nncf_version(), reason="NNCF is not installed: pip install 'icebreaker[nncf]'")
+def test_of_two_within_the_budget_the_faster_stays(folder: Path, tmp_path: Path) -> None:
+    report = convert(
+        folder / "model.pb", tmp_path / "made.pb",
+        settings(
+            calibration=str(folder / "data.npz"), outputs=("first",), minimum_segment_size=1, quantizer="auto",
+            accuracy_budget=0.2,
+        ),
+    )  # fmt: skip
+    (segment,) = report.segments
+    tried = {item["quantizer"]: item for item in segment.candidates if item["precision"] == "int8"}
+    assert set(tried) == {"own", "nncf"} and all(item["ms"] > 0 for item in tried.values()), tried
+    told = segment.quantization
+    assert segment.precision == "int8" and told is not None
+    faster = "nncf" if tried["nncf"]["ms"] * 1.02 < tried["own"]["ms"] else "own"
+    assert ("nncf" if told.method == "nncf" else "own") == faster
+    assert ("Icebreaker's own INT8" if faster == "nncf" else "NNCF's INT8") in told.message
+
+
+@pytest.mark.skipif(not nncf_version(), reason="NNCF is not installed: pip install 'icebreaker[nncf]'")
+def test_a_damaged_network_of_nncf_is_refused() -> None:
+    net = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w"], ["y"], "conv")], "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.ones((4, 3, 3, 3), np.float32), "w")],
+    )  # fmt: skip
+    model = helper.make_model(net, opset_imports=[helper.make_opsetid("", 18)], ir_version=8).SerializeToString()
+    rows = np.random.default_rng(0).random((16, 1, 3, 8, 8), np.float32)
+    payload, layers = quantized_by_nncf(model, [{"x": row} for row in rows])
+    engine = engines.get("openvino")
+    assert layers == 1 and engine.load(payload, "int8")([rows[0]])[0].shape == (1, 4, 6, 6)
+    for damaged in (payload[:-50], payload[:200], payload[:30]):
+        with pytest.raises(IcebreakerError, match="OpenVINO refuses the segment"):
+            engine.load(damaged, "int8")
+
+
+@pytest.mark.parametrize(
+    ("installed", "changes", "text"),
+    [
+        ("", {"calibration": "random"}, "NNCF is not installed: pip install"),
+        ("3", {"calibration": "random", "engine": "onnxruntime"}, "openvino or auto as the engine"),
+    ],
+)
+def test_nncf_that_cannot_be_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, installed: str, changes: Any, text: str
+) -> None:
+    monkeypatch.setattr(int8, "nncf_version", lambda: installed)
+    with pytest.raises(IcebreakerError, match=text):
+        convert(folder / "model.pb", folder / "never.pb", settings(quantizer="nncf", **changes))
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"{SHARED} with its real graphs is not here")

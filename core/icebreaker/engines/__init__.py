@@ -25,7 +25,8 @@ _MODULES: Mapping[str, str] = {
     "tensorrt-rtx": "icebreaker.engines.tensorrt:TensorRTRTX",
 }
 
-# Their payload is an ONNX model: data for a parser. Any other payload is code for a device, and is trusted like code.
+# Their payload is an ONNX model, or OpenVINO's own form of one: data for a parser. Any other is code for a device, and
+# is trusted like code.
 ONNX_PAYLOADS = frozenset({"openvino", "onnxruntime"})
 
 Shape = tuple[int, ...]
@@ -67,7 +68,7 @@ class Built:
     """An engine for one segment, ready to be stored.
 
     Attributes:
-        payload: The bytes that `Engine.load` takes: an ONNX model, or a TensorRT plan.
+        payload: The bytes that `Engine.load` takes: an ONNX model, OpenVINO's form of one, or a TensorRT plan.
         precision: What it really computes in: fp32, bf16, fp16, int8.
         version: Version of the engine that built it.
         device: Device it was built for, such as `CPU` or `sm_89`.

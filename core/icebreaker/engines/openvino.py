@@ -1,16 +1,23 @@
 """OpenVINO: CPUs (the fastest engine on most), Intel GPUs and NPUs.
 
-The payload is the segment's ONNX model, so that it outlives OpenVINO's versions. Shapes: OpenVINO is fastest on static
+The payload is the segment's ONNX model, so that it outlives OpenVINO's versions; what NNCF has quantized is OpenVINO's
+own form of a model (IR), which likewise is data for a parser. Shapes: OpenVINO is fastest on static
 ones, so the model is compiled anew for each set of input shapes it meets, the most recent of which are kept; where
 there are several devices, for the one that is fastest on them.
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
+import io
+import logging
+import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +27,9 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.reports import EngineStatus
 
 _KEPT_SHAPES = 4
+_NNCF_ROWS = 300  # more do not make NNCF's ranges better
+_LAYERS = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul")
+_IR = b"icebreaker openvino ir 1\n"  # then the length of the XML in eight bytes, the XML, the weights
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": ""}
 
 
@@ -36,9 +46,11 @@ class OpenVINO:
             return EngineStatus(self.name, False, False, f"openvino is not installed ({error}): pip install openvino")
         devices = ", ".join(core.get_property(device, "FULL_DEVICE_NAME") for device in _devices(core))
         reduced = "bf16" if _has_bf16(core) else "fp32"
+        nncf = f"with NNCF {found}" if (found := nncf_version()) else "the extra nncf adds a second way to INT8"
         return EngineStatus(
-            self.name, True, True, f"OpenVINO {version} on {devices}", {"fp32": "fp32", "fp16": reduced, "int8": "int8"}
-        )
+            self.name, True, True, f"OpenVINO {version} on {devices}; {nncf}",
+            {"fp32": "fp32", "fp16": reduced, "int8": "int8"},
+        )  # fmt: skip
 
     def refusals(self, model: bytes) -> Mapping[str, str]:
         """Asks the CPU plugin which nodes it takes."""
@@ -67,9 +79,76 @@ class OpenVINO:
         """Makes a runner that compiles for each new set of input shapes."""
         core, _ = _core()
         try:
-            return _Runner(core, core.read_model(payload, b""), precision)
-        except RuntimeError as error:
+            return _Runner(core, _read(core, payload), precision)
+        except (RuntimeError, UnicodeDecodeError) as error:  # it quotes what it could not read
             raise IcebreakerError(f"OpenVINO refuses the segment: {_words(error)}") from error
+
+
+def nncf_version() -> str:
+    """The version of NNCF that is installed; empty if none is. NNCF is not imported for that: it takes seconds."""
+    try:
+        return importlib.metadata.version("nncf")
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def quantized_by_nncf(
+    model: bytes, rows: Iterable[Mapping[str, np.ndarray]], keep: Collection[str] = ()
+) -> tuple[bytes, int]:
+    """What NNCF makes of a float model: a payload for `OpenVINO.load`, and how many layers compute in INT8.
+
+    Args:
+        model: The float ONNX model.
+        rows: Input name → array, for single samples; may be read more than once.
+        keep: Layers that stay float, by ONNX name.
+
+    Raises:
+        IcebreakerError: NNCF does not take it, in its words.
+    """
+    import nncf
+    import openvino
+
+    logging.getLogger("nncf").setLevel(logging.ERROR)
+    core, _ = _core()
+    network = core.read_model(model, b"")
+    names = [op.get_friendly_name() for op in network.get_ops() if op.get_type_name() in _LAYERS]
+    # OpenVINO splits a convolution from its bias: "conv/WithoutBiases".
+    ignored = [name for name in names if name in keep or name.rpartition("/")[0] in keep]
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # it draws bars
+            made = nncf.quantize(
+                network, nncf.Dataset(rows), subset_size=_NNCF_ROWS, ignored_scope=nncf.IgnoredScope(names=ignored)
+            )
+    except IcebreakerError:
+        raise
+    except Exception as error:  # of many kinds
+        raise IcebreakerError(f"NNCF: {_words(error)}") from error
+    count = sum(op.get_type_name() in _LAYERS and _in_int8(op.input(1)) for op in made.get_ops())
+    with tempfile.TemporaryDirectory(prefix="icebreaker-") as name:
+        text, weights = Path(name, "model.xml"), Path(name, "model.bin")
+        openvino.serialize(made, text, weights)
+        xml = text.read_bytes()
+        return _IR + len(xml).to_bytes(8, "little") + xml + weights.read_bytes(), count
+
+
+def _in_int8(port: Any) -> bool:
+    """Whether weights are stored in 8 bits, or rounded to as many."""
+    while True:
+        source = port.get_source_output().get_node()
+        if source.get_type_name() == "FakeQuantize" or source.get_element_type().get_size() == 1:
+            return True
+        if not source.get_input_size():
+            return False
+        port = source.input(0)
+
+
+def _read(core: Any, payload: bytes) -> Any:
+    """The network in a payload."""
+    if not payload.startswith(_IR):
+        return core.read_model(payload, b"")
+    start = len(_IR) + 8
+    end = start + int.from_bytes(payload[len(_IR) : start], "little")
+    return core.read_model(payload[start:end], payload[end:])
 
 
 class _Runner:
