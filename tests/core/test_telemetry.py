@@ -11,6 +11,7 @@ os.register_at_fork(before=lambda: print("FORK"))
 import onnx
 from onnx import helper
 from icebreaker import engines
+from icebreaker.engines import openvino
 value = lambda name: helper.make_tensor_value_info(name, 1, [1, 3])
 graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [value("x")], [value("y")])
 model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10).SerializeToString()
@@ -20,6 +21,12 @@ for name in ("openvino", "onnxruntime"):
     options = engines.BuildOptions(profiles={"x": ((1, 3),) * 3})
     outputs = engine.load(engine.build(model, options).payload, "fp32")([numpy.float32([[-1, 0, 2]])])
     print(name, outputs[0].tolist())
+if openvino.nncf_version():
+    convolution = helper.make_node("MatMul", ["x", "w"], ["y"])
+    weights = helper.make_tensor("w", 1, [3, 3], [1.0] * 9)
+    graph = helper.make_graph([convolution], "g", [value("x")], [value("y")], [weights])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10).SerializeToString()
+    openvino.quantized_by_nncf(model, [{"x": numpy.float32([[-1, 0, 2]])}] * 8)
 print(sorted(name for name in sys.modules if "telemetry" in name and sys.modules[name]))
 """
 
