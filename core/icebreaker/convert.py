@@ -358,11 +358,10 @@ class _Work:
                     said = engine.refusals(exported.model)
             if not said:
                 return {}
-            mapped = {
-                exported.nodes[name]: Refusal("engine_refused", text)
-                for name, text in said.items()
-                if name in exported.nodes
-            }
+            owners = exported.nodes
+            if any(name not in owners for name in said):
+                owners = {**_owners(exported, said, frozenset(segment.nodes)), **owners}
+            mapped = {owners[name]: Refusal("engine_refused", text) for name, text in said.items() if name in owners}
             if not mapped:  # it did not say which node
                 text = next(iter(said.values()))
                 mapped = dict.fromkeys(segment.nodes, Refusal("engine_refused", text))
@@ -458,7 +457,8 @@ class _Work:
             return True
 
         options = BuildOptions(
-            precision=precision, profiles=profiles, workspace_bytes=self.settings.workspace_bytes, samples=(inputs,),
+            precision=precision, profiles=profiles, workspace_bytes=self.settings.workspace_bytes,
+            samples=[found[0] for item in self.observed[: self.spanning] if (found := self._values(segment, item))],
             log=lambda level, text: self._log(level, f"{engine.name}: {text}"), progress=progress,
             **{name: getattr(self.settings, name) for name in ENGINE_OPTIONS},
         )  # fmt: skip
@@ -1114,6 +1114,32 @@ def _check_against(graph: Graph, name: str, profile: Profile) -> bool:
         text = "×".join("?" if size is None else str(size) for size in shape) or "a scalar"
         raise IcebreakerError(f"the profile of {name} ({profile_text(profile)}) does not fit the graph's shape {text}")
     return bool(shape) and shape[0] is None
+
+
+def _owners(exported: Exported, names: Iterable[str], known: frozenset[str]) -> dict[str, str]:
+    """ONNX node → original node, for names that the converter made up: the nearest whose tensor comes out of them."""
+    import onnx
+
+    nodes = onnx.load_from_string(exported.model).graph.node
+    reading: dict[str, list[Any]] = {}
+    for node in nodes:
+        for tensor in node.input:
+            reading.setdefault(tensor, []).append(node)
+    wanted, found = set(names) - set(exported.nodes), {}
+    for node in nodes:
+        if node.name not in wanted:
+            continue
+        seen, queue = {node.name}, [node]
+        for item in queue:  # grows as it goes, so nearer ones come first
+            given = (tensor.rpartition(":")[0] for tensor in item.output)
+            owner = next((name for name in given if name in known), exported.nodes.get(item.name))
+            if owner:
+                found[node.name] = owner
+                break
+            later = [other for tensor in item.output for other in reading.get(tensor, ()) if other.name not in seen]
+            seen.update(other.name for other in later)
+            queue += later
+    return found
 
 
 def _respell(text: str, names: Mapping[str, str]) -> str:

@@ -15,6 +15,7 @@ from icebreaker import engines
 from icebreaker.convert import convert
 from icebreaker.engines import BuildOptions
 from icebreaker.errors import IcebreakerError
+from icebreaker.onnx_export import Exported
 from icebreaker.settings import ConvertSettings
 
 PROFILE = {"x": ((1, 16, 24, 4), (2, 32, 32, 4), (4, 64, 48, 4))}
@@ -149,6 +150,20 @@ def test_shapes_at_which_the_graph_does_not_run_are_named(tmp_path: Path) -> Non
     asked = ConvertSettings(engine="openvino", profiles={"x": ((1, 6), (2, 6), (1 << 4, 7))})
     with pytest.raises(IcebreakerError, match=r"at the largest shapes of the profile, .*x"):
         convert(path, tmp_path / "o.pb", asked)
+
+
+def test_names_that_the_converter_made_up_lead_to_original_nodes() -> None:
+    from onnx import parser
+
+    text = """<ir_version: 9, opset_import: ["" : 18]>
+    net (float[2] x) => (float[2] y) { a = Neg (x)  b = Abs (a)  c = Exp (b)  y = Neg (c)  z = Neg (y) }"""
+    proto = parser.parse_model(text)
+    proto.graph.node[2].output[0] = proto.graph.node[3].input[0] = "tf/exp:0"
+    for node, name in zip(proto.graph.node, ("Neg__1", "Abs__2", "Exp__3", "tf/neg", "Neg__4"), strict=True):
+        node.name = name
+    exported = Exported(proto.SerializeToString(), ("x",), ("y",), {}, {"tf/neg": "tf/neg"})
+    owners = conversion._owners(exported, ["Neg__1", "Exp__3", "tf/neg", "Neg__4"], frozenset({"tf/exp", "tf/neg"}))
+    assert owners == {"Neg__1": "tf/exp", "Exp__3": "tf/exp"}
 
 
 @pytest.mark.parametrize(

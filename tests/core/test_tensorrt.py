@@ -245,6 +245,36 @@ def test_every_refused_node_is_named_with_its_reason() -> None:
     assert all(text.startswith("TensorRT-RTX: ") for text in refused.values())
 
 
+NMS = """<ir_version: 9, opset_import: ["" : 18]>
+net (float[1,100,4] b, float[1,1,100] s, int64[1] m) => (float[N,3] y) {
+    kept = NonMaxSuppression (b, s, m)
+    y = Cast <to = 1> (kept)
+}"""
+
+
+def test_what_only_the_builder_refuses_is_refused_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    proto = parser.parse_model(NMS)
+    for node in proto.graph.node:
+        node.name = f"node_{node.output[0]}"
+    data = proto.SerializeToString()
+    assert engine.refusals(data) == {"node_kept": "TensorRT-RTX: its builder has no runners for NonMaxSuppression"}
+    with pytest.raises(IcebreakerError, match="has no runners"):  # a version that has them should be asked to build it
+        engine.build(data, BuildOptions())
+    monkeypatch.setattr(tensorrt.TensorRTRTX, "_unbuilt", {})
+    assert engine.refusals(data) == {}, "the parser takes it"
+
+
+def test_an_input_that_tells_a_shape_is_bounded_by_what_was_seen() -> None:
+    text = """<ir_version: 9, opset_import: ["" : 18]>
+    net (float[N,12] x, int64[3] s) => (float[A,B,C] y) { y = Reshape (x, s) }"""
+    data = parser.parse_model(text).SerializeToString()
+    profiles = {"x": ((1, 12), (2, 12), (4, 12)), "s": ((3,), (3,), (3,))}
+    samples = [(np.zeros((rows, 12), np.float32), np.array([rows, 3, 4])) for rows in (2, 1, 4)]
+    assert engine.build(data, BuildOptions(profiles=profiles, samples=samples)).payload
+    with pytest.raises(IcebreakerError, match="missing values for shape input tensor s"):
+        engine.build(data, BuildOptions(profiles=profiles))
+
+
 def test_a_type_it_does_not_know_refuses_the_nodes_that_read_it() -> None:
     refused = engine.refusals(
         network("f = Cast <to = 1> (s)\ny = Add (h, f)", "(float[N,3,32,32] x, int16[1] s) => (float[N,16,32,32] y)")
@@ -361,7 +391,7 @@ def test_rtx_really_has_no_levels_and_no_hardware_compatibility() -> None:
         config = builder.create_builder_config()
         config.builder_optimization_level = level
         config.hardware_compatibility_level = rtx.HardwareCompatibilityLevel.AMPERE_PLUS
-        tensorrt._add_profile(builder, net, config, profile(2))
+        tensorrt._add_profile(builder, net, config, profile(2), {})
         plans.append(bytes(builder.build_serialized_network(net, config)))
     assert plans[0] == plans[1]
     assert any("setHardwareCompatibilityLevel() is unsupported" in line for line in lines)

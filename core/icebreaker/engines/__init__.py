@@ -45,7 +45,8 @@ class BuildOptions:
         version_compatible: Whether later versions shall load it, too.
         weights: Whether they are fixed, refittable, or not in the plan.
         compute_capabilities: What it is built for, such as `8.9`.
-        samples: Sets of values for the model's inputs, in their order: from them FP16 learns what it cannot hold.
+        samples: Sets of values for the model's inputs, in their order, the usual ones first: from them FP16 learns what
+            it cannot hold, and TensorRT which shapes an input tells of.
         progress: Called with a phase in words and a fraction from 0 to 1; returning False cancels the build.
         log: Called with a level (debug, info, warning, error) and a line of the builder's log.
     """

@@ -81,7 +81,11 @@ class TensorRT:
         log = _logger(trt)
         remaining = onnx.load_from_string(model)
         types: dict[str, Any] = {}
-        refused: dict[str, str] = {}
+        refused = {
+            node.name: f"{self._title}: {self._unbuilt[node.op_type]}"
+            for node in remaining.graph.node
+            if node.op_type in self._unbuilt
+        }
         for _ in range(_ROUNDS):
             network, parser = _parser(trt, trt.Builder(log), log)
             if parser.supports_model_v2(model):
@@ -142,7 +146,11 @@ class TensorRT:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
         config.clear_flag(trt.BuilderFlag.TF32)  # fp32 is fp32: TF32 keeps 10 bits of the mantissa
         self._aim(trt, config, device, options)
-        _add_profile(builder, network, config, options.profiles)
+        seen = zip(*options.samples, strict=True) if options.samples else [()] * len(declared.input)
+        _add_profile(
+            builder, network, config, options.profiles,
+            {item.name: values for item, values in zip(declared.input, seen, strict=True)},
+        )  # fmt: skip
         timings = self._timings(trt, device)
         if timings:  # what was timed for one segment need not be timed for the next
             config.set_timing_cache(config.create_timing_cache(cache.read_blob("tensorrt", timings)), False)
@@ -224,6 +232,8 @@ class TensorRT:
 
     _builds_without_gpu = False
     _loads_other_versions = False
+    _captures = True  # CUDA graphs
+    _unbuilt: Mapping[str, str] = {}  # ONNX ops that the parser takes, and the builder does not
     _lacks: Mapping[str, str] = {
         "compute_capabilities": "it builds for the GPU that is here; hardware compatibility makes that more"
     }
@@ -236,8 +246,6 @@ class TensorRT:
         """The key of what holds for this version, GPU and driver only."""
         name = f"{self.name} {trt.__version__} {device.name if device else ''} {device.driver if device else ''} "
         return hashlib.sha256(name.encode() + content).hexdigest()
-
-    _captures = True
 
     def _new_context(self, trt: Any, engine: Any, plan: bytes, is_static: bool) -> tuple[Any, Callable[[], object]]:
         """What runs the engine, and what to do when it is no longer needed."""
@@ -310,6 +318,8 @@ class TensorRTRTX(TensorRT):
     _oldest = 1
     _builds_without_gpu = True
     _loads_other_versions = True  # the runtime says itself what it does not take
+    _captures = False  # it does so itself
+    _unbuilt: Mapping[str, str] = {"NonMaxSuppression": "its builder has no runners for NonMaxSuppression"}
     _lacks: Mapping[str, str] = {
         "optimization_level": "its plans are the same at every level, since kernels are chosen where they run",
         "hardware_compatibility": "its plans run on all GPUs of the compute capabilities that they are built for",
@@ -319,8 +329,6 @@ class TensorRTRTX(TensorRT):
 
     def _timings(self, trt: Any, device: gpu.Gpu | None) -> str:
         return ""  # it times where it runs
-
-    _captures = False  # it does so itself
 
     def _new_context(self, trt: Any, engine: Any, plan: bytes, is_static: bool) -> tuple[Any, Callable[[], object]]:
         # It compiles the plan to the end for this GPU: seconds, which the cache saves the next time.
@@ -538,7 +546,14 @@ def _dtype_name(onnx: Any, item: Any) -> str:
     return onnx.helper.tensor_dtype_to_np_dtype(item.type.tensor_type.elem_type).name
 
 
-def _add_profile(builder: Any, network: Any, config: Any, profiles: Mapping[str, Any]) -> None:
+def _add_profile(
+    builder: Any,
+    network: Any,
+    config: Any,
+    profiles: Mapping[str, Any],
+    seen: Mapping[str, Sequence[np.ndarray]],
+) -> None:
+    """Says which shapes, and of inputs that tell a shape which values (those that were `seen`), the plan must take."""
     dynamic = False
     profile = builder.create_optimization_profile()
     for index in range(network.num_inputs):
@@ -549,6 +564,11 @@ def _add_profile(builder: Any, network: Any, config: Any, profiles: Mapping[str,
             dynamic = True
         if tensor.name in profiles:
             profile.set_shape(tensor.name, *profiles[tensor.name])
+        if tensor.is_shape_tensor and seen.get(tensor.name):
+            values = np.stack([np.ravel(value) for value in seen[tensor.name]])
+            bounds = (values.min(axis=0), values[0], values.max(axis=0))
+            profile.set_shape_input(tensor.name, *(bound.tolist() for bound in bounds))
+            dynamic = True
     if dynamic and config.add_optimization_profile(profile) < 0:
         ranges = "; ".join(f"{name} {' to '.join(map(str, shapes))}" for name, shapes in profiles.items())
         raise IcebreakerError(f"the shapes (smallest, usual, largest) do not go together: {ranges}")
@@ -630,7 +650,8 @@ class _Plan:
             if header["weights"] == "weightless":
                 self._fill(model)
             is_static = not any(-1 in tuple(self._engine.get_tensor_shape(name)) for name in self._inputs)
-            self._captures = captures and is_static and not any(map(self._is_on_host, self._inputs))
+            self._has_host_inputs = any(map(self._is_on_host, self._inputs))
+            self._captures = captures and is_static and not self._has_host_inputs
             self._context, at_end = new_context(trt, self._engine, plan, is_static)
             weakref.finalize(self, at_end)
         if self._context is None:
@@ -677,6 +698,8 @@ class _Plan:
         """Runs on tensors in the GPU's memory; see `engines.DeviceRunner`."""
         from onnxruntime import OrtValue
 
+        if self._has_host_inputs:
+            raise IcebreakerError(f"{self._title} wants an input that tells a shape in the host's memory")
         with self._lock:
             values = cuda.tensors(inputs)
             addresses = [value.data_ptr() for value in values]
