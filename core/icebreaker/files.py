@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,8 +42,11 @@ def write_whole(path: Path, data: bytes, job_id: str = "") -> None:
     write_together({path: data}, job_id)
 
 
-def write_together(files: Mapping[Path, bytes], job_id: str = "") -> None:
-    """As `write_whole`, for files that belong together: all are on the disk before the first is renamed."""
+def write_together(files: Mapping[Path, bytes | Path], job_id: str = "") -> None:
+    """As `write_whole`, for files that belong together: all are on the disk before the first is renamed.
+
+    A path in place of the content names a file to copy.
+    """
     pairs: list[tuple[Path, Path]] = []
     path = next(iter(files))
     try:
@@ -52,7 +56,11 @@ def write_together(files: Mapping[Path, bytes], job_id: str = "") -> None:
             temporary = path.with_name(f".{path.name}.{job_id or uuid.uuid4().hex[:12]}.tmp")
             pairs.append((temporary, path))
             with temporary.open("wb") as stream:
-                stream.write(data)
+                if isinstance(data, Path):
+                    with data.open("rb") as source:
+                        shutil.copyfileobj(source, stream, 1 << 20)
+                else:
+                    stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
         for temporary, path in pairs:

@@ -312,8 +312,9 @@ def remove_partial_output(arguments: Mapping[str, Any], job_id: str) -> None:
     output = arguments.get("output")
     if output:
         with contextlib.suppress(OSError):
-            for path in Path(output).absolute().parent.glob(f".*.{job_id}.tmp"):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            for path in Path(output).absolute().parent.iterdir():  # patterns would be kept, one for each job
+                if path.name.startswith(".") and path.name.endswith(f".{job_id}.tmp"):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def run(kind: str, arguments: Mapping[str, Any], on_event: Callable[[events.Event], None] = lambda event: None) -> Any:

@@ -8,47 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
-import stat
-import tempfile
 import threading
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from PySide6.QtCore import QLockFile, QObject, QTimer
+from PySide6.QtCore import QObject, QTimer
 
-from icebreaker import cache, reports
+from icebreaker import reports
 from icebreaker.errors import IcebreakerError
 from icebreaker.files import write_whole
 from icebreaker.settings import ConvertSettings
+from icebreaker_gui import folders
+from icebreaker_gui.session import Session
 
-if TYPE_CHECKING:
-    from icebreaker_gui.session import Session
-
-_PREFIX = "icebreaker-session-"
-_STATE, _LOCK = "state.json", "lock"
-_BEGINNING_SECONDS = 60  # after which a folder without a lock has been given up
+_STATE = "state.json"
 _DELAY_MILLISECONDS = 400  # several changes that come together are written once
-
-
-def new_folder() -> Path:
-    """A folder for a session: in the cache folder, or where that cannot be had, in the temporary one."""
-    try:
-        _parent().mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_parent()))
-    except OSError:
-        return Path(tempfile.mkdtemp(prefix=_PREFIX))
-
-
-def _parent() -> Path:
-    try:
-        return cache.folder() / "sessions"
-    except RuntimeError:  # there is no home folder
-        return Path(tempfile.gettempdir())
 
 
 @dataclass(frozen=True)
@@ -69,43 +46,36 @@ class Lost:
         """Removes it for good."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def restore(self, session: Session) -> None:
+        """Lets `session` open again what was lost, with its result."""
+
+        def opened() -> None:
+            session.graphChanged.disconnect(opened)
+            if session.path == self.path:
+                QTimer.singleShot(0, bring_back)
+
+        def bring_back() -> None:
+            session.change(**{field.name: getattr(self.settings, field.name) for field in fields(ConvertSettings)})
+            session.batch, session.seconds = self.batch, self.seconds
+            session.settingsChanged.emit()
+            if self.conversion is not None and self.converted_with is not None:
+                session.adopt(self.conversion, self.converted_with, self.saved_path, self.benchmark)
+            self.discard()
+
+        session.graphChanged.connect(opened)
+        session.open(self.path)
+
 
 def find_lost() -> Lost | None:
     """The latest session whose app has died; what cannot be read, and what is older, is removed."""
-    folders: dict[Path, float] = {}
-    for parent in (_parent(), Path(tempfile.gettempdir())):
-        with contextlib.suppress(OSError):
-            folders |= {item: item.stat().st_mtime for item in parent.glob(f"{_PREFIX}*") if _is_ours(item)}
     found = None
-    for folder in sorted(folders, key=lambda item: folders[item], reverse=True):
-        if not _has_owner(folder):  # its app is only just beginning, or a power cut has left the lock empty
-            if time.time() - folders[folder] < _BEGINNING_SECONDS:
-                continue
-            (folder / _LOCK).unlink(missing_ok=True)
-        lock = QLockFile(str(folder / _LOCK))
-        lock.setStaleLockTime(0)  # only the death of its process makes it stale
-        if not lock.tryLock(0):
-            continue  # it lives, or is another user's
+    for folder in folders.abandoned():
         lost = _read(folder) if found is None else None
-        lock.unlock()
         if lost:
             found = lost
         else:
             shutil.rmtree(folder, ignore_errors=True)
     return found
-
-
-def _is_ours(folder: Path) -> bool:
-    """False for what another user may have put into a shared temporary folder."""
-    status = folder.lstat()
-    return stat.S_ISDIR(status.st_mode) and (not hasattr(os, "geteuid") or status.st_uid == os.geteuid())
-
-
-def _has_owner(folder: Path) -> bool:
-    try:
-        return (folder / _LOCK).stat().st_size > 0
-    except OSError:
-        return False
 
 
 def _read(folder: Path) -> Lost | None:
@@ -138,15 +108,12 @@ def _read(folder: Path) -> Lost | None:
 
 
 class Autosave(QObject):
-    """Writes a session's state into its folder, and holds the lock that says that the app lives."""
+    """Writes a session's state into its folder; observes it as a panel does."""
 
     def __init__(self, session: Session) -> None:
         """Begins to watch `session`."""
         super().__init__(session)
         self._session = session
-        self._lock = QLockFile(str(session.folder / _LOCK))
-        self._lock.setStaleLockTime(0)
-        self._lock.tryLock(0)
         self._thread: threading.Thread | None = None
         self._timer = QTimer(self, singleShot=True, interval=_DELAY_MILLISECONDS)
         self._timer.timeout.connect(self._write)
@@ -154,13 +121,13 @@ class Autosave(QObject):
             session.graphChanged, session.settingsChanged, session.conversionChanged, session.benchmarkChanged,
         ):  # fmt: skip
             signal.connect(self._timer.start)
+        session.ending.connect(self.stop)
 
     def stop(self) -> None:
         """Writes no more."""
         self._timer.stop()
         if self._thread:
             self._thread.join()
-        self._lock.unlock()
 
     def _write(self) -> None:
         session = self._session

@@ -69,6 +69,7 @@ class Latency(QWidget):
         self._frame.timeout.connect(self._draw)
         session.samplesArrived.connect(self._on_samples)
         session.benchmarkChanged.connect(self._update)
+        session.settingsChanged.connect(self._show_choices)
         for signal in (session.activityChanged, session.graphChanged, session.conversionChanged):
             signal.connect(self._update_controls)
         self._update()
@@ -109,6 +110,10 @@ class Latency(QWidget):
         row.addSpacing(theme.SPACE)
         row.addWidget(self._export)
         return row
+
+    def _show_choices(self) -> None:
+        self._batch.setValue(self._session.batch)
+        self._seconds.setValue(round(self._session.seconds))
 
     def export(self) -> None:
         """Asks for a file and writes the charts into it."""

@@ -8,28 +8,25 @@ and engines live in the children of `icebreaker.jobs`, files are read and writte
 from __future__ import annotations
 
 import collections
-import contextlib
 import dataclasses
 import datetime
-import os
 import shutil
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QObject, QSettings, Qt, QTimer, Signal
+from PySide6.QtCore import QObject, QSettings, QTimer, Signal
 
 from icebreaker import events, reports
 from icebreaker.errors import IcebreakerError
+from icebreaker.files import write_together
 from icebreaker.graph import Graph
 from icebreaker.jobs import Job
 from icebreaker.settings import ConvertSettings
-from icebreaker_gui import autosave, figures
+from icebreaker_gui import figures, folders
+from icebreaker_gui.work import Work
 
-_BATCH_MILLISECONDS = 30
-_BATCH_ITEMS = 2000  # handled in a few ms; what is more waits for the next turn of the event loop
 _KEPT_LOG_LINES = 20_000
 _RECENT_FILES = 8
 _SUFFIXES = (".gz", ".pb", ".pbtxt", ".keras", ".h5")
@@ -63,89 +60,6 @@ class LogLine:
     text: str
 
 
-class _Inbox(QObject):
-    """Takes items from any thread; hands them out on its own, in batches with pauses between them."""
-
-    arrived = Signal(list)
-    _woken = Signal()
-
-    def __init__(self, parent: QObject) -> None:
-        super().__init__(parent)
-        self._items: collections.deque[Any] = collections.deque()
-        self._waiting = False
-        self._timer = QTimer(self, singleShot=True, interval=_BATCH_MILLISECONDS)
-        self._timer.timeout.connect(self._deliver)
-        self._woken.connect(self._timer.start, Qt.ConnectionType.QueuedConnection)
-
-    def put(self, item: Any) -> None:
-        self._items.append(item)
-        if not self._waiting:
-            self._waiting = True
-            self._woken.emit()
-
-    def _deliver(self) -> None:
-        self._waiting = False
-        batch = [self._items.popleft() for _ in range(min(len(self._items), _BATCH_ITEMS))]
-        if self._items:
-            self._waiting = True
-            self._timer.start()
-        if batch:
-            self.arrived.emit(batch)
-
-
-class _Work:
-    """A job or a thread whose outcome the session awaits; once dropped, nothing of it arrives any more."""
-
-    def __init__(self, session: Session, on_batch: Callable[[list[Any]], None]) -> None:
-        self._inbox = _Inbox(session)
-        self._on_batch = on_batch
-        self._inbox.arrived.connect(on_batch)
-        self.job: Job | None = None
-        self.thread: threading.Thread | None = None
-
-    def run_job(self, kind: str, arguments: Mapping[str, Any]) -> _Work:
-        self.job = Job(kind, arguments, self._inbox.put).start()
-        return self
-
-    def run_thread(self, function: Callable[[], Any]) -> _Work:
-        def work() -> None:
-            try:
-                self._inbox.put(function())
-            except Exception as error:  # whatever it is, the session must hear that the thread has ended
-                self._inbox.put(error)
-
-        self.thread = threading.Thread(target=work, name="session-io", daemon=True)
-        self.thread.start()
-        return self
-
-    @property
-    def alive(self) -> bool:
-        """True while it can still touch the session."""
-        if self.thread and self.thread.is_alive():
-            return True
-        try:
-            if self.job:
-                self.job.wait(0)
-        except TimeoutError:
-            return True
-        return False
-
-    def drop(self) -> None:
-        self._inbox.arrived.disconnect(self._on_batch)
-        if self.job and self.alive:
-            self.job.cancel()
-
-    def wait(self, seconds: float) -> None:
-        """Waits until it is over, then removes its inbox."""
-        if self.thread:
-            self.thread.join(seconds)
-        if self.job:
-            with contextlib.suppress(TimeoutError):
-                self.job.wait(seconds)
-        if not self.alive:
-            self._inbox.deleteLater()
-
-
 class Session(QObject):
     """Everything the app knows. Read the attributes, change them by the methods, listen to the signals."""
 
@@ -159,12 +73,14 @@ class Session(QObject):
     logged = Signal(list)  # new `LogLine`s
     problemChanged = Signal()  # `problem`
     recentChanged = Signal()  # `recent`
+    ending = Signal()  # `folder` goes next
     consentWanted = Signal(str, object)  # what the graph does to the world, and what to call if the user allows it
 
     def __init__(self, parent: QObject | None = None) -> None:
         """Makes an empty session; `start` asks the engines."""
         super().__init__(parent)
-        self.folder = autosave.new_folder()
+        self._own = folders.SessionFolder()
+        self.folder = self._own.path
         self.path: Path | None = None
         self.graph: Graph | None = None
         self.inspection: reports.Inspection | None = None
@@ -183,12 +99,11 @@ class Session(QObject):
         self.batch = 1
         self.seconds = 10.0
         self._model_path: Path | None = None  # what jobs read: the file, or what it was frozen into
-        self._work: _Work | None = None
-        self._engines: _Work | None = None
-        self._ended: list[_Work] = []  # dropped, but perhaps still ending
+        self._work: Work | None = None
+        self._engines: Work | None = None
+        self._ended: list[Work] = []  # dropped, but perhaps still ending
         self._runs = 0
-        self._restoring = False
-        self._autosave = autosave.Autosave(self)
+        self._adopted = False  # `conversion` was not made here, so it is not measured unasked
 
     # What is known
 
@@ -230,7 +145,7 @@ class Session(QObject):
 
     def start(self) -> None:
         """Asks, in the background, which engines are here; removes what killed sessions have left."""
-        self._engines = _Work(self, self._on_engines).run_job("engines", {})
+        self._engines = Work(self, self._on_engines).run_job("engines", {})
 
     def open(self, path: Path | str, allow_side_effects: bool = False) -> None:
         """Reads a graph; what was going on is cancelled, what was there goes away once the new graph is here.
@@ -246,28 +161,26 @@ class Session(QObject):
         if (path.is_file() or path.is_dir()) and formats.needs_worker(path):
             frozen = self.folder / f"{path.stem}.frozen.pb"
             arguments = {"model": str(path), "frozen": str(frozen), "allow_side_effects": allow_side_effects}
-            self._work = _Work(self, lambda batch: self._on_inspected(batch, path)).run_job("inspect", arguments)
+            self._work = Work(self, lambda batch: self._on_inspected(batch, path)).run_job("inspect", arguments)
         else:
             self._read(path, path)
 
-    def restore(self, lost: autosave.Lost) -> None:
-        """Opens again what an app that died was working on, with its result."""
+    def adopt(
+        self,
+        conversion: Mapping[str, Any],
+        settings: ConvertSettings,
+        saved_path: Path | None,
+        benchmark: reports.Benchmark | None,
+    ) -> None:
+        """Takes over the result of a session that is gone; its folder is moved into this one's.
 
-        def opened() -> None:
-            self.graphChanged.disconnect(opened)
-            if self.path == lost.path:
-                QTimer.singleShot(0, lambda: self._restore(lost))
-
-        self.graphChanged.connect(opened)
-        self.open(lost.path)
-
-    def _restore(self, lost: autosave.Lost) -> None:
-        self.settings, self.batch, self.seconds = lost.settings, lost.batch, lost.seconds
-        self.settingsChanged.emit()
-        if lost.conversion is None or lost.converted_with is None:
-            lost.discard()
-            return
-        output = Path(lost.conversion["output"])
+        Args:
+            conversion: The open graph's, as `reports.dump` gives it.
+            settings: What it was made with.
+            saved_path: Where it was saved, if it was.
+            benchmark: What was measured, if anything was.
+        """
+        output = Path(conversion["output"])
         self._runs += 1
         folder = self.folder / f"run{self._runs}"
         try:
@@ -275,16 +188,15 @@ class Session(QObject):
         except OSError as error:
             self.report(self.tr("The result could not be restored"), _words(error))
             return
-        lost.discard()
-        self._restoring = True
+        self._adopted = True
 
         def shown() -> None:
             self.conversionChanged.disconnect(shown)
-            self.saved_path, self.benchmark = lost.saved_path, lost.benchmark
+            self.saved_path, self.benchmark = saved_path, benchmark
 
         self.conversionChanged.connect(shown)
         self._begin(Activity("open", self.tr("Restoring the result")))
-        self._on_converted(dict(lost.conversion) | {"output": str(folder / output.name)}, lost.converted_with)
+        self._on_converted(dict(conversion) | {"output": str(folder / output.name)}, settings)
 
     def make_sample(self, name: str) -> None:
         """Opens the sample graph `name`; one that does not ship is made in the session's folder first."""
@@ -297,7 +209,7 @@ class Session(QObject):
         target = self.folder / f"{name}.pb"
         self._begin(Activity("sample", self.tr("Making the sample")))
         failed = self.tr("The sample could not be made")
-        self._work = _Work(
+        self._work = Work(
             self, lambda batch: self._on_job(batch, failed, lambda result: self.open(result["output"]))
         ).run_job("sample", {"name": name, "output": str(target)})
 
@@ -336,7 +248,7 @@ class Session(QObject):
         chosen = dataclasses.replace(settings, **changes).to_json()
         self._begin(Activity("convert", self.tr("Starting"), 0.0))
         failed = self.tr("The conversion failed")
-        self._work = _Work(
+        self._work = Work(
             self, lambda batch: self._on_job(batch, failed, lambda result: self._on_converted(result, settings))
         ).run_job("convert", {"model": str(self._model_path), "output": str(output), "settings": chosen})
 
@@ -356,7 +268,7 @@ class Session(QObject):
         self.samplesArrived.emit([])
         self.benchmarkChanged.emit()
         failed = self.tr("Measuring failed")
-        self._work = _Work(self, lambda batch: self._on_job(batch, failed, self._on_measured)).run_job(
+        self._work = Work(self, lambda batch: self._on_job(batch, failed, self._on_measured)).run_job(
             "benchmark", arguments
         )
 
@@ -398,7 +310,7 @@ class Session(QObject):
         if source is None or self.busy:
             return
         self._begin(Activity("save", self.tr("Saving {name}").format(name=path.name)))
-        self._work = _Work(self, lambda batch: self._on_saved(batch[0], path)).run_thread(
+        self._work = Work(self, lambda batch: self._on_saved(batch[0], path)).run_thread(
             lambda: _copy_graph(source, path)
         )
 
@@ -421,7 +333,7 @@ class Session(QObject):
 
     def shutdown(self, seconds: float = 3.0) -> None:
         """Ends every job and removes the session's files. Blocks up to `seconds`; for the app's end."""
-        self._autosave.stop()
+        self.ending.emit()
         works = [work for work in (self._work, self._engines) if work]
         self._work = self._engines = None
         for work in works:
@@ -429,7 +341,7 @@ class Session(QObject):
         for work in (*works, *self._ended):
             work.wait(seconds)
         self._ended.clear()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._own.remove()
 
     # What comes back
 
@@ -450,7 +362,7 @@ class Session(QObject):
         self._follow(None)
         self._set_activity(None)
 
-    def _follow(self, work: _Work | None) -> None:
+    def _follow(self, work: Work | None) -> None:
         """Awaits `work` from now on; the inbox of what was awaited goes when nothing can write to it any more."""
         if self._work:
             self._ended.append(self._work)
@@ -514,7 +426,7 @@ class Session(QObject):
     def _read(self, file: Path, path: Path) -> None:
         """Reads the GraphDef in `file`, which shows the user's `path`."""
         self._follow(
-            _Work(self, lambda batch: self._on_read(batch[0], file, path)).run_thread(lambda: _read_graph(file))
+            Work(self, lambda batch: self._on_read(batch[0], file, path)).run_thread(lambda: _read_graph(file))
         )
 
     def _on_read(self, outcome: Any, file: Path, path: Path) -> None:
@@ -577,7 +489,7 @@ class Session(QObject):
             except IcebreakerError as error:
                 return conversion, error
 
-        self._follow(_Work(self, lambda batch: self._on_optimized_read(batch[0], settings)).run_thread(read))
+        self._follow(Work(self, lambda batch: self._on_optimized_read(batch[0], settings)).run_thread(read))
 
     def _on_optimized_read(self, outcome: Any, settings: ConvertSettings) -> None:
         self._end()
@@ -600,12 +512,12 @@ class Session(QObject):
         QTimer.singleShot(0, self._after_conversion)  # a turn of its own: showing the result takes a while
 
     def _after_conversion(self) -> None:
-        restored, self._restoring = self._restoring, False
+        adopted, self._adopted = self._adopted, False
         if self.busy or self.conversion is None:
             return
         self.benchmarkChanged.emit()
         self.samplesArrived.emit([])
-        if self.measure_after_convert and not restored:
+        if self.measure_after_convert and not adopted:
             self.measure()
 
     def _on_measured(self, result: Mapping[str, Any]) -> None:
@@ -653,22 +565,8 @@ def _sample_data(file: Path) -> str | None:
 
 
 def _copy_graph(source: Path, target: Path) -> None:
-    """Runs in a thread: copies a graph and the side files that lie in its folder, each to a temporary name first."""
+    """Runs in a thread: copies a graph and the side files that lie in its folder."""
     if not target.parent.is_dir():
         raise IcebreakerError(f"{target.parent} is not a folder: choose another place")
-    pairs = [(source, target)]
-    pairs += [(path, target.parent / path.name) for path in source.parent.iterdir() if path != source]
-    for origin, goal in reversed(pairs):  # the graph last, so that it never names a file that is not there
-        temporary = goal.with_name(f".{goal.name}.saving.tmp")
-        try:
-            with origin.open("rb") as reader, temporary.open("wb") as writer:
-                shutil.copyfileobj(reader, writer, 1 << 20)
-                writer.flush()
-                os.fsync(writer.fileno())
-            temporary.replace(goal)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise IcebreakerError(
-                f"{goal} could not be written: {error.strerror or error}: choose another folder or free some space"
-            ) from error
+    sides = {target.parent / path.name: path for path in source.parent.iterdir() if path != source}
+    write_together(sides | {target: source})  # the graph last, so that it never names a file that is not there

@@ -43,6 +43,7 @@ class Window(QMainWindow):
         super().__init__()
         self._session = session
         self._closing = False
+        autosave.Autosave(session)
         self.setWindowIcon(QIcon(str(_ICON)))
         self.setAcceptDrops(True)
         self.setMinimumSize(900, 600)
@@ -258,7 +259,7 @@ class Window(QMainWindow):
             ),
             self.tr("Bring it back"),
             self.tr("Discard"),
-            lambda: self._session.restore(lost),
+            lambda: lost.restore(self._session),
             lost.discard,
         )
         self._question.yes.setFocus()  # the other answer cannot be taken back

@@ -24,13 +24,16 @@ import sys
 from pathlib import Path
 from PySide6.QtCore import QSettings, QTimer
 from PySide6.QtWidgets import QApplication
+from icebreaker_gui.autosave import Autosave
 from icebreaker_gui.session import Session
 app = QApplication([])
 QSettings.setDefaultFormat(QSettings.Format.IniFormat)
 QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, sys.argv[2])
 session = Session()
+autosave = Autosave(session)
 session.measure_after_convert = False
 def convert():
+    session.batch = 3
     session.change(engine="onnxruntime", minimum_segment_size=1, max_batch_size=4)
     QTimer.singleShot(0, session.convert)
 session.graphChanged.connect(convert)
@@ -70,6 +73,7 @@ def test_work_comes_back_after_a_kill(qtbot: QtBot, digits: Path, tmp_path: Path
     qtbot.waitUntil(lambda: not session.busy, timeout=_SECONDS)
     assert session.conversion and session.conversion.segments and session.optimized_graph
     assert session.settings.max_batch_size == 4 and session.path == digits and session.unsaved
+    assert session.batch == window._latency._batch.value() == 3
     assert session.benchmark is None and session.measure_after_convert
     assert not left.exists() and session.folder in Path(session.conversion.output).parents
     session.save(tmp_path / "saved.pb")

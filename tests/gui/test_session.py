@@ -162,7 +162,9 @@ tf.saved_model.save(model, sys.argv[1], signatures=model.serve)
 
 
 def test_what_a_killed_session_left_is_removed(session: Session) -> None:
-    code = "import os; from icebreaker_gui.session import Session; print(Session().folder); os.kill(os.getpid(), 9)"
+    code = (
+        "import os; from icebreaker_gui.session import Session; s = Session(); print(s.folder); os.kill(os.getpid(), 9)"
+    )
     killed = subprocess.run([sys.executable, "-u", "-c", code], capture_output=True, text=True)
     left = Path(killed.stdout.strip())
     assert left.is_dir() and left != session.folder
