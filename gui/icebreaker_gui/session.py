@@ -123,6 +123,11 @@ class Session(QObject):
         return Path(self.conversion.output) if self.conversion else None
 
     @property
+    def graph_file(self) -> Path | None:
+        """Where the graph lies with its weights: the file itself, or what it was frozen into."""
+        return self._model_path
+
+    @property
     def unsaved(self) -> bool:
         """True while there is an optimized graph that has not been saved."""
         return self.conversion is not None and self.saved_path is None

@@ -280,7 +280,7 @@ class Window(QMainWindow):
 
     def _on_graph(self) -> None:
         self._question.hide()  # it was about another graph
-        self.graph_panel.show_graph(self._session.graph, self._session.settings.outputs)
+        self.graph_panel.show_graph(self._session.graph, self._session.settings.outputs, self._session.graph_file)
         self._pages.setCurrentWidget(self.graph_panel if self._session.graph else self._welcome)
         self._update()
 

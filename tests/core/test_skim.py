@@ -25,6 +25,26 @@ def test_only_the_weights_are_left_out() -> None:
     assert shown.definition.ByteSize() < DIGITS.stat().st_size / 10
 
 
+def test_what_was_left_out_can_be_had_one_by_one() -> None:
+    whole, shown = formats.read_graph(DIGITS), formats.read_structure(DIGITS)
+    name = "block1/conv1/weights"
+    found = formats.read_constant(DIGITS, name)
+    assert found is not None
+    assert found.definition == whole[name].definition != shown[name].definition
+    assert formats.read_constant(DIGITS, "block1/conv1") is None  # no constant
+    assert formats.read_constant(DIGITS, "nowhere") is None
+    assert formats.read_constant(DIGITS.with_name("nowhere.pb"), name) is None
+
+
+def test_reading_a_constant_survives_any_file(tmp_path: Path) -> None:
+    for number, content in enumerate(
+        (b"", b"\x0a", b"\x0a\xff\xff\x01", b"node { name: 'a' }", DIGITS.read_bytes()[:5000])
+    ):
+        path = tmp_path / f"{number}.pb"
+        path.write_bytes(content)
+        assert formats.read_constant(path, "block1/conv1/weights") is None
+
+
 @pytest.mark.parametrize("length", [0, 1, 1000, 100_000])
 def test_what_is_cut_short_is_refused(tmp_path: Path, length: int) -> None:
     cut = tmp_path / "cut.pb"

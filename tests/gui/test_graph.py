@@ -16,6 +16,7 @@ from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QImage, QPainter
 from PySide6.QtWidgets import QApplication
 
+from icebreaker import formats
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph import Graph, Tensor
 from icebreaker.protos import GraphDef
@@ -626,6 +627,22 @@ def test_constants_as_pictures_and_numbers() -> None:
 
 
 # ---- pictures -------------------------------------------------------------------------------------------------------
+
+
+def test_weights_that_were_left_in_the_file_are_shown(panel: Any, digits: Path, qtbot, tmp_path: Path) -> None:
+    file = tmp_path / "digits.pb"
+    file.write_bytes(digits.read_bytes())
+    graph = formats.read_structure(file)
+    panel.show_graph(graph, graph.candidate_outputs, file)
+    qtbot.waitUntil(lambda: panel.state.scene is not None, timeout=10_000)
+    panel.go_to("block1/conv1/weights")
+    qtbot.waitUntil(lambda: panel.details._image.isVisibleTo(panel.details), timeout=10_000)
+    assert any("values\t5,184" in line for line in panel.details._lines)
+    panel.save_files(str(tmp_path / "out"))
+    assert (tmp_path / "out" / "before" / "before.pb").read_bytes() == file.read_bytes()  # with its weights
+    file.unlink()
+    panel.go_to("block1/conv2/weights")  # no harm
+    assert "block1/conv2/weights" in panel.details._name.text().replace("\u200b", "")
 
 
 @pytest.mark.parametrize("whole", [False, True])

@@ -15,7 +15,7 @@ from icebreaker import safety
 from icebreaker.errors import IcebreakerError
 from icebreaker.files import write_whole
 from icebreaker.formats import graphdef, keras, saved_model, skim
-from icebreaker.graph import Graph
+from icebreaker.graph import Graph, Node
 from icebreaker.reports import Inspection
 
 # Asked in this order; the last one takes every file that is left.
@@ -60,6 +60,12 @@ def read_structure(path: Path) -> Graph:
         return read_graph(path)
     safety.check_limits(definition, str(path))
     return Graph(definition)
+
+
+def read_constant(path: Path, name: str) -> Node | None:
+    """A constant with its values, which `read_structure` left in the file; None if it is not there any more."""
+    found = skim.read_node(path, name)
+    return None if found is None or found.op != "Const" else Node(found.name, found.op, (), (), found.device, found)
 
 
 def inspect(path: Path, frozen: str | None = None, allow_side_effects: bool = False) -> Inspection:

@@ -15,7 +15,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from icebreaker.protos import GraphDef
+from icebreaker.protos import GraphDef, NodeDef
 
 _LONG = 4096  # bytes; what is shorter is copied without a look inside
 _BYTES = 2  # the wire type of everything that has a length
@@ -46,6 +46,49 @@ def read(path: Path) -> Any:
     if not all(node.name and node.op for node in definition.node):
         raise ValueError("some nodes have no name or no op")
     return definition
+
+
+def is_binary(path: Path) -> bool:
+    """True if the file can be a binary GraphDef: text and gzip begin otherwise."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(1) == b"\x0a"  # the first node
+    except OSError:
+        return False
+
+
+def read_node(path: Path, name: str) -> Any | None:
+    """One node of a binary file, whole; None if it is not there, or cannot be read any more."""
+    wanted = name.encode()
+    try:
+        with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            at, end = 0, len(data)
+            while at < end:
+                key, at = _varint(data, at, end)
+                if key & 7 != _BYTES:
+                    return None
+                length, at = _varint(data, at, end)
+                if key >> 3 == 1 and _name(data, at, min(at + length, end)) == wanted:
+                    node = NodeDef()
+                    node.ParseFromString(data[at : at + length])
+                    return node
+                at += length
+    except (OSError, ValueError, DecodeError):
+        return None
+    return None
+
+
+def _name(data: mmap.mmap, at: int, end: int) -> bytes:
+    """The name of the node whose message lies there."""
+    while at < end:
+        key, at = _varint(data, at, end)
+        if key & 7 != _BYTES:
+            return b""
+        length, at = _varint(data, at, end)
+        if key >> 3 == 1:
+            return data[at : at + length]
+        at += length
+    return b""
 
 
 def _skim(data: mmap.mmap, at: int, end: int, fields: Mapping[int, Any]) -> bytearray:

@@ -16,6 +16,8 @@ from itertools import pairwise
 # An edge over more rows than this, and all but the nearest edge of a box with more readers than that, is a stub.
 LONGEST = 60
 MOST_READERS = 16
+# So many steps are done before it is asked again whether to go on.
+_STRIDE = 512
 
 # How much more than others the edges of the longest chains want to be straight.
 SPINE = 20.0
@@ -66,12 +68,13 @@ def arrange(
         back: Numbers of the edges that are known to lead back, such as a loop's next iteration.
     """
     turned = _turned(count, edges, back)
+    check()
     down = [(b, a) if number in turned else (a, b) for number, (a, b) in enumerate(edges)]
-    rank = _rank(count, down, top, bottom)
+    rank = _rank(count, down, top, bottom, check)
     drawn = _drawn(down, rank, top, bottom)
     if len(drawn) < len(down):  # without the stubs there may be room to come nearer
         kept = [down[number] for number in drawn]
-        rank = _rank(count, kept, top, bottom)
+        rank = _rank(count, kept, top, bottom, check)
         long = {number for number in drawn if rank[down[number][1]] - rank[down[number][0]] > LONGEST}
         drawn = [number for number in drawn if number not in long]
     check()
@@ -88,7 +91,10 @@ def arrange(
         for box in down[number]:
             degree[box] += 1
     spine = _spine(count, [down[number] for number in drawn], rank, top, bottom)
-    for number in sorted(drawn, key=lambda n: rank[down[n][1]] - rank[down[n][0]]):
+    check()
+    for turn, number in enumerate(sorted(drawn, key=lambda n: rank[down[n][1]] - rank[down[n][0]])):
+        if not turn % _STRIDE:
+            check()
         a, b = down[number]
         path = [a]
         # An edge that turns has its trunk at the box it comes from, which is below.
@@ -117,8 +123,10 @@ def arrange(
                 # What hangs on one box only goes where that box is, and does not pull it aside.
                 below[x].append((y, 0.02 if y < count and degree[y] == 1 and y not in bottom else weight, slot))
                 above[y].append((x, 0.02 if x < count and degree[x] == 1 and x not in top else weight, slot))
+    check()
     up = [[other for other, _, _ in links] for links in above]
     dn = [[other for other, _, _ in links] for links in below]
+    check()
     parts, alone = _parts(total, up, dn, count, top | bottom)
     rows = tuple(_order(part, row_of, up, dn, check) for part in parts)
     return Order(
@@ -160,7 +168,13 @@ def _turned(count: int, edges: Sequence[tuple[int, int]], back: frozenset[int]) 
     return turned
 
 
-def _rank(count: int, down: Sequence[tuple[int, int]], top: frozenset[int], bottom: frozenset[int]) -> list[int]:
+def _rank(
+    count: int,
+    down: Sequence[tuple[int, int]],
+    top: frozenset[int],
+    bottom: frozenset[int],
+    check: Callable[[], None],
+) -> list[int]:
     """Rows by longest path, then every box moves to where its edges are shortest."""
     ins: list[list[int]] = [[] for _ in range(count)]
     outs: list[list[int]] = [[] for _ in range(count)]
@@ -180,6 +194,7 @@ def _rank(count: int, down: Sequence[tuple[int, int]], top: frozenset[int], bott
             if not waiting[other]:
                 ready.append(other)
     for _ in range(6):
+        check()
         moved = False
         for box in reversed(order):
             if outs[box] and len(outs[box]) > sum(item not in top for item in ins[box]) and box not in top:
@@ -279,6 +294,7 @@ def _order(
     for start in range(starts):
         rows: list[list[int]] = [[] for _ in range(high - low + 1)]
         seen: set[int] = set()
+        check()
         # A depth-first walk keeps branches together; the second start walks upwards.
         ahead = dn if not start else up
         for root in sorted(part, key=lambda item: row_of[item] if not start else -row_of[item]):
@@ -294,7 +310,7 @@ def _order(
         for row in rows:
             for i, item in enumerate(row):
                 position[item] = i
-        crossings = _crossings(rows, position, dn)
+        crossings = _crossings(rows, position, dn, check)
         if fewest < 0 or crossings < fewest:
             fewest, best = crossings, [list(row) for row in rows]
         stale = 0
@@ -307,6 +323,8 @@ def _order(
             links = up if downwards else dn
             for r in order:
                 row = rows[r]
+                if not r % 16:
+                    check()
                 if len(row) < 2:
                     continue
                 key = {}
@@ -332,7 +350,7 @@ def _order(
                     position[item] = i
             if len(part) < 1500:
                 _exchange(rows, position, up, dn)
-            crossings = _crossings(rows, position, dn)
+            crossings = _crossings(rows, position, dn, check)
             if crossings < fewest:
                 fewest, best, stale = crossings, [list(row) for row in rows], 0
             else:
@@ -344,9 +362,11 @@ def _order(
     return tuple(tuple(row) for row in best)
 
 
-def _crossings(rows: list[list[int]], position: list[int], dn: list[list[int]]) -> int:
+def _crossings(rows: list[list[int]], position: list[int], dn: list[list[int]], check: Callable[[], None]) -> int:
     total = 0
-    for row in rows:
+    for number, row in enumerate(rows):
+        if not number % 16:
+            check()
         ends: list[int] = []
         for item in row:
             for place in sorted(position[other] for other in dn[item]):
@@ -423,6 +443,8 @@ def place(
         right = max(x[item] + width_of[item] / 2 for row in rows for item in row)
         for number, row in enumerate(rows):
             tall = max((height_of[item] for item in row), default=0.0)
+            if not number % 16:
+                check()
             if number:
                 # Many lines between two rows need room to bend.
                 reach = max(
@@ -455,7 +477,9 @@ def _columns(
     """Coordinates across the rows: each row moves towards its neighbours as far as its order allows."""
     count = order.boxes
     offsets = []
-    for row in rows:
+    for number, row in enumerate(rows):
+        if not number % 16:
+            check()
         place = 0.0
         places = [0.0]
         for a, b in pairwise(row):
@@ -466,7 +490,9 @@ def _columns(
         for item, value in zip(row, places, strict=True):
             x[item] = value - place / 2
     links: list[list[tuple[int, list[tuple[int, float, float]], list[tuple[int, float, float]]]]] = []
-    for row in rows:
+    for number, row in enumerate(rows):
+        if not number % 16:
+            check()
         entry = []
         for item in row:
             ups, downs = [], []
@@ -493,6 +519,8 @@ def _columns(
         forward = number % 2 == 0
         check()
         for r in range(len(rows)) if forward else range(len(rows) - 1, -1, -1):
+            if not r % 16:
+                check()
             wanted, weights = [], []
             for (item, ups, downs), offset in zip(links[r], offsets[r], strict=True):
                 total = want = 0.0
@@ -514,10 +542,10 @@ def _columns(
                     weights.append(0.05)
             for (item, _, _), offset, value in zip(links[r], offsets[r], _isotonic(wanted, weights), strict=True):
                 x[item] = value + offset
-    _straighten(rows, links, offsets, x, count)
+    _straighten(rows, links, offsets, x, count, check)
 
 
-def _straighten(rows, links, offsets, x, count: int) -> None:
+def _straighten(rows, links, offsets, x, count: int, check: Callable[[], None]) -> None:
     """Sets runs of main streams and long edges exactly straight, as far as their neighbours leave room."""
     place = {item: (r, i) for r, row in enumerate(rows) for i, item in enumerate(row)}
     follow: dict[int, tuple[int, float]] = {}
@@ -528,7 +556,9 @@ def _straighten(rows, links, offsets, x, count: int) -> None:
                 if (weight >= SPINE or (item >= count and other >= count)) and other not in follow and item not in led:
                     follow[other] = (item, delta)
                     led.add(item)
-    for row in rows:
+    for number, row in enumerate(rows):
+        if not number % 16:
+            check()
         for head in row:
             if head in led or head not in follow:
                 continue

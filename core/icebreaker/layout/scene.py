@@ -164,7 +164,7 @@ class Layout:
                 kept = (mine, self._lay_out(group, insides, check))
                 self._insides[group] = kept
             insides[group] = kept[1]
-        return self._compose(opened, insides, below[0])
+        return self._compose(opened, insides, below[0], check)
 
     def size(self, item: int) -> tuple[float, float]:
         """Width and height of a leaf or closed group."""
@@ -186,6 +186,7 @@ class Layout:
         number = {member: i for i, member in enumerate(members)}
         edges: list[tuple[int, int]] = []
         ends: list[tuple[str, int, int, tuple[int, ...]]] = []
+        check()
         for (a, b), producers in level.edges.items():
             edges.append((number[a], number[b]))
             ends.append(("inner", a, b, producers))
@@ -248,6 +249,7 @@ class Layout:
         heights += [0.0] * ports
         leaves: dict[tuple[int, int], float] = {}
         enters: dict[tuple[int, int], float] = {}
+        check()
         for slot, (kind, a, b, producers) in zip(slots, ends, strict=True):
             source, target = (a, b) if kind != "in" else (-1, b)
             if kind == "out":
@@ -292,10 +294,12 @@ class Layout:
             {producer: left + x[port] for producer, port in port_out.items()},
             [], [],
         )  # fmt: skip
-        self._edges(group, result, order, slots, ends, number, insides, (x, y, spans), (left, above, upper, bottom))
+        self._edges(
+            group, result, order, slots, ends, number, insides, (x, y, spans), (left, above, upper, bottom), check
+        )
         return result
 
-    def _edges(self, group, result, order, slots, ends, number, insides, coordinates, frame) -> None:
+    def _edges(self, group, result, order, slots, ends, number, insides, coordinates, frame, check) -> None:
         outline = self.outline
         level = outline.level(group)
         x, _, spans = coordinates
@@ -318,7 +322,9 @@ class Layout:
                 return px + inside.ports_in.get(producer, inside.width / 2), py
             return px + self._extent(member)[0] / 2, py
 
-        for slot, (kind, a, b, producers) in zip(slots, ends, strict=True):
+        for turn, (slot, (kind, a, b, producers)) in enumerate(zip(slots, ends, strict=True)):
+            if not turn % 512:
+                check()
             path = order.paths[slot]
             if not path:
                 reader = b if kind != "out" else -1
@@ -375,7 +381,9 @@ class Layout:
             bx, by = base(member, producers[0])
             result.stubs.append((producers[0], -1, bx, by, False))
 
-    def _compose(self, opened: frozenset[int], insides: dict[int, _Inside], shown: frozenset[int]) -> Scene:
+    def _compose(
+        self, opened: frozenset[int], insides: dict[int, _Inside], shown: frozenset[int], check: Callable[[], None]
+    ) -> Scene:
         outline = self.outline
         items: list[int] = []
         boxes: list[tuple[float, float, float, float]] = []
@@ -392,6 +400,7 @@ class Layout:
         stack = [(0, 0.0, 0.0, 0)]
         total = 0
         while stack:
+            check()
             group, gx, gy, depth = stack.pop()
             inside = insides[group]
             later = []

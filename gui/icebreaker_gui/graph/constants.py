@@ -9,8 +9,8 @@ from PySide6.QtGui import QColor, QImage, QPainter
 from icebreaker.graph import Node
 from icebreaker_gui import theme
 
-# Constants of more elements than this are looked at in part.
-_MOST = 4_000_000
+# Constants of more elements than this are not looked at.
+_MOST = 16_000_000
 
 
 def values(node: Node) -> np.ndarray | None:

@@ -100,6 +100,7 @@ class Details(QWidget):
         layout.addWidget(self._tree, 1)
         state.selectionChanged.connect(self.refresh)
         state.graphChanged.connect(self.refresh)
+        state.valuesChanged.connect(lambda _name: self.refresh())
         self.refresh()
 
     # ---- filling ----------------------------------------------------------------------------------------------------
@@ -181,7 +182,10 @@ class Details(QWidget):
                     words = _words(inner.value) if inner.value else inner.op
                     self._row(section, words, name, name)
         if node.op == "Const":
-            shown = preview(node, 248)
+            held = state.constant if state.constant and state.constant.name == node.name else node
+            shown = preview(held, 248)
+            if shown is None and held is node:
+                state.read_constant(node.name)
             if shown:
                 pixels, numbers = shown
                 section = self._section(self.tr("Values"))

@@ -10,6 +10,7 @@ from PySide6.QtSvg import QSvgGenerator
 
 from icebreaker.errors import IcebreakerError
 from icebreaker.files import write_whole
+from icebreaker.formats import skim
 from icebreaker.graph import Graph
 from icebreaker.protos import Event
 from icebreaker_gui import theme
@@ -94,22 +95,25 @@ def save(path: Path, pane: Pane, legend: list[Entry], whole: bool) -> None:
     write_whole(path, bytes(data.data()))
 
 
-def save_files(folder: Path, before: Graph, after: Graph | None) -> list[Path]:
+def save_files(
+    folder: Path, before: Graph, after: Graph | None, before_file: Path | None = None, after_file: Path | None = None
+) -> list[Path]:
     """Writes `before` and `after` as .pb (Netron, TensorBoard's upload) and as TensorBoard runs.
 
-    `tensorboard --logdir FOLDER` shows both under Graphs.
+    `tensorboard --logdir FOLDER` shows both under Graphs. The .pb is a copy of the graph's file where that is one: the
+    graphs themselves may have been read without their weights.
     """
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
     written = []
-    for name, graph in (("before", before), ("after", after)):
+    for name, graph, file in (("before", before, before_file), ("after", after, after_file)):
         if graph is None:
             continue
         data = graph.definition.SerializeToString()
         run = folder / name
         try:
             run.mkdir(parents=True, exist_ok=True)
-            write_whole(run / f"{name}.pb", data)
+            write_whole(run / f"{name}.pb", file.read_bytes() if file and skim.is_binary(file) else data)
             writer = EventFileWriter(str(run))
             writer.add_event(Event(graph_def=data))
             writer.close()

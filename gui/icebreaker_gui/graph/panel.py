@@ -81,12 +81,12 @@ class GraphPanel(QWidget):
 
     # ---- what the window calls --------------------------------------------------------------------------------------
 
-    def show_graph(self, before: Graph | None, outputs: Sequence[str] = ()) -> None:
-        """Shows a graph that was opened; None: there is none."""
+    def show_graph(self, before: Graph | None, outputs: Sequence[str] = (), file: Path | None = None) -> None:
+        """Shows a graph that was opened; None: there is none. `file` has the weights that it was read without."""
         self._history, self._place, self._bookmarks = [], -1, []
         for pane in self.panes:
             pane.show_picture(None)
-        self.state.set_graph(before, outputs)
+        self.state.set_graph(before, outputs, file)
         self._set_mode(BEFORE)
 
     def show_conversion(self, conversion: Conversion | None, after: Graph | None) -> None:
@@ -625,7 +625,9 @@ class GraphPanel(QWidget):
         if asked:
             folder = QFileDialog.getExistingDirectory(self, self.tr("Save for TensorBoard and Netron"))
         if folder:
-            self._tell_failure(lambda: export.save_files(Path(folder), graph, self.state.after), asked)
+            state, made = self.state, self.state.conversion
+            files = state.file, Path(made.output) if made and made.output else None
+            self._tell_failure(lambda: export.save_files(Path(folder), graph, state.after, *files), asked)
 
     def _tell_failure(self, do: Callable[[], object], asked: bool) -> None:
         """Does it; what the user asked for in a dialog fails with a line in the toolbar, all else with an error."""

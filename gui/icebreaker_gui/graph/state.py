@@ -11,12 +11,13 @@ import gc
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QObject, Signal
 
-from icebreaker import shapes
-from icebreaker.graph import PASSIVE, Graph, Tensor
+from icebreaker import formats, shapes
+from icebreaker.graph import PASSIVE, Graph, Node, Tensor
 from icebreaker.layout import Extra, Layout, LayoutCancelled, Outline, Scene, build
 from icebreaker.reports import Benchmark, Conversion, LayerTime, Left, Profile, SegmentReport
 from icebreaker_gui.graph.overlays import make_look
@@ -50,11 +51,15 @@ class GraphState(QObject):
     busyChanged = Signal(str)
     tensorsChanged = Signal()
     _finished = Signal(int, object)
+    valuesChanged = Signal(str)  # name of the constant whose values were read
     _learned = Signal(object, object)
+    _read = Signal(object, object)
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.graph: Graph | None = None
+        self.file: Path | None = None  # where the values of large constants are
+        self.constant: Node | None = None  # the one that was read from there
         self.outputs: tuple[str, ...] = ()
         self.conversion: Conversion | None = None
         self.after: Graph | None = None
@@ -87,12 +92,14 @@ class GraphState(QObject):
         self._then: Callable[[Any], None] | None = None
         self._finished.connect(self._arrived)
         self._learned.connect(self._set_tensors)
+        self._read.connect(self._set_constant)
 
     # ---- graphs -----------------------------------------------------------------------------------------------------
 
-    def set_graph(self, graph: Graph | None, outputs: Sequence[str] = ()) -> None:
-        """Shows a new graph, without a conversion."""
+    def set_graph(self, graph: Graph | None, outputs: Sequence[str] = (), file: Path | None = None) -> None:
+        """Shows a new graph, without a conversion; `file` has what was left out of it."""
         self.graph, self.outputs = graph, tuple(outputs)
+        self.file, self.constant = file, None
         self.conversion = self.after = self.benchmark = None
         self.left, self.segment_of = {}, {}
         self.tensors, self._tensors_of = {}, None
@@ -231,6 +238,24 @@ class GraphState(QObject):
         if graph is self.graph:
             self.tensors = found
             self.tensorsChanged.emit()
+
+    def read_constant(self, name: str) -> None:
+        """Reads the values of a constant that are still in the file; `valuesChanged` tells when they are here."""
+        graph, file = self.graph, self.file
+        if graph is not None and file is not None:
+
+            def read() -> None:
+                if self.selected == name and not self._closing:
+                    found = formats.read_constant(file, name)
+                    with contextlib.suppress(RuntimeError):  # the view was closed
+                        self._read.emit(graph, found)
+
+            self._start(read)
+
+    def _set_constant(self, graph: Graph, node: Node | None) -> None:
+        if node is not None and graph is self.graph and node.name == self.selected:
+            self.constant = node
+            self.valuesChanged.emit(node.name)
 
     # ---- opening ----------------------------------------------------------------------------------------------------
 
