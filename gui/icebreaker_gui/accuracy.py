@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyqtgraph as pg
@@ -23,40 +20,10 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from icebreaker.reports import Conversion, LayerCost, Quantization, TradeOff
+from icebreaker.reports import Conversion, LayerCost, Quantization, TensorRange, TradeOff
 from icebreaker_gui import figures, theme
 from icebreaker_gui.session import Session
 from icebreaker_gui.widgets import Table, label, set_look
-
-
-@dataclass(frozen=True)
-class TensorRange:
-    """A tensor's smallest and largest value in calibration, and the largest |x| that INT8 can hold of it."""
-
-    name: str
-    low: float
-    high: float
-    threshold: float
-
-
-def read_ranges(path: Path) -> list[TensorRange]:
-    """The ranges of a calibration table; none if it cannot be read: the file may have been taken away."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        parts = [(part["segment"], part["table"]["tensors"]) for part in data["segments"]]
-        found = [
-            TensorRange(
-                name if len(parts) == 1 else f"{segment}: {name}",
-                float(item["low"]),
-                float(item["high"]),
-                float(item["threshold"]),
-            )
-            for segment, tensors in parts
-            for name, item in tensors.items()
-        ]
-        return [item for item in found if item.threshold > 0 and math.isfinite(item.threshold)]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return []
 
 
 def quantizations(conversion: Conversion | None) -> dict[str, Quantization]:
@@ -284,7 +251,9 @@ class Layers(QWidget):
                     cell.setCheckState(Qt.CheckState.Checked if on else Qt.CheckState.Unchecked)
         done = self._session.converted_with
         if not self._layers:
-            text = self.tr("No layer was quantized.")
+            found = quantizations(self._session.conversion).values()
+            nncf = any(item.method == "nncf" for item in found)
+            text = _nncf_words(self) if nncf else self.tr("No layer was quantized.")
         elif done and done.keep_float != keep:
             text = self.tr("Press Convert again to build the graph with the layers that you have chosen to keep.")
         else:
@@ -314,6 +283,7 @@ class Ranges(QWidget):
         super().__init__()
         self._session = session
         self._tensors: list[TensorRange] = []
+        self._nncf = False
         self._choice = QComboBox()
         self._choice.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._choice.currentIndexChanged.connect(self._show)
@@ -324,21 +294,29 @@ class Ranges(QWidget):
         head.addWidget(label(self.tr("Tensor")))
         head.addWidget(self._choice, 1)
         head.addWidget(self._words, 2)
+        self._histogram = Histogram()
+        body = QHBoxLayout()
+        body.setSpacing(theme.LARGE)
+        body.addWidget(self._scale, 3)
+        body.addWidget(self._histogram, 2)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, theme.SMALL, 0, 0)
         layout.setSpacing(theme.SMALL)
         layout.addLayout(head)
-        layout.addWidget(self._scale, 1)
+        layout.addLayout(body, 1)
         session.conversionChanged.connect(self._fill)
         self._fill()
 
     def _fill(self) -> None:
-        conversion = self._session.conversion
-        table = conversion.calibration_table if conversion else ""
-        self._tensors = read_ranges(Path(table)) if table else []
+        found = quantizations(self._session.conversion)
+        self._nncf = any(item.method == "nncf" for item in found.values())
+        told = [(name, item) for name, told in found.items() for item in told.tensors if item.threshold > 0]
+        self._tensors = [item for _, item in told]
         with QSignalBlocker(self._choice):
             self._choice.clear()
-            self._choice.addItems([item.name for item in self._tensors])
+            for segment, item in told:
+                name = item.node or item.tensor
+                self._choice.addItem(name if len(found) == 1 else f"{segment}: {name}")
         self._choice.setEnabled(bool(self._tensors))
         self._show()
 
@@ -346,15 +324,24 @@ class Ranges(QWidget):
         index = self._choice.currentIndex()
         tensor = self._tensors[index] if 0 <= index < len(self._tensors) else None
         self._scale.show_tensor(tensor)
-        if tensor is None:
-            self._words.setText(self.tr("No tensor's range is known."))
-        else:
-            self._words.setText(
-                self.tr("seen {low} to {high} · clipped above {threshold} · one step is {step}").format(
-                    low=f"{tensor.low:.4g}", high=f"{tensor.high:.4g}", threshold=f"{tensor.threshold:.4g}",
-                    step=f"{tensor.threshold / 127:.3g}",
-                )
+        self._histogram.show_tensor(tensor)
+        self._choice.setToolTip(self._choice.currentText())
+        if tensor:
+            text = self.tr("seen {low} to {high} · clipped above {threshold} · one step is {step}").format(
+                low=f"{tensor.low:.4g}", high=f"{tensor.high:.4g}", threshold=f"{tensor.threshold:.4g}",
+                step=f"{tensor.threshold / 127:.3g}",
             )  # fmt: skip
+        elif self._nncf:
+            text = _nncf_words(self)
+        else:
+            text = self.tr("No tensor's range is known.")
+        self._words.setText(text)
+
+
+def _nncf_words(widget: QWidget) -> str:
+    return widget.tr(
+        "NNCF's INT8 was chosen, which does not tell of single layers. Choose Icebreaker as the quantizer to see them."
+    )
 
 
 # |x| that a type can hold: the smallest above 0 and the largest, and both in words.
@@ -426,3 +413,67 @@ class Scale(QWidget):
             painter.setPen(QPen(look.color("original"), 2, Qt.PenStyle.DashLine))
             painter.drawLine(round(at), 0, round(at), round(bottom))
         self.setAccessibleName(" · ".join(f"{name} {words}" for name, _, _, words, _ in bars))
+
+
+class Histogram(QWidget):
+    """How often a tensor's magnitudes came by on held-back data, up to its threshold, and what is clipped beyond it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._tensor: TensorRange | None = None
+
+    def show_tensor(self, tensor: TensorRange | None) -> None:
+        """Draws its values."""
+        self._tensor = tensor if tensor and any(tensor.counts) else None
+        self.setVisible(self._tensor is not None)
+        self.update()
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Follows the theme."""
+        super().changeEvent(event)
+        self.update()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Draws the bars, in a logarithmic scale, and the threshold."""
+        if self._tensor is None:
+            return
+        look, tensor = theme.current(), self._tensor
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        line = painter.fontMetrics().height()
+        step = tensor.span / len(tensor.counts)
+        last = max(index for index, count in enumerate(tensor.counts) if count)
+        end = max((last + 1) * step, tensor.threshold) * 1.04
+        top, bottom = line + theme.SMALL, self.height() - line - theme.SMALL
+        scale = (bottom - top) / math.log1p(max(tensor.counts))
+
+        def x(value: float) -> float:
+            return value / end * (self.width() - 1)
+
+        beyond = sum(count for index, count in enumerate(tensor.counts) if index * step >= tensor.threshold)
+        share = figures.percent(beyond / sum(tensor.counts))
+        words = self.tr("|x| on held-back data, logarithmic · {share} clipped").format(share=share)
+        painter.setPen(look.color("muted"))
+        whole = QRectF(0, 0, self.width(), line)
+        painter.drawText(whole, Qt.AlignmentFlag.AlignLeft, painter.fontMetrics().elidedText(
+            words, Qt.TextElideMode.ElideRight, self.width()
+        ))  # fmt: skip
+        painter.setPen(Qt.PenStyle.NoPen)
+        for index, count in enumerate(tensor.counts[: last + 1]):
+            clipped = index * step >= tensor.threshold
+            painter.setBrush(look.color("original" if clipped else "optimized"))
+            tall = math.log1p(count) * scale
+            painter.drawRect(QRectF(x(index * step), bottom - tall, max(1.0, x(step) - 1), tall))
+        painter.setPen(QPen(look.color("border"), 1))
+        painter.drawLine(0, round(bottom), self.width(), round(bottom))
+        at = x(tensor.threshold)
+        painter.setPen(QPen(look.color("original"), 2, Qt.PenStyle.DashLine))
+        painter.drawLine(round(at), round(top), round(at), round(bottom))
+        painter.setPen(look.color("muted"))
+        foot = QRectF(0, bottom + 2, self.width(), line)
+        painter.drawText(foot, Qt.AlignmentFlag.AlignLeft, "0")
+        label = f"{tensor.threshold:.3g}"
+        wide = painter.fontMetrics().horizontalAdvance(label)
+        left = min(max(0.0, at - wide / 2), self.width() - wide)
+        painter.drawText(QRectF(left, bottom + 2, wide + 2, line), Qt.AlignmentFlag.AlignLeft, label)
+        self.setAccessibleName(words)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.util
 import io
 import itertools
 import threading
@@ -205,13 +206,27 @@ class Calibration(Section):
         ))  # fmt: skip
         self._method.setToolTip(self.tr("How the largest value that INT8 can hold is chosen for each tensor"))
         self._method.activated.connect(lambda: session.change(calibration_method=self._method.currentData()))
+        self._quantizer = _combo((
+            ("auto", self.tr("Auto: the faster")), ("own", self.tr("Icebreaker")),
+            ("nncf", self.tr("NNCF, in OpenVINO")),
+        ))  # fmt: skip
+        self._quantizer.setToolTip(self.tr("Both quantize for OpenVINO; what is within the limit is measured"))
+        if importlib.util.find_spec("nncf") is None:  # looked for, not imported
+            self._quantizer.setEnabled(False)
+            self._quantizer.setToolTip(
+                self.tr("pip install 'icebreaker[nncf]' adds NNCF, a second way to INT8 in OpenVINO that Auto measures")
+            )
+        self._quantizer.activated.connect(lambda: session.change(quantizer=self._quantizer.currentData()))
         self._budget = _combo(((None, self.tr("No limit")), *((item, self._budget_words(item)) for item in _BUDGETS)))
         self._budget.setToolTip(
             self.tr("The worst layers are kept in 16 or 32 bits until this holds on data that was held back")
         )
         self._budget.activated.connect(lambda: session.change(accuracy_budget=self._budget.currentData()))
         grid = QGridLayout()
-        rows = ((self.tr("Samples"), self._samples), (self.tr("Method"), self._method))
+        rows = (
+            (self.tr("Samples"), self._samples), (self.tr("Method"), self._method),
+            (self.tr("Quantizer"), self._quantizer),
+        )  # fmt: skip
         _fill(grid, rows)
         grid.addWidget(label(self.tr("Accuracy budget")), len(rows), 0, 1, 2)
         grid.addWidget(self._budget, len(rows) + 1, 0, 1, 2)
@@ -296,6 +311,9 @@ class Calibration(Section):
             self._allow.setChecked(settings.allow_python)
             self._samples.setValue(settings.calibration_samples or 0)
         self._method.setCurrentIndex(self._method.findData(settings.calibration_method))
+        self._quantizer.setCurrentIndex(
+            self._quantizer.findData(settings.quantizer if self._quantizer.isEnabled() else "own")
+        )
         budget = settings.accuracy_budget
         if budget is not None and self._budget.findData(budget) < 0:
             self._budget.addItem(self._budget_words(budget), budget)
@@ -397,7 +415,7 @@ def _fill(target: QWidget | QGridLayout, rows: Sequence[tuple[str, QWidget]]) ->
     for row, (text, field) in enumerate(rows):
         name = label(text)
         name.setBuddy(field)
-        name.setMinimumWidth(name.fontMetrics().horizontalAdvance("Channels"))  # two grids, one column
+        name.setMinimumWidth(name.fontMetrics().horizontalAdvance("Quantizer"))  # two grids, one column
         grid.addWidget(name, row, 0)
         grid.addWidget(field, row, 1)
     grid.setColumnStretch(1, 1)

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
-from icebreaker.quantize import Range, Table
-from icebreaker.reports import Accuracy, Conversion, LayerCost, OutputDifference, Quantization, SegmentReport, TradeOff
+from icebreaker.reports import (
+    Accuracy,
+    Conversion,
+    LayerCost,
+    OutputDifference,
+    Quantization,
+    SegmentReport,
+    TensorRange,
+    TradeOff,
+)
 from icebreaker.settings import ConvertSettings
 from icebreaker_gui import accuracy
 from icebreaker_gui.result import Result
@@ -35,17 +42,18 @@ _QUANTIZATION = Quantization(
     ),
     accuracy=_JUDGED,
     message="2 layers stay in float",
+    tensors=(
+        TensorRange("conv1:0", "block1/conv1", -3.0, 5.0, 4.0, (60, 20, 10, 4, 5, 1, 0, 0), 8.0),
+        TensorRange("pool:0", "", 0.0, 2.0, 2.0),
+        TensorRange("fc:0", "fc", 0.0, 0.0, 0.0),
+    ),
 )
 
 
 @pytest.fixture
-def conversion(tmp_path: Path) -> Conversion:
-    table = Table("g", "d", 1200, "mse", {"conv1:0": Range(-3.0, 5.0, 4.0, "mse"), "fc:0": Range(0.0, 0.0, 0.0, "mse")})
-    path = tmp_path / "table.json"
-    body = f'{{"segment": "TRTEngineOp_000", "table": {table.to_json()}}}'
-    path.write_text(f'{{"format": "icebreaker calibrations 1", "segments": [{body}]}}')
+def conversion() -> Conversion:
     segment = SegmentReport("TRTEngineOp_000", "openvino", "int8", ("a",), (), (), 1.0, quantization=_QUANTIZATION)
-    return Conversion("out.pb", 3.0, 1.0, (segment,), (), accuracy=_JUDGED, calibration_table=str(path))
+    return Conversion("out.pb", 3.0, 1.0, (segment,), (), accuracy=_JUDGED)
 
 
 @pytest.fixture
@@ -113,22 +121,30 @@ def test_a_checked_layer_is_kept_next_time(session: Session, result: Result, con
     assert first.checkState() == Qt.CheckState.Unchecked
 
 
-def test_the_ranges_are_the_tables(session: Session, result: Result, conversion: Conversion) -> None:
+def test_the_ranges_with_their_values(session: Session, result: Result, conversion: Conversion) -> None:
     show(session, conversion)
     ranges = result.findChild(accuracy.Ranges)
-    assert ranges and ranges._choice.count() == 1, "a tensor that is always 0 has no threshold"
+    assert ranges and ranges._choice.count() == 2, "a tensor that is always 0 has no threshold"
+    assert ranges._choice.currentText() == "block1/conv1"
     assert "-3 to 5" in ranges._words.text() and "above 4" in ranges._words.text()
     result._tabs.setCurrentIndex(3)
-    ranges.grab()
+    before = ranges.grab().toImage()
     assert "±4" in ranges._scale.accessibleName()
+    # 8 bins of 1: of 100 values, 6 lie at 4 or above.
+    assert "6 % clipped" in ranges._histogram.accessibleName()
+    ranges._choice.setCurrentIndex(1)
+    assert not ranges._histogram.isVisible(), "without held-back data there are no values"
+    assert ranges.grab().toImage() != before
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"segments": 3}', '{"segments": [{"segment": "a", "table": {}}]}'])
-def test_damaged_tables_have_no_ranges(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "table.json"
-    path.write_text(text)
-    assert accuracy.read_ranges(path) == []
-    assert accuracy.read_ranges(tmp_path / "nowhere") == []
+def test_nncf_does_not_tell_of_layers(session: Session, result: Result, conversion: Conversion) -> None:
+    told = Quantization("nncf", 72, 16, message="NNCF: 16 layers in INT8", accuracy=_JUDGED)
+    show(
+        session,
+        dataclasses.replace(conversion, segments=(dataclasses.replace(conversion.segments[0], quantization=told),)),
+    )
+    layers, ranges = result.findChild(accuracy.Layers), result.findChild(accuracy.Ranges)
+    assert layers and ranges and "NNCF" in layers._words.text() and "NNCF" in ranges._words.text()
 
 
 def test_the_types_hold_what_they_are_said_to() -> None:
