@@ -16,7 +16,8 @@ import numpy as np
 from icebreaker import quantize
 from icebreaker.differences import difference
 from icebreaker.errors import IcebreakerError
-from icebreaker.quantize import Batch, Prepared, Progress, Table
+from icebreaker.qdq import Prepared, Table, open_session
+from icebreaker.quantize import Batch, Progress
 from icebreaker.reports import OutputDifference
 
 # Held-back samples that are kept in memory for a search, in bytes of input.
@@ -290,7 +291,7 @@ def _held(model: bytes, batches: Iterable[Batch]) -> list[dict[str, np.ndarray]]
 
 
 def _onnxruntime(model: bytes) -> Callable[[Batch], Sequence[np.ndarray]]:
-    session = quantize.open_session(model)
+    session = open_session(model)
     return lambda batch: session.run(None, dict(batch))
 
 

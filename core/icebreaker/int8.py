@@ -32,7 +32,7 @@ from icebreaker.graph import Graph, Tensor
 from icebreaker.onnx_export import Exported
 from icebreaker.original import Original
 from icebreaker.partition import Segment
-from icebreaker.quantize import Prepared, Table
+from icebreaker.qdq import Prepared, Table, open_session
 from icebreaker.ranges import Histogram
 from icebreaker.reports import Accuracy, LayerCost, Quantization, TensorRange, TradeOff
 from icebreaker.settings import ConvertSettings
@@ -72,7 +72,7 @@ class Made:
 
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """What ONNX Runtime makes of it."""
-        session = quantize.open_session(self.signed)
+        session = open_session(self.signed)
         return session.run(None, dict(zip((item.name for item in session.get_inputs()), inputs, strict=True)))
 
 
@@ -293,7 +293,7 @@ class Int8:
             # The float model is what the others are compared with, so it runs in full precision.
             call = _named(build(candidate, "fp32" if candidate is model else "int8"), exported)
             if call is None:
-                session = quantize.open_session(candidate)
+                session = open_session(candidate)
                 return lambda batch: session.run(None, dict(batch))
             return call
 
@@ -349,7 +349,7 @@ class Int8:
         if runner is None:
             if made is None:
                 return None
-            session = quantize.open_session(made.signed)
+            session = open_session(made.signed)
             return _accuracy(self._judge(segment, held, lambda batch: session.run(None, dict(batch))))
         return _accuracy(self._judge(segment, held, lambda batch: runner(list(batch.values()))))
 

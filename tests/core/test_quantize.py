@@ -14,7 +14,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from icebreaker import accuracy, quantize, quantized_ops, ranges
+from icebreaker import accuracy, qdq, quantize, quantized_ops, ranges
 from icebreaker.errors import IcebreakerError
 
 SHARED = Path(__file__).parents[3] / "shared"
@@ -129,13 +129,13 @@ def test_every_layer_is_symmetric_int8(net, table):
             weights = constants[producer[node.input[1]].input[0]]
             assert weights.dtype == np.int8 and np.abs(weights.astype(int)).max() == 127
             assert all(constants[name].dtype == np.float32 for name in node.input[2:]), "biases stay float"
-    assert seen == len(quantize.layers(net)) == 13
+    assert seen == len(qdq.Prepared(net).layers) == 13
 
 
 def test_bias_correction_pays(net, table):
     test = data(200, 1)
     exact = run(net, test)
-    plain = quantize.Table(table.graph, "", 0, "minmax", table.tensors)
+    plain = qdq.Table(table.graph, "", 0, "minmax", table.tensors)
     before, after = (decibels(exact, run(quantize.quantize(net, item), test)) for item in (plain, table))
     assert after > before + 1 and after > 20, (before, after)
     unsigned = decibels(exact, run(quantize.quantize(net, table, unsigned=True), test))
@@ -189,7 +189,7 @@ def test_a_saved_table_rebuilds_the_same_model(net, table, tmp_path: Path):
     path = tmp_path / "table.json"
     table.save(path)
     assert json.loads(path.read_text())["samples"] == 64
-    again = quantize.Table.load(path)
+    again = qdq.Table.load(path)
     test = data(16, 1)
     np.testing.assert_allclose(
         run(quantize.quantize(net, again), test), run(quantize.quantize(net, table), test), atol=1e-5
@@ -211,7 +211,7 @@ def test_a_saved_table_rebuilds_the_same_model(net, table, tmp_path: Path):
         quantize.quantize(changed.SerializeToString(), again)
     path.write_text(path.read_text().replace('"threshold": ', '"threshold": -'))
     with pytest.raises(IcebreakerError, match=r"table\.json is no calibration table"):
-        quantize.Table.load(path)
+        qdq.Table.load(path)
 
 
 def test_kept_layers_stay_float(net, table):
@@ -219,7 +219,7 @@ def test_kept_layers_stay_float(net, table):
     inputs = {node.name: node.input for node in made.graph.node}
     assert inputs["stem"][0] == "x:0" and not inputs["head"][0].endswith("/dequantized")
     assert inputs["expand0"][0].endswith("/dequantized")
-    everything = {layer.name for layer in quantize.layers(net)}
+    everything = {layer.name for layer in qdq.Prepared(net).layers}
     test = data(8, 1)
     np.testing.assert_allclose(run(quantize.quantize(net, table, keep=everything), test), run(net, test), atol=1e-6)
 
@@ -272,7 +272,7 @@ def test_odd_layers():
     product = net.add("MatMul", up, turned)
     y = net.add("MatMul", net.constant(net.random.normal(size=(3, 8))), product)
     model = net.model("x:0", [4, 4, 4], y, batch=1)
-    assert len(quantize.layers(model)) == 3
+    assert len(qdq.Prepared(model).layers) == 3
     values = net.random.normal(size=(12, 4, 4, 4)).astype("f4")
     table = quantize.calibrate(model, [{"x": value[None]} for value in values], "minmax")
     assert table.samples == 12
@@ -282,7 +282,7 @@ def test_odd_layers():
 
 def test_memory_stays_bounded_whatever_a_batch_has(net):
     """A batch is split before it runs, and a walk takes only as many rows as fit."""
-    prepared = quantize.Prepared(net)
+    prepared = qdq.Prepared(net)
     big = {"x:0": data(300, 0)}
     assert [len(part["x:0"]) for part in quantize.parts(prepared, big, 128)] == [128, 128, 44]
     seen = quantize.observe(prepared, [big], lambda phase, fraction: True)
@@ -352,7 +352,7 @@ def test_worst_layers_and_budget(net, table):
     assert all(point.latency_ms for point in found.points)
     fewer = found.points[counts.index(len(found.chosen.kept)) - 1]
     assert len(fewer.kept) == len(found.chosen.kept) - 1 and fewer.judged.error > limit, "no layer too many"
-    rebuilt = quantize.quantize(net, quantize.Table.from_json(found.chosen.table.to_json()))
+    rebuilt = quantize.quantize(net, qdq.Table.from_json(found.chosen.table.to_json()))
     assert accuracy.judge(net, rebuilt, batches(held)).error == pytest.approx(found.chosen.judged.error, rel=1e-3)
     assert f"{len(found.chosen.kept)} of 13 layers stay float" in found.message
 

@@ -36,7 +36,7 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 from PIL import Image
 
-from icebreaker import artifact, calibration, events, feeds, formats, layout, partition, quantize, reports
+from icebreaker import artifact, calibration, events, feeds, formats, layout, partition, qdq, reports
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph import Graph, Placeholder, Tensor
 from icebreaker.protos import GraphDef
@@ -134,9 +134,9 @@ def optimized() -> bytes:
 
 def calibration_table() -> bytes:
     """A small table as INT8 calibration writes it."""
-    tensors = {name: quantize.Range(-1.0, 2.0, 1.5, "max") for name in ("a", "b")}
+    tensors = {name: qdq.Range(-1.0, 2.0, 1.5, "max") for name in ("a", "b")}
     layers = {"conv": (0.5, 0.25), "dense": None}
-    return quantize.Table("a" * 64, "b" * 64, 100, "max", tensors, layers, {"max": 30.0}).to_json().encode()
+    return qdq.Table("a" * 64, "b" * 64, 100, "max", tensors, layers, {"max": 30.0}).to_json().encode()
 
 
 def arrays(pack: bool) -> bytes:
@@ -227,7 +227,7 @@ def read_report(path: Path) -> None:
 
 def read_table(path: Path) -> None:
     """A calibration table."""
-    quantize.Table.load(path)
+    qdq.Table.load(path)
 
 
 def read_size(path: Path) -> None:
