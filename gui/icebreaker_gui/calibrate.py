@@ -10,6 +10,7 @@ import dataclasses
 import importlib.util
 import io
 import itertools
+import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from icebreaker_gui.widgets import Elided, Section, button, label, number
 _PICTURES = 8
 _COLUMNS = 4
 _DELAY_MILLISECONDS = 200
+_LONGEST_WORD = 24
 _TRAINED = ("FakeQuant", "QuantizeAndDequantize")  # ops that have ranges
 _BUDGETS = (0.001, 0.005, 0.01, 0.02, 0.05)
 # Ways to map pixels, which no graph tells: mean and std of (pixel - mean) / std.
@@ -385,7 +387,8 @@ class Calibration(Section):
             (self._problem, preview.problem),
             (self._words, "\n".join(preview.notes)),
         ):
-            widget.setText(text)
+            # A long name of a file must wrap as well, or it makes the form wider than its dock.
+            widget.setText(re.sub(rf"(\S{{{_LONGEST_WORD}}})(?=\S)", "\\1\u200b", text))
             widget.setVisible(bool(text))
         self._how.setVisible(how is not None)
         if how:

@@ -98,10 +98,24 @@ def test_a_program_runs_only_if_allowed(
     qtbot.waitUntil(lambda: "takes text" in calibration_form._problem.text(), timeout=20_000)
 
 
+def test_a_long_name_does_not_widen_the_form(
+    session: Session, qtbot: QtBot, form: Callable[[], calibrate.Calibration]
+) -> None:
+    calibration_form = form()
+    before = calibration_form.minimumSizeHint().width()
+    calibration_form.take("/nowhere/" + "a_long_name" * 10 + ".npz")
+    qtbot.waitUntil(lambda: "does not exist" in calibration_form._problem.text(), timeout=20_000)
+    assert calibration_form.minimumSizeHint().width() <= max(before, 260)
+
+
 def test_choices_reach_the_settings(session: Session, qtbot: QtBot, form: Callable[[], calibrate.Calibration]) -> None:
     calibration_form = form()
     calibration_form._samples.setValue(40)
-    for field, value in ((calibration_form._method, "entropy"), (calibration_form._budget, 0.01)):
+    for field, value in (
+        (calibration_form._method, "entropy"),
+        (calibration_form._budget, 0.01),
+        (calibration_form._quantizer, "own"),
+    ):
         field.setCurrentIndex(field.findData(value))
         field.activated.emit(field.currentIndex())
     settings = session.settings
@@ -110,6 +124,7 @@ def test_choices_reach_the_settings(session: Session, qtbot: QtBot, form: Callab
         "entropy",
         0.01,
     )
+    assert settings.quantizer == "own"
     calibration_form.take("/somewhere/ranges.json")
     assert session.settings.calibration_table == "/somewhere/ranges.json" and session.settings.calibration is None
 
