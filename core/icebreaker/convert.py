@@ -219,6 +219,7 @@ class _Work:
     emit: Emit
     calibrates: bool = True  # False: only the segments are wanted
     warnings: list[str] = field(default_factory=list)
+    elsewhere: dict[str, list[str]] = field(default_factory=dict)  # note → segments built for another machine
     left: dict[str, Refusal] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)  # of the engines
     fingerprints: dict[Any, str] = field(default_factory=dict)  # of segments
@@ -413,7 +414,7 @@ class _Work:
         elsewhere = [item for item in candidates if item.failure is None and item.runner is None]
         if not good and elsewhere:  # built for another machine: nothing can be checked or measured here
             chosen = elsewhere[0]
-            self.warnings.append(f"{segment.name}: {chosen.built.note}; not checked and not measured here")
+            self.elsewhere.setdefault(chosen.built.note, []).append(segment.name)
             return self._accepted(
                 segment, chosen, 0.0, candidates, exported, self._told(segment, chosen, told, candidates)
             )
@@ -654,6 +655,9 @@ class _Work:
             refusal = self.left.get(node.name) or Refusal("passive", "feeds what is left in TensorFlow")
             left.append(Left(node.name, node.op, refusal.text, refusal.code))
         real = [node.name for node in self.graph if node.op not in PASSIVE]
+        for note, names in self.elsewhere.items():
+            which = names[0] if len(names) == 1 else f"{len(names)} segments from {names[0]} on"
+            self.warnings.append(f"{which}: {note}; not checked and not measured here")
         if not accepted:
             self.warnings.append("no segment went to an engine: see the reason at each node")
         return Conversion(
