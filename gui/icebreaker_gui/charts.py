@@ -178,7 +178,6 @@ def export(
     Raises:
         IcebreakerError: The suffix is another one, or the file could not be written.
     """
-    samples = list(samples)
     match path.suffix.lower():
         case ".csv":
             lines = ["series,seconds,milliseconds"]
@@ -213,7 +212,7 @@ def _saved(write: Callable[[QBuffer], object]) -> bytes:
     return bytes(content.data())
 
 
-def _paint(device: QPaintDevice, samples: list[Sample], benchmark: reports.Benchmark | None, size: QSize) -> None:
+def _paint(device: QPaintDevice, samples: Iterable[Sample], benchmark: reports.Benchmark | None, size: QSize) -> None:
     """Draws headline and chart at twice the screen's scale, for print and slides."""
     look = theme.current()
     chart = LatencyChart()

@@ -91,7 +91,7 @@ class Session(QObject):
         self.converted_with: ConvertSettings | None = None  # what `conversion` was made with
         self.optimized_graph: Graph | None = None
         self.saved_path: Path | None = None
-        self.samples: list[events.Sample] = []
+        self.samples = events.Samples()
         self.benchmark: reports.Benchmark | None = None
         self.log: collections.deque[LogLine] = collections.deque(maxlen=_KEPT_LOG_LINES)
         self.problem: Problem | None = None
@@ -267,7 +267,7 @@ class Session(QObject):
             "batch": self.batch, "seconds": self.seconds, "data": settings.data, "settings": settings.to_json(),
             "profile": True,
         }  # fmt: skip
-        self.samples = []
+        self.samples = events.Samples()
         self.benchmark = None
         self._begin(Activity("measure", self.tr("Starting"), 0.0))
         self.samplesArrived.emit([])
@@ -445,7 +445,7 @@ class Session(QObject):
         self.graph = graph
         self._remove_results()
         self.conversion = self.converted_with = self.optimized_graph = self.saved_path = self.benchmark = None
-        self.samples = []
+        self.samples = events.Samples()
         self.settings = dataclasses.replace(
             self.settings,
             outputs=graph.candidate_outputs,
@@ -508,7 +508,7 @@ class Session(QObject):
         self._remove_results(keep=Path(conversion.output).parent)
         self.conversion, self.converted_with, self.optimized_graph = conversion, settings, graph
         self.saved_path = self.benchmark = None
-        self.samples = []
+        self.samples = events.Samples()
         done = self.tr("Converted in {seconds:.1f} s: {share} of the real ops in {n} engine nodes").format(
             seconds=conversion.seconds, share=figures.percent(conversion.coverage), n=len(conversion.segments)
         )

@@ -120,9 +120,13 @@ def one_round(app: QApplication, session: Session, number: int, own: Path) -> in
         most = max(most, wait(app, idle))
     # As many samples as an hour of measuring gives, at once.
     count = 100_000 if number % 10 == 0 else 10_000
-    samples = [events.Sample(("original", "optimized")[i % 2], i / 1000, 1.0 + i % 7 / 10) for i in range(count)]
-    session.samples.extend(samples)
-    session.samplesArrived.emit(samples)
+    for first in range(0, count, 2_000):
+        samples = [
+            events.Sample(("original", "optimized")[i % 2], session.seconds * i / count, 1.0 + i % 7 / 10)
+            for i in range(first, first + 2_000)
+        ]
+        session.samples.extend(samples)
+        session.samplesArrived.emit(samples)
     drawn = time.monotonic() + 0.2
     most = max(most, wait(app, lambda: time.monotonic() > drawn))
     if number % 6 == 0:
