@@ -228,4 +228,6 @@ class Latency(QWidget):
             finding, sure = self.tr("Nothing to measure"), self.tr("Open a graph first.")
         self._finding.setText(finding)
         self._sure.setText(sure)
-        set_look(self._finding, "finding" if session.benchmark and not measuring else "muted")
+        speedup = session.benchmark.speedup if session.benchmark else None
+        slower = speedup is not None and speedup.ci95[1] < 1
+        set_look(self._finding, "muted" if measuring or not session.benchmark else "warning" if slower else "finding")

@@ -44,6 +44,7 @@ class Result(QWidget):
         self._left.setUniformRowHeights(True)
         self._left.header().setStretchLastSection(False)
         self._left.header().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        self._left.header().setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
         self._left.itemExpanded.connect(self._fill_group)
         self._left.itemActivated.connect(lambda row, _column: row.parent() and self.nodeActivated.emit(row.text(0)))
         self._segments.cellActivated.connect(
@@ -54,7 +55,7 @@ class Result(QWidget):
         split = QSplitter(Qt.Orientation.Horizontal)
         split.addWidget(self._segments)
         split.addWidget(self._left)
-        split.setSizes([640, 300])
+        split.setSizes([540, 400])
         split.setChildrenCollapsible(False)
         self._empty = label(self.tr("Nothing has been converted yet. Press Convert, and see here what became of it."))
         self._empty.setProperty("look", "muted")
@@ -172,6 +173,7 @@ class Result(QWidget):
         for code, nodes in sorted(self._groups.items(), key=lambda pair: (pair[0] == "passive", -len(pair[1]))):
             head = QTreeWidgetItem([REASONS.get(code, code), str(len(nodes))])
             head.setData(0, Qt.ItemDataRole.UserRole, code)
+            head.setToolTip(0, head.text(0))
             head.setForeground(0, look.reason(code))
             head.setChildIndicatorPolicy(QTreeWidgetItem.ChildIndicatorPolicy.ShowIndicator)
             self._left.addTopLevelItem(head)

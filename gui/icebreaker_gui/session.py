@@ -509,8 +509,10 @@ class Session(QObject):
         self.conversion, self.converted_with, self.optimized_graph = conversion, settings, graph
         self.saved_path = self.benchmark = None
         self.samples = events.Samples()
-        done = self.tr("Converted in {seconds:.1f} s: {share} of the real ops in {n} engine nodes").format(
-            seconds=conversion.seconds, share=figures.percent(conversion.coverage), n=len(conversion.segments)
+        done = self.tr("Converted in {seconds:.1f} s: {share} of the real ops in {engines}").format(
+            seconds=conversion.seconds,
+            share=figures.percent(conversion.coverage),
+            engines=figures.count(len(conversion.segments), self.tr("{n} engine node"), self.tr("{n} engine nodes")),
         )
         self._log([("info", done), *(("warning", text) for text in conversion.warnings)])
         self.conversionChanged.emit()

@@ -1,9 +1,11 @@
 """Colours, figures and charts."""
 
+import ast
 import csv
 import dataclasses
 import json
 import random
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -79,6 +81,34 @@ def test_widgets_hear_of_a_new_theme(qapp: QApplication) -> None:
 )  # fmt: skip
 def test_figures(got: str, want: str) -> None:
     assert got == want
+
+
+_SHOWS = {
+    "setText", "setToolTip", "setWindowTitle", "addTab", "setTabText", "setTabToolTip", "setPlaceholderText",
+    "setAccessibleName", "setStatusTip", "setSuffix", "setPrefix", "setTitle", "addItem", "addAction", "addMenu",
+    "setHeaderLabels", "setLabel", "label", "button", "number", "Section", "Elided", "QLabel", "QPushButton",
+    "QCheckBox", "QRadioButton", "QGroupBox", "QDockWidget", "report", "fill", "Activity", "_ask", "format",
+}  # fmt: skip
+_NAMES = {"Icebreaker", " – Icebreaker", "SQNR"}  # the same in every language
+
+
+def test_all_visible_text_can_be_translated() -> None:
+    """Words that are given to a widget come from `tr`; keys of looks and the like are single words in small letters."""
+    found = []
+    for path in Path(theme.__file__).parent.rglob("*.py"):
+        calls = [item for item in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(item, ast.Call)]
+        names = {id(item): getattr(item.func, "attr", getattr(item.func, "id", "")) for item in calls}
+        translated = {id(part) for item in calls if names[id(item)] in ("tr", "translate") for part in ast.walk(item)}
+        for item in calls:
+            if names[id(item)] not in _SHOWS:
+                continue
+            for part in (part for given in (*item.args, *item.keywords) for part in ast.walk(given)):
+                text = part.value if isinstance(part, ast.Constant) else None
+                if not isinstance(text, str) or id(part) in translated or text in _NAMES or set(text) & set("<>=&*"):
+                    continue
+                if re.search(r"[^\W\d_]{2}", text) and (" " in text.strip() or text[0].isupper()):
+                    found.append(f"{path.name}:{part.lineno}: {text!r}")
+    assert not found
 
 
 def _benchmark(median: float, low: float, high: float) -> reports.Benchmark:

@@ -12,6 +12,7 @@ from PySide6.QtGui import QDragEnterEvent, QDropEvent, QImage
 from PySide6.QtWidgets import QApplication, QLineEdit, QListView, QPushButton, QTreeWidget
 from pytestqt.qtbot import QtBot
 
+from icebreaker import events
 from icebreaker.protos import AttrValue, GraphDef, NodeDef
 from icebreaker.reports import EngineStatus, Machine
 from icebreaker_gui.session import Session
@@ -102,6 +103,34 @@ def test_the_main_job(window: Window, session: Session, qtbot: QtBot, digits: Pa
     session.save(tmp_path / "nowhere" / "faster.pb")
     wait_idle(qtbot, session)
     assert session.problem and "nowhere" in session.problem.text
+
+
+def test_a_hundred_thousand_samples_are_shown_as_fast_as_a_thousand(
+    window: Window, session: Session, qtbot: QtBot, digits: Path
+) -> None:
+    session.open(digits)
+    wait_idle(qtbot, session)
+    took = {}
+    for total in (1_000, 100_000):
+        for first in range(len(session.samples), total, 1_000):
+            batch = [
+                events.Sample(("original", "optimized")[i % 2], 9 * i / total, 1 + i % 7 / 10)
+                for i in range(first, first + 1_000)
+            ]
+            session.samples.extend(batch)
+            session.samplesArrived.emit(batch)
+        qtbot.wait(200)
+        turns = []
+        for turn in range(20):  # as while measuring: some more calls, then a frame
+            session.samplesArrived.emit([events.Sample("original", 9 + turn / 100, 1.0)] * 20)
+            began = time.thread_time()
+            window._latency._draw()
+            window._latency._chart.grab()
+            turns.append(1000 * (time.thread_time() - began))
+        took[total] = sorted(turns)[len(turns) // 2]
+        assert len(session.samples) == total
+    print(f"\na frame of the chart: {', '.join(f'{n:,} samples {ms:.1f} ms' for n, ms in took.items())}")
+    assert took[100_000] < 3 * took[1_000] + 5
 
 
 def test_a_bad_file_is_told_of_in_the_window(window: Window, session: Session, qtbot: QtBot, tmp_path: Path) -> None:
