@@ -278,3 +278,43 @@ def test_branches_of_a_v1_conditional_stay_apart(tmp_path: Path) -> None:
         expected = plain(source, ["y:0"], feeds)[0]
         np.testing.assert_allclose(plain(target, ["y:0"], feeds)[0], expected, atol=1e-6)
         np.testing.assert_allclose(model(feeds)["y"], expected, atol=1e-5)
+
+
+def test_many_outputs_nested_functions_a_and_a_v1_loop_under_a_path_in_any_script(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    @tf.function
+    def inner(x: Any) -> Any:
+        return tf.nn.relu(x * 2.0) + 1.0
+
+    @tf.function
+    def outer(x: Any) -> Any:
+        return inner(x) * inner(x - 1.0)
+
+    with tf.Graph().as_default() as graph:
+        tf.compat.v1.disable_control_flow_v2()
+        try:
+            x = tf.compat.v1.placeholder(tf.float32, (None, 8), "in")
+            looped = tf.compat.v1.while_loop(
+                lambda i, _: i < 3, lambda i, y: (i + 1, tf.nn.tanh(y) + 0.1), [tf.constant(0), x], name="loop"
+            )[1]
+        finally:
+            tf.compat.v1.enable_control_flow_v2()
+        called = tf.identity(outer(looped), name="calls")
+        names = [tf.nn.relu(called - float(i) / 100, name="o" * 150 + f"/{i}").op.name for i in range(500)]
+    definition = graph.as_graph_def()
+    assert any(node.op == "Enter" for node in definition.node) and len(definition.library.function) > 1
+    folder = tmp_path / "머신 러닝 ☃ folder"
+    folder.mkdir()
+    source, target = folder / "그래프 1.pb", folder / "빠른 그래프.pb"
+    source.write_bytes(definition.SerializeToString())
+    settings = ConvertSettings(outputs=tuple(names), engine="onnxruntime", minimum_segment_size=1)
+    report = convert(source, target, settings)
+    assert sum(len(item.outputs) for item in report.segments) >= 500
+    values = np.random.default_rng(0).normal(size=(2, 8)).astype(np.float32)
+    wanted = plain(source, [f"{name}:0" for name in names], {"in:0": values})
+    for got in (
+        plain(target, [f"{name}:0" for name in names], {"in:0": values}),
+        list(icebreaker.load(target, fallback=False)(**{"in": values}).values()),
+    ):
+        np.testing.assert_allclose(got, wanted, atol=1e-5)

@@ -103,8 +103,9 @@ def test_all_visible_text_can_be_translated() -> None:
             if names[id(item)] not in _SHOWS:
                 continue
             for part in (part for given in (*item.args, *item.keywords) for part in ast.walk(given)):
-                text = part.value if isinstance(part, ast.Constant) else None
-                if not isinstance(text, str) or id(part) in translated or text in _NAMES or set(text) & set("<>=&*"):
+                if not isinstance(part, ast.Constant) or not isinstance(text := part.value, str):
+                    continue
+                if id(part) in translated or text in _NAMES or set(text) & set("<>=&*"):
                     continue
                 if re.search(r"[^\W\d_]{2}", text) and (" " in text.strip() or text[0].isupper()):
                     found.append(f"{path.name}:{part.lineno}: {text!r}")
