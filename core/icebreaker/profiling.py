@@ -145,6 +145,8 @@ def _executed(statistics: Any) -> Iterable[tuple[str, str, float]]:
             continue
         for item in device.node_stats:
             milliseconds = (item.op_end_rel_nanos - item.op_start_rel_nanos) / 1e6
+            if not item.op_end_rel_nanos:  # kernels are timed in whole microseconds
+                milliseconds = (item.op_end_rel_micros - item.op_start_rel_micros) / 1e3
             if kernels:
                 name, _, op = item.node_name.partition(":")
                 yield name, op.partition("#")[0], milliseconds

@@ -6,6 +6,7 @@ Prints a table with the medians and exits with 1 if one is worse than promised. 
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import resource
 import statistics
@@ -113,11 +114,15 @@ def frames(scene: Scene, look, camera: Callable[[int], Camera]) -> float:
 
 def lateness(outline: Outline, after: float) -> float:
     """Milliseconds from the cancelling of a layout, so many seconds after its begin, to its end."""
+    layout = Layout(outline)
+    gc.disable()  # as in the app's thread
     asked = time.process_time() + after
     try:
-        Layout(outline).scene(everything(outline), lambda: time.process_time() > asked)
+        layout.scene(everything(outline), lambda: time.process_time() > asked)
     except LayoutCancelled:
         return (time.process_time() - asked) * 1000
+    finally:
+        gc.enable()
     return 0.0  # it was done before
 
 

@@ -90,6 +90,7 @@ def arrange(
     for number in drawn:
         for box in down[number]:
             degree[box] += 1
+    check()
     spine = _spine(count, [down[number] for number in drawn], rank, top, bottom)
     check()
     for turn, number in enumerate(sorted(drawn, key=lambda n: rank[down[n][1]] - rank[down[n][0]])):
@@ -125,14 +126,17 @@ def arrange(
                 above[y].append((x, 0.02 if x < count and degree[x] == 1 and x not in top else weight, slot))
     check()
     up = [[other for other, _, _ in links] for links in above]
+    check()
     dn = [[other for other, _, _ in links] for links in below]
     check()
     parts, alone = _parts(total, up, dn, count, top | bottom)
     rows = tuple(_order(part, row_of, up, dn, check) for part in parts)
-    return Order(
-        count, rows, tuple(paths), frozenset(turned), tuple(alone),
-        tuple(tuple(links) for links in above), tuple(tuple(links) for links in below),
-    )  # fmt: skip
+    check()
+    frozen_above = tuple(tuple(links) for links in above)
+    check()
+    frozen_below = tuple(tuple(links) for links in below)
+    check()
+    return Order(count, rows, tuple(paths), frozenset(turned), tuple(alone), frozen_above, frozen_below)
 
 
 def _turned(count: int, edges: Sequence[tuple[int, int]], back: frozenset[int]) -> set[int]:
@@ -547,10 +551,14 @@ def _columns(
 
 def _straighten(rows, links, offsets, x, count: int, check: Callable[[], None]) -> None:
     """Sets runs of main streams and long edges exactly straight, as far as their neighbours leave room."""
+    check()
     place = {item: (r, i) for r, row in enumerate(rows) for i, item in enumerate(row)}
+    check()
     follow: dict[int, tuple[int, float]] = {}
     led: set[int] = set()
-    for row in links:
+    for number, row in enumerate(links):
+        if not number % 16:
+            check()
         for item, ups, _ in row:
             for other, weight, delta in ups:
                 if (weight >= SPINE or (item >= count and other >= count)) and other not in follow and item not in led:

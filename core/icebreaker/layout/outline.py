@@ -200,10 +200,10 @@ class Outline:
                 shown += len(self.members[inner[0]])
         return frozenset(opened)
 
-    def level(self, group: int) -> Level:
-        """The edges among and around the members of a group."""
+    def level(self, group: int, check: Callable[[], None] = lambda: None) -> Level:
+        """The edges among and around the members of a group; `check` is called now and then and may raise to stop."""
         if group not in self._levels:
-            self._levels[group] = self._make_level(group)
+            self._levels[group] = self._make_level(group, check)
         return self._levels[group]
 
     def lift(self) -> None:
@@ -232,7 +232,7 @@ class Outline:
         self._leaving = _by_group(np.concatenate([empty, *outer], axis=1))
         self._entering = _by_group(np.concatenate([empty, *inner], axis=1))
 
-    def _make_level(self, group: int) -> Level:
+    def _make_level(self, group: int, check: Callable[[], None]) -> Level:
         if not hasattr(self, "_hubs"):
             # Each leaf counts a reader once, however many of its values go there.
             pairs = np.unique(self.source * len(self.keys) + self.target)
@@ -243,14 +243,18 @@ class Outline:
         edges: dict[tuple[int, int], dict[int, None]] = {}
         data: set[tuple[int, int]] = set()
         source, control = self.source, self.control
+        check()
         rows = _rows(self._inside, group)
-        for a, b, edge in zip(*(row.tolist() for row in rows[1:]), strict=True):
+        for turn, (a, b, edge) in enumerate(zip(*(row.tolist() for row in rows[1:]), strict=True)):
+            if not turn % 1024:
+                check()
             if int(source[edge]) in hubs:
                 stubs.setdefault(int(source[edge]), {})[b] = None
                 continue
             edges.setdefault((a, b), {})[int(source[edge])] = None
             if not control[edge]:
                 data.add((a, b))
+        check()
         entering: dict[int, dict[int, None]] = {}
         for member, edge in zip(*(row.tolist() for row in _rows(self._entering, group)[1:]), strict=True):
             (stubs if int(source[edge]) in hubs else entering).setdefault(int(source[edge]), {})[member] = None

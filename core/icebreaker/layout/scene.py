@@ -181,7 +181,8 @@ class Layout:
     def _order(self, group: int, check: Callable[[], None]) -> tuple:
         if group in self._orders:
             return self._orders[group]
-        level = self.outline.level(group)
+        level = self.outline.level(group, check)
+        check()
         members = level.members
         number = {member: i for i, member in enumerate(members)}
         edges: list[tuple[int, int]] = []
@@ -221,6 +222,7 @@ class Layout:
             port_out.update(dict.fromkeys(producers, port))
             edges.append((number[member], port))
             ends.append(("out", member, producers[0], tuple(producers)))
+        check()
         unique: dict[tuple[int, int], int] = {}
         for edge in edges:
             unique.setdefault(edge, len(unique))
@@ -370,6 +372,7 @@ class Layout:
                         tuple(carried),
                     )
                 )
+        check()
         for producer, readers in level.stubs.items():
             for reader in readers:
                 if reader not in insides:  # an open group tells it inside
@@ -427,6 +430,7 @@ class Layout:
             if flat:
                 points.append(np.array(flat, np.float64) + np.array((gx, gy)))
             stubs.extend((p, reader, gx + sx, gy + sy, at) for p, reader, sx, sy, at in inside.stubs)
+        check()
         arrays = {
             "items": np.array(items, np.int32),
             "boxes": np.array(boxes, np.float64).reshape(-1, 4),

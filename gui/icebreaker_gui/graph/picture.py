@@ -651,16 +651,9 @@ class Picture:
                 below, _, bh = self._text(second, small, False, room)
                 gap = (rect.height() - (4 * scale if group else 0) - th - bh) / 2
                 words.append((QPointF(rect.left() + indent, rect.top() + gap), text, ink, big, True, opacity))
-                words.append(
-                    (
-                        QPointF(rect.left() + indent, rect.top() + gap + th),
-                        below,
-                        muted,
-                        small,
-                        False,
-                        opacity,
-                    )
-                )
+                tone = ink if item in look.notes else muted  # figures are to be read on any colour
+                place = QPointF(rect.left() + indent, rect.top() + gap + th)
+                words.append((place, below, tone, small, False, opacity))
             else:
                 words.append((QPointF(rect.left() + indent, rect.center().y() - th / 2), text, ink, big, True, opacity))
                 # A figure where there is room for it beside the name.
@@ -671,14 +664,14 @@ class Picture:
                 if note and leaf > 15 and _metrics(small, False).horizontalAdvance(note) <= free:
                     text, tw, th = self._text(note, small, False, free + 2)
                     place = QPointF(rect.right() - tw - 6 * scale, rect.center().y() - th / 2)
-                    words.append((place, text, muted, small, False, opacity))
+                    words.append((place, text, ink, small, False, opacity))
         painter.setOpacity(1.0)
-        for bold in (True, False):
-            chosen = [entry for entry in words if entry[4] == bold]
+        for bold, tone in ((True, ink), (False, muted), (False, ink)):
+            chosen = [entry for entry in words if entry[4] == bold and entry[2] is tone]
             if not chosen:
                 continue
             painter.setFont(_font(chosen[0][3], bold))
-            painter.setPen(chosen[0][2])
+            painter.setPen(tone)
             for point, text, _, _, _, opacity in chosen:
                 if opacity < 1:
                     painter.setOpacity(opacity)
