@@ -96,6 +96,16 @@ def convert(case: Case, folder: Path, **changes: Any) -> tuple[Path, Any]:
     return target, run(case.graph, target, chosen)
 
 
+def signed(case: Case, folder: Path, table: str) -> tuple[Path, Any]:
+    """A case in the form that TensorRT takes, run by ONNX Runtime."""
+    from icebreaker.convert import convert as run
+    from icebreaker.settings import ConvertSettings
+
+    target = folder / f"{case.graph.stem}.signed.pb"
+    chosen = ConvertSettings(precision="int8", engine="onnxruntime", calibration_table=table)
+    return target, run(case.graph, target, chosen)
+
+
 def answers(call: Callable[[np.ndarray], list[Any]], values: np.ndarray) -> list[np.ndarray]:
     """All outputs for all rows."""
     parts = [call(values[start : start + 50]) for start in range(0, len(values), 50)]
@@ -129,7 +139,8 @@ def judge(case: Case, target: Path, report: Any) -> bool:
     told = report.segments[0].quantization
     good = agreement >= case.least[0] and sqnr >= case.least[1] and lost <= (case.least[2] or 0.0)
     print(
-        f"{case.graph.stem:22} {len(test):6} {agreement:9.1%} {sqnr:8.1f} dB  {words:18} {told.int8_layers:3} layers, "
+        f"{case.graph.stem:22} {report.segments[0].engine:12} "
+        f"{len(test):6} {agreement:9.1%} {sqnr:8.1f} dB  {words:18} {told.int8_layers:3} layers, "
         f"{told.method:10} {report.seconds:5.0f} s  {'reached' if good else 'MISSED'}",
         flush=True,
     )
@@ -186,13 +197,16 @@ def main() -> int:
     arguments = parser.parse_args()
     good = True
     with tempfile.TemporaryDirectory() as name:
-        print("graph                    rows  agreement  signal/noise  accuracy")
+        print("graph                  engine         rows  agreement  signal/noise  accuracy")
         for key in arguments.only:
             if key in ("mobilenet", "magika", "mnist") and not SHARED.is_dir():
                 print(f"{key}: its graph is not here: {SHARED} is missing")
             elif key != "speed":
                 case = CASES[key]()
-                good &= judge(case, *convert(case, Path(name)))
+                target, report = convert(case, Path(name))
+                good &= judge(case, target, report)
+                if report.calibration_table:  # the same ranges in TensorRT's form: int8 throughout, no uint8
+                    good &= judge(case, *signed(case, Path(name), report.calibration_table))
         if "speed" in arguments.only:
             good &= speed(Path(name), arguments.seconds)
     return 0 if good else 1
