@@ -253,6 +253,7 @@ class Details(QWidget):
         state = self._state
         rows: list[tuple[str, str, str]] = []
         segment = state.segment_of.get(key)
+        engines = {item.name for item in state.conversion.segments} if state.conversion else set()
         for after, title in ((False, self.tr("before")), (True, self.tr("after"))):
             profile = state.profile(after)
             timed = profile.nodes.get(key) if profile else None
@@ -260,7 +261,7 @@ class Details(QWidget):
                 words = [_share(timed.ms, profile)]
                 if timed.calls > 1:
                     words.append(self.tr("{n} times a run").format(n=f"{timed.calls:,}"))
-                if timed.ran_as and timed.ran_as != "PyFuncStateless" and not (after and key in profile.layers):
+                if timed.ran_as and key not in engines:
                     words.append(self.tr("as {op}, the ops fused into it included").format(op=timed.ran_as))
                 rows.append((title, " · ".join(words), ""))
             elif profile and not after and state.graph is not None and key in state.graph:
