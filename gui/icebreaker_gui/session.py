@@ -245,7 +245,11 @@ class Session(QObject):
             return
         self._runs += 1
         output = self.folder / f"run{self._runs}" / f"{self.stem}.optimized.pb"
-        output.parent.mkdir()
+        try:
+            output.parent.mkdir(parents=True)  # the cache folder may have been emptied meanwhile
+        except OSError as error:
+            self.report(self.tr("The conversion could not begin"), _words(error))
+            return
         settings = self.settings
         # The form for INT8 keeps what it holds while another precision is chosen.
         changes: dict[str, Any] = dict.fromkeys(settings.unheeded)

@@ -1,6 +1,7 @@
 """The session: opening, cancelling, dying workers, saving; without any widget."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -94,6 +95,28 @@ def _begin_conversion(session: Session, qtbot: QtBot, digits: Path) -> None:
     begun = lambda: session.activity is None or (session.activity.fraction or 0) > 0  # noqa: E731
     qtbot.waitUntil(begun, timeout=_SECONDS)
     assert session.problem is None, session.problem
+
+
+def test_a_cache_folder_that_vanishes_under_the_app(
+    session: Session, qtbot: QtBot, digits: Path, tmp_path: Path
+) -> None:
+    session.open(digits)
+    wait_idle(qtbot, session)
+    session.measure_after_convert = False
+    session.change(engine="onnxruntime", minimum_segment_size=1)
+    cache = session.folder.parent.parent
+    shutil.rmtree(cache)
+    session.convert()  # makes it anew
+    wait_idle(qtbot, session)
+    assert session.problem is None and session.conversion and session.conversion.segments
+    shutil.rmtree(cache)
+    session.save(tmp_path / "nothing.pb")
+    wait_idle(qtbot, session)
+    assert session.problem and "No such file" in session.problem.text
+    cache.write_bytes(b"")  # and now nothing can be made there
+    session.convert()
+    assert not session.busy and session.problem and session.problem.title == "The conversion could not begin"
+    cache.unlink()
 
 
 def test_killing_the_worker(session: Session, qtbot: QtBot, digits: Path) -> None:
