@@ -129,7 +129,7 @@ def one_round(app: QApplication, session: Session, number: int, own: Path) -> in
         session.samplesArrived.emit(samples)
     drawn = time.monotonic() + 0.2
     most = max(most, wait(app, lambda: time.monotonic() > drawn))
-    if number % 6 == 0:
+    if count == 100_000:
         charts.export(own / "chart.png", session.samples, session.benchmark)
     return most
 
