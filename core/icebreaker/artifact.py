@@ -29,13 +29,16 @@ from typing import Any
 
 from icebreaker.engines import Built
 from icebreaker.errors import IcebreakerError
-from icebreaker.files import write_together
+from icebreaker.files import Pieces, digest_of, field, size_of, write_together
 from icebreaker.graph import DTYPES, Graph, Tensor
+from icebreaker.onnx_export import whole as whole_onnx
 from icebreaker.original import Original, to_tensorflow
 from icebreaker.partition import Segment
+from icebreaker.store import Store
 
 # Beyond this, payloads go to side files: protobuf ends at 2 GiB, and readers copy a message more than once.
 INLINE_BYTES = 1_000_000_000
+_MOST_BYTES = (1 << 31) - 1
 _ENUMS = {name: number for number, name in DTYPES.items()}
 _PREFIX = "_icebreaker_"
 
@@ -148,7 +151,7 @@ def assemble(graph: Graph, outputs: Sequence[Tensor], engines: Sequence[EngineNo
         original: The original in TensorFlow.
 
     Returns:
-        TensorFlow's GraphDef, payloads inside.
+        TensorFlow's GraphDef, payloads inside; of big graphs, payloads and weights stay in files until it is written.
     """
     whole = graph.definition
     result = type(whole)(versions=whole.versions, library=whole.library)
@@ -242,10 +245,11 @@ def _add_engine(result: Any, graph: Graph, item: EngineNode, original: Original,
         "precision": built.precision,
         "version": built.version,
         "device": built.device,
-        "sha256": hashlib.sha256(built.payload).hexdigest(),
+        "sha256": digest_of([built.payload] if isinstance(built.payload, bytes) else whole_onnx(built.payload)),
     }.items():
         call.attr[_PREFIX + key].s = text.encode()
-    call.attr[f"{_PREFIX}payload"].s = built.payload
+    if isinstance(built.payload, bytes):
+        call.attr[f"{_PREFIX}payload"].s = built.payload
     call.attr[f"{_PREFIX}shapes"].list.SetInParent()
     for shape in item.shapes:
         stored = call.attr[f"{_PREFIX}shapes"].list.shape.add()
@@ -314,37 +318,96 @@ def copy_private(source: Any, target: Any) -> None:
                 nodes[node.name].attr[key].CopyFrom(value)
 
 
-def write(definition: Any, path: Path, job_id: str = "") -> None:
+def write(
+    definition: Any, path: Path, job_id: str = "", *, engines: Sequence[EngineNode] = (), store: Store | None = None
+) -> None:
     """Writes an optimized graph; payloads go to side files where it would pass 1 GB.
 
     A side file's name has the payload's hash in it, `NAME.TRTEngineOp_000.0123abcd.engine`, so that the graph that is
     replaced keeps its own until the new one is there.
 
+    Args:
+        definition: What `assemble` made.
+        path: The file to make or replace.
+        job_id: As for `files.write_whole`.
+        engines: The engine nodes, and
+        store: the original's store, if parts of the graph lie in files.
+
     Raises:
         IcebreakerError: The graph is too big for protobuf even so, or the disk refuses.
     """
-    files: dict[Path, bytes] = {}
-    if definition.ByteSize() > INLINE_BYTES:
-        definition = to_tensorflow(definition)
-        for node in definition.node:
-            payload = node.attr[f"{_PREFIX}payload"].s if f"{_PREFIX}payload" in node.attr else b""
-            if payload:
-                digest = hashlib.sha256(payload).hexdigest()
-                name = f"{path.name}.{node.name.replace('/', '_')}.{digest[:8]}.engine"
-                files[path.with_name(name)] = payload
-                node.attr.pop(f"{_PREFIX}payload")
-                node.attr[f"{_PREFIX}file"].s = name.encode()
+    payloads = {
+        item.segment.name: whole_onnx(item.built.payload) for item in engines if isinstance(item.built.payload, Path)
+    }
     try:
-        files[path] = definition.SerializeToString(deterministic=True)
+        graph = _pieces(definition, payloads, store)
+        files: dict[Path, bytes | Pieces] = {}
+        if size_of(graph) > INLINE_BYTES:
+            definition = to_tensorflow(definition)
+            for node in definition.node:
+                if f"{_PREFIX}payload" in node.attr:
+                    payloads.setdefault(node.name, [node.attr.pop(f"{_PREFIX}payload").s])
+                if node.name in payloads:
+                    digest = node.attr[f"{_PREFIX}sha256"].s.decode()
+                    name = f"{path.name}.{node.name.replace('/', '_')}.{digest[:8]}.engine"
+                    files[path.with_name(name)] = payloads[node.name]
+                    node.attr[f"{_PREFIX}file"].s = name.encode()
+            graph = _pieces(definition, {}, store)
+        if size_of(graph) > _MOST_BYTES:
+            raise ValueError
     except (ValueError, RuntimeError) as error:
         raise IcebreakerError(
             f"{path} would pass protobuf's limit of 2 GB: convert fewer or smaller outputs"
         ) from error
+    files[path] = graph
     write_together(files, job_id)
     for other in path.parent.glob(f"{glob.escape(path.name)}.TRTEngineOp_*.engine"):
         if other not in files:  # of the graph that was replaced
             with contextlib.suppress(OSError):
                 other.unlink()
+
+
+def _pieces(definition: Any, payloads: Mapping[str, Pieces], store: Store | None) -> Pieces:
+    """The serialized graph; what lies in files is where it belongs."""
+    if store is None:
+        return [definition.SerializeToString(deterministic=True)]
+    rest = type(definition)()
+    rest.CopyFrom(definition)
+    pieces = _taken_out(rest.node, 1, payloads, store)
+    functions = list(rest.library.function)
+    del rest.library.function[:]
+    for function in functions:
+        inside = _taken_out(function.node_def, 3, {}, store)
+        if inside:
+            pieces += field(2, field(1, [function.SerializeToString(deterministic=True), *inside]))
+        else:
+            rest.library.function.append(function)
+    # Messages that follow one another are one: what is repeated is appended.
+    return [rest.SerializeToString(deterministic=True), *pieces]
+
+
+def _taken_out(nodes: Any, number: int, payloads: Mapping[str, Pieces], store: Store) -> list[bytes | Path]:
+    """Removes the nodes that have something in a file from a repeated field, and spells them for it."""
+    pieces: list[bytes | Path] = []
+    kept = []
+    for node in nodes:
+        file = store.of(node)
+        if file is not None:
+            tensor = node.attr["value"].tensor
+            tensor.ClearField("tensor_content")
+            key, value = "value", field(8, [tensor.SerializeToString(), *field(4, [file])])
+            node.attr.pop("value")
+        elif node.name in payloads:
+            node.attr.pop(f"{_PREFIX}payload", None)
+            key, value = f"{_PREFIX}payload", field(2, payloads[node.name])
+        else:
+            kept.append(node)
+            continue
+        attribute = field(5, [*field(1, [key.encode()]), *field(2, value)])
+        pieces += field(number, [node.SerializeToString(deterministic=True), *attribute])
+    del nodes[:]
+    nodes.extend(kept)
+    return pieces
 
 
 def stored_engines(graph: Graph, folder: Path) -> tuple[StoredEngine, ...]:
@@ -382,7 +445,7 @@ def stored_engines(graph: Graph, folder: Path) -> tuple[StoredEngine, ...]:
                 inputs=node.inputs,
                 output_dtypes=tuple(DTYPES.get(item, f"type {item}") for item in attributes["Tout"].list.type),
                 function=attributes["f"].func.name,
-                _inline=attributes[f"{_PREFIX}payload"].s if file is None else b"",
+                _inline=attributes[f"{_PREFIX}payload"].s if f"{_PREFIX}payload" in attributes else b"",
                 _file=file,
             )
         )

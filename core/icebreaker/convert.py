@@ -7,8 +7,11 @@ as well. Whatever is refused stays in TensorFlow, with its reason.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import fnmatch
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field, replace
@@ -36,6 +39,7 @@ from icebreaker.differences import difference
 from icebreaker.engines import ONNX_PAYLOADS, BuildOptions, Built, Engine, Runner
 from icebreaker.errors import IcebreakerError
 from icebreaker.feeds import sample_feeds
+from icebreaker.files import joined
 from icebreaker.graph import PASSIVE, Graph, Tensor
 from icebreaker.int8 import Int8, Made, Rival
 from icebreaker.onnx_export import Exported
@@ -54,6 +58,7 @@ from icebreaker.reports import (
 )
 from icebreaker.runtime import Model
 from icebreaker.settings import ENGINE_OPTIONS, ENGINES, ConvertSettings, Profile, profile_text
+from icebreaker.store import Store
 
 # Largest accepted difference from TensorFlow, as a share of the output's range.
 TOLERANCES: Mapping[str, float] = {"fp32": 1e-4, "fp16": 2e-2, "bf16": 8e-2}
@@ -88,15 +93,19 @@ def convert(
     table = Path(settings.calibration_table or f"{output}.calibration.json")
     if settings.precision == "int8":
         _check_target(table)
-    work = _begin(model, settings, emit)
-    accepted = work.accept()
-    emit(events.Progress("Putting the graph together", 0.9))
-    definition, accepted = work.assemble(accepted)
-    emit(events.Progress("Writing the optimized graph", 0.98))
-    if work.int8 is not None and work.int8.has_tables:
-        work.int8.save_tables(table, job_id)
-        work.table = str(table)
-    artifact.write(definition, output, job_id)
+    with tempfile.TemporaryDirectory(prefix="icebreaker-", ignore_cleanup_errors=True) as folder:
+        # INT8 reads the weights itself, and TensorFlow would bring those in files to a GPU again in every call.
+        keeps_apart = settings.precision != "int8" and gpu.find() is None
+        work = _begin(model, settings, emit, Store(Path(folder)) if keeps_apart else None)
+        accepted = work.accept()
+        emit(events.Progress("Putting the graph together", 0.9))
+        definition, accepted = work.assemble(accepted)
+        emit(events.Progress("Writing the optimized graph", 0.98))
+        if work.int8 is not None and work.int8.has_tables:
+            work.int8.save_tables(table, job_id)
+            work.table = str(table)
+        nodes = [item.node for item in accepted]
+        artifact.write(definition, output, job_id, engines=nodes, store=work.graph.store)
     runtime.remember_engines(item.node.built.payload for item in accepted if item.node.engine not in ONNX_PAYLOADS)
     report = work.report(str(output), accepted)
     emit(events.Progress("Converted", 1.0))
@@ -158,9 +167,9 @@ def calibrate(
     )  # fmt: skip
 
 
-def _begin(model: Path, settings: ConvertSettings, emit: Emit) -> _Work:
+def _begin(model: Path, settings: ConvertSettings, emit: Emit, store: Store | None = None) -> _Work:
     emit(events.Progress("Reading the graph", 0.0))
-    return _begin_with(formats.read_graph(model, settings.allow_side_effects), settings, emit, str(model))
+    return _begin_with(formats.read_graph(model, settings.allow_side_effects, store), settings, emit, str(model))
 
 
 def _begin_with(graph: Graph, settings: ConvertSettings, emit: Emit, name: str, *, calibrates: bool = True) -> _Work:
@@ -195,6 +204,7 @@ class _Candidate:
     shapes: tuple[tuple[int | None, ...], ...] = ()
     deviation: float = 0.0
     milliseconds: float = 0.0
+    tensorflow_ms: float = 0.0  # in turns with it, where each is measured alone
     failure: Refusal | None = None
     accuracy: Accuracy | None = None
     rival: Rival | None = None  # it is INT8 in NNCF's way
@@ -235,7 +245,9 @@ class _Work:
         self.supported = onnx_export.supported_ops()
         self.started = time.perf_counter()
         self.graph = prune(inline_functions(_cut_at_inputs(whole, self.outputs, self.settings)), self.outputs)
-        self.original = Original(self.graph.definition, self.settings.memory_fraction, reference=True)
+        self.original = Original(
+            self.graph.definition, self.settings.memory_fraction, reference=True, store=self.graph.store
+        )
         self._check_ports()
         self.observed: list[dict[Tensor, np.ndarray]] = []
         self.feeds: list[dict[str, np.ndarray]] = []
@@ -252,6 +264,9 @@ class _Work:
         found, exports = self.partition()
         self.left.update(found.left)
         self._observe(found.segments)
+        if self.int8 is None:
+            self.original.close()
+        _give_memory_back()
         accepted = []
         for index, segment in enumerate(found.segments):
             self._progress(
@@ -337,7 +352,7 @@ class _Work:
             definition = quantized_ops.with_fixed_ranges(definition, self.int8 is None or self.int8.has_data)
             handlers = quantized_ops.HANDLERS
         try:
-            exported = onnx_export.export(definition, inputs, segment.outputs, handlers)
+            exported = onnx_export.export(definition, inputs, segment.outputs, handlers, self.graph.store)
         except onnx_export.Refused as error:
             known = {name: text for name, text in error.reasons.items() if name in self.graph}
             known = known or dict.fromkeys(segment.nodes, str(error))
@@ -356,7 +371,7 @@ class _Work:
                 said: Mapping[str, str] = {"": why}
             else:
                 with crashes.step(f"asking {engine.name} about {segment.name}", [attempt]):
-                    said = engine.refusals(exported.model)
+                    said = engine.refusals(_model_for(engine, exported))
             if not said:
                 return {}
             owners = exported.nodes
@@ -385,12 +400,15 @@ class _Work:
         if told and made is None and rival is None:
             self.warnings.append(f"{segment.name} is not INT8: {told.message}")
         candidates: list[_Candidate] = []
+        one_by_one = exported.file is not None  # big: two engines at once would take too much memory
         begun = 1.0 if told else 0.0  # of `report`, which building takes to 1.25
         for index, engine in enumerate(self.engines):
             # FP32 is what there is to fall back on.
             for precision in dict.fromkeys((self.settings.precision, *(("fp16",) if told else ()), "fp32")):
                 fresh: list[_Candidate] = []
                 for form, from_nncf in self._forms(segment, exported, engine, precision, made, rival):
+                    if one_by_one:
+                        _unload(candidates)
                     candidate = self._build(
                         engine, precision, segment, form, first[0],
                         lambda phase, part, name=engine.name, at=index: report(
@@ -404,14 +422,16 @@ class _Work:
                                 asked = made if candidate.built.precision == "int8" else None
                                 self._check(candidate, segment, exported, self._expected(asked, reached))
                             self._judge(candidate, segment, exported, made)
+                    if one_by_one and candidate.failure is None and candidate.runner is not None:
+                        candidate.tensorflow_ms = self._measure(segment, first[0], [candidate], count)
                     fresh.append(candidate)
                 self._compare_ways(fresh)
                 candidates += fresh
                 done = [item for item in fresh if item.failure is None and not (told and item.runner is not None)]
                 if done or any(item.built.precision == "fp32" for item in fresh):
                     break
-        good = [item for item in candidates if item.failure is None and item.runner is not None]
-        elsewhere = [item for item in candidates if item.failure is None and item.runner is None]
+        good = [item for item in candidates if item.failure is None and item.built.runs_here]
+        elsewhere = [item for item in candidates if item.failure is None and not item.built.runs_here]
         if not good and elsewhere:  # built for another machine: nothing can be checked or measured here
             chosen = elsewhere[0]
             self.elsewhere.setdefault(chosen.built.note, []).append(segment.name)
@@ -421,7 +441,7 @@ class _Work:
         if not good:
             failures = [item.failure for item in candidates if item.failure]
             return failures[0] if failures else Refusal("engine_refused", "no engine takes it")
-        tensorflow_ms = self._measure(segment, first[0], good, count)
+        tensorflow_ms = _in_common(good) if one_by_one else self._measure(segment, first[0], good, count)
         chosen = _fastest(good, self.settings.engine == "auto")
         told = self._told(segment, chosen, told, candidates)
         if tensorflow_ms < chosen.milliseconds * _MARGIN:
@@ -432,6 +452,8 @@ class _Work:
             if self.settings.engine == "auto":
                 return Refusal("not_faster", text)
             self.warnings.append(f"{segment.name} is not faster: {text}")
+        if chosen.runner is None:
+            self._load(chosen, segment, first[0], candidates)
         accepted = self._accepted(segment, chosen, tensorflow_ms, candidates, exported, told)
         others = [item for item in good if item.built.precision != "int8"]
         if chosen.built.precision == "int8" and others:
@@ -470,7 +492,7 @@ class _Work:
         begun = time.perf_counter()
         try:
             with crashes.step(f"building {segment.name} with {engine.name}", [candidate.attempt]):
-                candidate.built = engine.build(exported.model, options)
+                candidate.built = engine.build(_model_for(engine, exported), options)
                 if candidate.built.runs_here:
                     candidate.runner = engine.load(candidate.built.payload, candidate.built.precision)
                     candidate.runner(inputs)  # compiles, where that waits for shapes
@@ -480,6 +502,14 @@ class _Work:
             self._log("warning", f"{segment.name}: {candidate.failure.text}")
         candidate.seconds = time.perf_counter() - begun
         return candidate
+
+    @staticmethod
+    def _load(candidate: _Candidate, segment: Segment, inputs: list[np.ndarray], others: list[_Candidate]) -> None:
+        """Loads an engine again that had to make room for `others`."""
+        _unload(others)
+        with crashes.step(f"loading {segment.name} with {candidate.engine.name}", [candidate.attempt]):
+            candidate.runner = candidate.engine.load(candidate.built.payload, candidate.built.precision)
+            candidate.runner(inputs)
 
     def _check(self, candidate: _Candidate, segment: Segment, exported: Exported, samples: Sequence[Any]) -> None:
         """Compares with TensorFlow; an engine that is right for the first sample's shapes only is held to those."""
@@ -527,11 +557,15 @@ class _Work:
             self.graph, segment, self.original,
             {tensor: value.shape for tensor, value in zip(segment.inputs, inputs, strict=True)},
         )  # fmt: skip
-        native = Original(definition)
+        if self.graph.store is not None:
+            for candidate in candidates:
+                candidate.runner(inputs)  # pyright: ignore[reportOptionalCall] - compiles it for these shapes again
+            self.graph.store.rest()
+        native = Original(definition, store=self.graph.store)
         call = native.callable(segment.outputs, [str(item) for item in stand_ins])
         runs: list[Callable[[], Any]] = [lambda: call(*inputs)]
         for candidate in candidates:
-            runs.append(lambda run=candidate.runner: run(inputs))  # pyright: ignore[reportOptionalCall] - the caller saw to it
+            runs.append(lambda it=candidate: it.runner(inputs))  # pyright: ignore[reportOptionalCall] - the caller saw to it
         with crashes.step(f"measuring {segment.name}", [item.attempt for item in candidates]):
             medians = _medians(runs, _SECONDS_TO_MEASURE / max(count, 3))
         native.close()
@@ -577,7 +611,7 @@ class _Work:
                 return definition, accepted
             with crashes.step("running the optimized graph", [item.attempt for item in accepted]):
                 runners = {item.report.name: item.runner for item in accepted if item.runner is not None}
-                model = Model(Graph(definition), Path(), fallback=False, runners=runners)
+                model = Model(Graph(definition, self.graph.store), Path(), fallback=False, runners=runners)
                 worst = self._whole_deviation(model)
                 # A graph that is one segment was measured as such already.
                 slower = self._slower(model) if self.settings.engine == "auto" and not model.is_direct else ""
@@ -630,7 +664,7 @@ class _Work:
     def _slower(self, model: Model) -> str:
         """Words if the optimized graph as a whole is slower than the original, else nothing."""
         feeds = self.feeds[0]
-        original = Original(self.graph.definition)
+        original = Original(self.graph.definition, store=self.graph.store)
         call = original.callable(self.outputs, list(feeds))
         before, after = _medians([lambda: call(*feeds.values()), lambda: model(feeds)], 1.5)
         original.close()
@@ -997,6 +1031,33 @@ class _Work:
         self.emit(events.Log(level, text))
 
 
+def _model_for(engine: Engine, exported: Exported) -> engines.Model:
+    """Of a model in files, engines that compile it on their own get the whole."""
+    if exported.file is None or engine.name in ONNX_PAYLOADS:
+        return exported.source
+    return joined(onnx_export.whole(exported.file))
+
+
+def _unload(candidates: Iterable[_Candidate]) -> None:
+    for candidate in candidates:
+        candidate.runner = None
+    _give_memory_back()
+
+
+def _in_common(candidates: Sequence[_Candidate]) -> float:
+    """TensorFlow's milliseconds, where each candidate has its own, to which it was compared; these are evened out."""
+    common = float(np.median([item.tensorflow_ms for item in candidates]))
+    for item in candidates:
+        item.milliseconds *= common / item.tensorflow_ms
+    return common
+
+
+def _give_memory_back() -> None:
+    """Gives the system what was freed: the C library keeps much of it."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def _fastest(candidates: Sequence[_Candidate], auto: bool = True) -> _Candidate:
     """The fastest; INT8, where it was asked for and is accurate, unless `auto` finds that it is slower than FP32."""
     best = min(candidates, key=lambda item: item.milliseconds)
@@ -1059,7 +1120,7 @@ def _cut_at_inputs(graph: Graph, outputs: Sequence[Tensor], settings: ConvertSet
     named = {graph.require(name, "input").node for name in settings.inputs}
     definition = to_tensorflow(graph.definition)
     result = type(definition)(versions=definition.versions, library=definition.library)
-    whole = Original(definition)
+    whole = Original(definition, store=graph.store)
     for node in definition.node:
         if node.name in named and node.op != "Placeholder":
             tensor = Tensor(node.name)
@@ -1072,7 +1133,7 @@ def _cut_at_inputs(graph: Graph, outputs: Sequence[Tensor], settings: ConvertSet
         else:
             result.node.add().CopyFrom(node)
     whole.close()
-    cut = prune(Graph(result), outputs)
+    cut = prune(Graph(result, graph.store), outputs)
     for item in cut.placeholders:
         if item.name not in named and not item.optional:
             raise IcebreakerError(f"the outputs need the input {item.name!r} too: add it to --inputs")

@@ -1,12 +1,15 @@
-"""Writes files so that a reader never sees half of one; knows packed files that unpack to too much."""
+"""Writes files so that a reader never sees half of one; knows packed files that unpack to too much.
+
+What is too big to be built in memory is written in pieces: bytes, or files that stand for their content.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
-import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from icebreaker.errors import IcebreakerError
@@ -14,6 +17,9 @@ from icebreaker.errors import IcebreakerError
 # No graph packs better than this: weights hardly pack at all, text ten to one. A bomb packs a thousand to one.
 _MOST_RATIO = 200
 _HARMLESS_BYTES = 64 << 20
+PIECE_BYTES = 4 << 20
+
+Pieces = Sequence[bytes | Path]
 
 
 def check_unpacked(path: Path, size: int, packed: int) -> None:
@@ -42,7 +48,50 @@ def write_whole(path: Path, data: bytes, job_id: str = "") -> None:
     write_together({path: data}, job_id)
 
 
-def write_together(files: Mapping[Path, bytes | Path], job_id: str = "") -> None:
+def size_of(pieces: Pieces) -> int:
+    """Bytes that pieces have in all."""
+    return sum(len(piece) if isinstance(piece, bytes) else piece.stat().st_size for piece in pieces)
+
+
+def digest_of(pieces: Pieces) -> str:
+    """Hex digest of the SHA-256 of all pieces in a row."""
+    digest = hashlib.sha256()
+    for part in _parts(pieces):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def joined(pieces: Pieces) -> bytes:
+    """All pieces in memory."""
+    return b"".join(_parts(pieces))
+
+
+def field(number: int, pieces: Pieces) -> list[bytes | Path]:
+    """A field of a protocol buffer that has a length (bytes, a message): its head, then its content."""
+    return [varint(number << 3 | 2) + varint(size_of(pieces)), *pieces]
+
+
+def varint(value: int) -> bytes:
+    """A whole number as protocol buffers spell it."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _parts(pieces: Pieces) -> Iterator[bytes]:
+    for piece in pieces:
+        if isinstance(piece, bytes):
+            yield piece
+        else:
+            with piece.open("rb") as stream:
+                while part := stream.read(PIECE_BYTES):
+                    yield part
+
+
+def write_together(files: Mapping[Path, bytes | Path | Pieces], job_id: str = "") -> None:
     """As `write_whole`, for files that belong together: all are on the disk before the first is renamed.
 
     A path in place of the content names a file to copy.
@@ -56,11 +105,7 @@ def write_together(files: Mapping[Path, bytes | Path], job_id: str = "") -> None
             temporary = path.with_name(f".{path.name}.{job_id or uuid.uuid4().hex[:12]}.tmp")
             pairs.append((temporary, path))
             with temporary.open("wb") as stream:
-                if isinstance(data, Path):
-                    with data.open("rb") as source:
-                        shutil.copyfileobj(source, stream, 1 << 20)
-                else:
-                    stream.write(data)
+                stream.writelines(_parts([data] if isinstance(data, bytes | Path) else data))
                 stream.flush()
                 os.fsync(stream.fileno())
         for temporary, path in pairs:

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from icebreaker.errors import IcebreakerError
+from icebreaker.store import Store
 
 # DataType enum of tensorflow/core/framework/types.proto; reference types are these + 100.
 DTYPES: Mapping[int, str] = {
@@ -37,6 +38,12 @@ V1_CONTROL_FLOW = frozenset(
 ) | {"RefSwitch", "RefMerge", "RefEnter", "RefExit", "RefNextIteration", "_SwitchN"}  # fmt: skip
 FUNCTIONAL_CONTROL_FLOW = frozenset({"While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase", "For"})
 CONTROL_FLOW = V1_CONTROL_FLOW | FUNCTIONAL_CONTROL_FLOW
+_FLOATS = frozenset({"float16", "float32", "float64"})
+# Op → the input in which it takes a weight: of that, only type and shape matter to whoever looks at the graph.
+WEIGHT_SLOTS: Mapping[str, int] = {
+    "Conv2D": 1, "DepthwiseConv2dNative": 1, "Conv3D": 1, "Conv2DBackpropInput": 1, "MatMul": 1,
+    "BatchMatMulV2": 1,
+}  # fmt: skip
 # Ops whose inputs are looked at one by one: fewer make no sense.
 _FEWEST_INPUTS: Mapping[str, int] = {
     "Identity": 1, "Snapshot": 1, "StopGradient": 1, "Switch": 2, "SwitchV2": 2, "RefSwitch": 2, "_SwitchN": 2,
@@ -132,7 +139,7 @@ class Node:
     @property
     def value(self) -> TensorValue | None:
         """Of a Const: dtype and shape of what it holds."""
-        return _tensor_value(self.definition.attr["value"].tensor) if self.op == "Const" else None
+        return tensor_value(self.definition.attr["value"].tensor) if self.op == "Const" else None
 
     @property
     def scope(self) -> str:
@@ -164,13 +171,14 @@ class Placeholder:
 class Graph:
     """Nodes and edges of a GraphDef, checked on entry and never changed afterwards."""
 
-    def __init__(self, definition: Any) -> None:
-        """Reads a GraphDef message.
+    def __init__(self, definition: Any, store: Store | None = None) -> None:
+        """Reads a GraphDef message; some of its constants may lie in `store`.
 
         Raises:
             IcebreakerError: A name occurs twice, an input names a node that is not there, or one is missing.
         """
         self.definition = definition
+        self.store = store
         nodes = []
         for item in definition.node:
             inputs, controls = [], []
@@ -277,6 +285,33 @@ class Graph:
         """Bytes that the constants hold."""
         return sum(node.value.nbytes for node in self.nodes if node.value is not None)
 
+    @cached_property
+    def weights(self) -> frozenset[str]:
+        """The constants that nodes take as weights, directly or through Identity, and nothing else reads."""
+        return frozenset(
+            node.name
+            for node in self.nodes
+            if node.op == "Const"
+            and node.value is not None
+            and node.value.dtype in _FLOATS
+            and self._is_weight(node.name)
+        )
+
+    def _is_weight(self, constant: str) -> bool:
+        found = False
+        stack = [constant]
+        while stack:
+            name = stack.pop()
+            for reader in map(self._by_name.__getitem__, self.consumers[name]):
+                slots = [slot for slot, tensor in enumerate(reader.inputs) if tensor.node == name]
+                if slots and reader.op == "Identity":
+                    stack.append(reader.name)
+                elif any(WEIGHT_SLOTS.get(reader.op) != slot for slot in slots):
+                    return False
+                else:
+                    found = found or bool(slots)
+        return found
+
     def ancestors(self, names: Iterable[str]) -> set[str]:
         """The named nodes and all that they need, over data and control edges."""
         found: set[str] = set()
@@ -323,7 +358,8 @@ def _is_handle(node: Node) -> bool:
     return node.attrs.get("dtype") in ("resource", "variant") or node.attrs.get("T") in ("resource", "variant")
 
 
-def _tensor_value(tensor: Any) -> TensorValue:
+def tensor_value(tensor: Any) -> TensorValue:
+    """Dtype and shape of a TensorProto."""
     return TensorValue(
         DTYPES.get(tensor.dtype, f"type {tensor.dtype}"), tuple(dim.size for dim in tensor.tensor_shape.dim)
     )
@@ -352,7 +388,7 @@ def _plain(value: Any) -> Any:
         case "shape":
             return _shape(value.shape)
         case "tensor":
-            return _tensor_value(value.tensor)
+            return tensor_value(value.tensor)
         case "func":
             return {"function": value.func.name}
         case "list":
@@ -364,7 +400,7 @@ def _plain(value: Any) -> Any:
                 [_text(item) for item in lists.s]
                 or [DTYPES.get(item % 100, f"type {item}") for item in lists.type]
                 or [_shape(item) for item in lists.shape]
-                or [_tensor_value(item) for item in lists.tensor]
+                or [tensor_value(item) for item in lists.tensor]
                 or [{"function": item.name} for item in lists.func]
             )
         case _:

@@ -9,29 +9,32 @@ Runs in the worker: imports TensorFlow.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as attribute
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from icebreaker import onnx_ops
 from icebreaker.errors import IcebreakerError
-from icebreaker.graph import Tensor
+from icebreaker.files import Pieces, field
+from icebreaker.graph import DTYPES as TYPES
+from icebreaker.graph import WEIGHT_SLOTS, Tensor
+from icebreaker.original import MAPPED, from_store
+from icebreaker.store import Store, opened, rows
 
 os.environ.setdefault("TF2ONNX_CATCH_ERRORS", "FALSE")  # else every optimizer pass deep-copies the graph
 
 OPSET = 18
 # Above this, a constant that feeds a weight slot travels as a placeholder.
 _BIG_BYTES = 16 << 10
-# Op → index of its weight input.
-_WEIGHT_SLOTS: Mapping[str, int] = {
-    "Conv2D": 1, "DepthwiseConv2dNative": 1, "Conv3D": 1, "Conv2DBackpropInput": 1, "MatMul": 1,
-    "BatchMatMulV2": 1,
-}  # fmt: skip
 # What tf2onnx's registry cannot convert on its own or gets wrong, although it lists the op.
 _DENIED = frozenset({
     "PyFunc", "PyFuncStateless", "EagerPyFunc", "PartitionedCall", "StatefulPartitionedCall", "While", "StatelessWhile",
@@ -59,7 +62,8 @@ class Exported:
     """A segment as ONNX.
 
     Attributes:
-        model: The serialized ModelProto.
+        model: The serialized ModelProto; with `file`, its big weights lie beside that.
+        file: The same in a file, if the graph's big weights lie in a store.
         inputs: ONNX input names, in the order of the tensors that were asked for.
         outputs: ONNX output names, likewise.
         shapes: Input name → shape, None where a dimension is open.
@@ -70,7 +74,13 @@ class Exported:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     shapes: Mapping[str, tuple[int | None, ...]]
-    nodes: Mapping[str, str] = field(repr=False)
+    nodes: Mapping[str, str] = attribute(repr=False)
+    file: Path | None = None
+
+    @property
+    def source(self) -> bytes | Path:
+        """What an engine takes."""
+        return self.model if self.file is None else self.file
 
 
 def supported_ops() -> frozenset[str]:
@@ -87,8 +97,9 @@ def supported_ops() -> frozenset[str]:
 
 
 def export(
-    segment: Any, inputs: Sequence[Tensor], outputs: Sequence[Tensor], handlers: Mapping[str, Any] | None = None
-) -> Exported:
+    segment: Any, inputs: Sequence[Tensor], outputs: Sequence[Tensor], handlers: Mapping[str, Any] | None = None,
+    store: Store | None = None,
+) -> Exported:  # fmt: skip
     """Converts a segment.
 
     Args:
@@ -97,6 +108,7 @@ def export(
         inputs: The placeholders, in the order that the engine will take them.
         outputs: The tensors to give.
         handlers: Converters of our own by op, in tf2onnx's form, such as `quantized_ops.HANDLERS`.
+        store: Where some of the segment's constants lie; its ONNX form then goes there too.
 
     Raises:
         Refused: Some nodes cannot be converted.
@@ -108,7 +120,7 @@ def export(
 
     input_names = [f"{item.node}:{item.port}" for item in inputs]
     output_names = [f"{item.node}:{item.port}" for item in outputs]
-    folded = _grappler(segment, input_names, output_names)
+    folded = _grappler(from_store(segment, store), input_names, output_names)
     slim, weights = _weights_as_placeholders(folded)
     with _quiet_tf2onnx() as complaints, tf.Graph().as_default() as graph:
         tf.import_graph_def(slim, name="")
@@ -136,14 +148,43 @@ def export(
         onnx.checker.check_model(model)  # before the weights come back: it copies the model
     except onnx.checker.ValidationError as error:
         raise Refused(_blame(segment, str(error), {})) from error
-    _attach(model, weights)
+    try:
+        _attach(model, weights, store)
+    except OSError as error:
+        raise IcebreakerError(
+            f"the weights need room in {tempfile.gettempdir()} ({error.strerror}): free some, or set TMPDIR"
+        ) from error
     _finish(model, input_names, output_names)
     nodes = {node.name: name for node in model.graph.node if (name := origin(node.name, known))}
     shapes = {
         item.name: tuple(d.dim_value if d.HasField("dim_value") else None for d in item.type.tensor_type.shape.dim)
         for item in model.graph.input
     }
-    return Exported(model.SerializeToString(), tuple(input_names), tuple(output_names), shapes, nodes)
+    content = model.SerializeToString()
+    file = None
+    if store is not None and any(item.external_data for item in model.graph.initializer):
+        file = store.folder / f"{hashlib.sha256(content).hexdigest()}.onnx"
+        file.write_bytes(content)
+    return Exported(content, tuple(input_names), tuple(output_names), shapes, nodes, file)
+
+
+def whole(file: Path) -> Pieces:
+    """A model whose weights lie beside it, as one with its weights inside."""
+    import onnx
+
+    slim = onnx.load(str(file), load_external_data=False)
+    inside = [item for item in slim.graph.initializer if not item.external_data]
+    apart = [item for item in slim.graph.initializer if item.external_data]
+    del slim.graph.initializer[:]
+    slim.graph.initializer.extend(inside)
+    # Messages that follow one another are one: what is repeated is appended.
+    pieces: list[bytes | Path] = [slim.SerializeToString()]
+    for item in apart:
+        location = next(entry.value for entry in item.external_data if entry.key == "location")
+        item.ClearField("external_data")
+        item.ClearField("data_location")
+        pieces += field(7, field(5, [item.SerializeToString(), *field(9, [file.with_name(location)])]))
+    return pieces
 
 
 def _optimized(convert: Callable[[], Any]) -> Any:
@@ -191,7 +232,10 @@ def _grappler(definition: Any, inputs: Sequence[str], outputs: Sequence[str]) ->
 
 
 def _weights_as_placeholders(definition: Any) -> tuple[Any, dict[str, np.ndarray]]:
-    """Replaces big constants that only feed weight slots; returns the slim graph and tensor name → value."""
+    """Replaces big constants that only feed weight slots; returns the slim graph and tensor name → value.
+
+    The value of one that lies in a store is read as it is needed.
+    """
     import tensorflow as tf
 
     readers: dict[str, list[tuple[Any, int]]] = {}
@@ -204,11 +248,20 @@ def _weights_as_placeholders(definition: Any) -> tuple[Any, dict[str, np.ndarray
     weights = {}
     for node in definition.node:
         tensor = node.attr["value"].tensor if node.op == "Const" else None
-        if (
+        if node.op == MAPPED:
+            placeholder = slim.node.add(name=node.name, op="Placeholder")
+            for key in ("dtype", "shape"):
+                placeholder.attr[key].CopyFrom(node.attr[key])
+            weights[f"{node.name}:0"] = opened(
+                Path(node.attr["memory_region_name"].s.decode()),
+                TYPES[node.attr["dtype"].type],
+                [dim.size for dim in node.attr["shape"].shape.dim],
+            )
+        elif (
             tensor is not None
             and len(tensor.tensor_content) >= _BIG_BYTES
             and readers.get(node.name)
-            and all(_WEIGHT_SLOTS.get(reader.op) == slot for reader, slot in readers[node.name])
+            and all(WEIGHT_SLOTS.get(reader.op) == slot for reader, slot in readers[node.name])
         ):
             placeholder = slim.node.add(name=node.name, op="Placeholder")
             placeholder.attr["dtype"].CopyFrom(node.attr["dtype"])
@@ -219,10 +272,8 @@ def _weights_as_placeholders(definition: Any) -> tuple[Any, dict[str, np.ndarray
     return slim, weights
 
 
-def _attach(model: Any, weights: Mapping[str, np.ndarray]) -> None:
+def _attach(model: Any, weights: Mapping[str, np.ndarray], store: Store | None) -> None:
     """Makes the weights that travelled as inputs initializers again, transposed where only a Transpose reads them."""
-    from onnx import numpy_helper
-
     graph = model.graph
     readers: dict[str, list[Any]] = {}
     for node in graph.node:
@@ -234,18 +285,34 @@ def _attach(model: Any, weights: Mapping[str, np.ndarray]) -> None:
         for reader in readers.get(name, []):
             if reader.op_type == "Transpose" and reader.output[0] not in {item.name for item in graph.output}:
                 axes = next((list(item.ints) for item in reader.attribute if item.name == "perm"), None)
-                turned = np.ascontiguousarray(value.transpose(axes))
-                graph.initializer.append(numpy_helper.from_array(turned, reader.output[0]))
+                graph.initializer.append(_initializer(value.transpose(axes), reader.output[0], store))
                 removed.add(reader.name)
             else:
                 kept = True
         if kept:
-            graph.initializer.append(numpy_helper.from_array(value, name))
+            graph.initializer.append(_initializer(value, name, store))
     kept_nodes = [node for node in graph.node if node.name not in removed]
     kept_inputs = [item for item in graph.input if item.name not in weights]
     del graph.node[:], graph.input[:]
     graph.node.extend(kept_nodes)
     graph.input.extend(kept_inputs)
+
+
+def _initializer(value: np.ndarray, name: str, store: Store | None) -> Any:
+    """A weight for an ONNX graph; one from a store stays there."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    if store is None or not isinstance(value, np.memmap):
+        return numpy_helper.from_array(np.ascontiguousarray(value), name)
+    is_as_kept = value.flags.c_contiguous  # all of them are views of whole files
+    location = Path(str(value.filename)) if is_as_kept else store.keep(rows(value))
+    tensor = TensorProto(
+        name=name, dims=value.shape, data_type=helper.np_dtype_to_tensor_dtype(value.dtype),
+        data_location=TensorProto.EXTERNAL,
+    )  # fmt: skip
+    for key, text in {"location": location.name, "offset": "0", "length": str(value.nbytes)}.items():
+        tensor.external_data.add(key=key, value=text)
+    return tensor
 
 
 def _finish(model: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:

@@ -11,9 +11,11 @@ import numpy as np
 from icebreaker import safety
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph import DTYPES, V1_CONTROL_FLOW, Graph, Tensor
+from icebreaker.store import Store
 
 # Ops that hold or make variables: a graph with one of them is not frozen.
 _VARIABLES = frozenset({"VariableV2", "Variable", "VarHandleOp", "VarIsInitializedOp", "ReadVariableOp"})
+MAPPED = "ImmutableConst"  # the op whose value TensorFlow reads from a file
 # Their values come from outside or cannot be had twice.
 _DEAD = "does not have value"
 
@@ -23,6 +25,30 @@ def to_tensorflow(definition: Any) -> Any:
     from tensorflow.core.framework.graph_pb2 import GraphDef
 
     return definition if isinstance(definition, GraphDef) else GraphDef.FromString(definition.SerializeToString())
+
+
+def from_store(definition: Any, store: Store | None) -> Any:
+    """TensorFlow's message in which constants that lie in a store are read from there, in functions too."""
+    definition = to_tensorflow(definition)
+    if store is None:
+        return definition
+    result = type(definition)()
+    result.CopyFrom(definition)
+    for nodes in (result.node, *(function.node_def for function in result.library.function)):
+        names = set()
+        for node in nodes:
+            if path := store.of(node):
+                tensor = node.attr["value"].tensor
+                node.op = MAPPED
+                node.attr["shape"].shape.CopyFrom(tensor.tensor_shape)
+                node.attr["memory_region_name"].s = str(path).encode()
+                node.attr.pop("value")
+                names.add(f"{node.name}:output:0")
+        for node in nodes:  # a function's body spells a tensor with the op's word for it
+            for slot, text in enumerate(node.input):
+                if text in names:
+                    node.input[slot] = text.replace(":output:", ":tensor:")
+    return result
 
 
 def prune(graph: Graph, outputs: Iterable[Tensor]) -> Graph:
@@ -51,7 +77,7 @@ def prune(graph: Graph, outputs: Iterable[Tensor]) -> Graph:
             kept = [item for item in node.input if not (item.startswith("^") and item[1:] in pure)]
             del node.input[:]
             node.input.extend(kept)
-    return Graph(definition)
+    return Graph(definition, graph.store)
 
 
 def inline_functions(graph: Graph) -> Graph:
@@ -78,7 +104,7 @@ def inline_functions(graph: Graph) -> Graph:
                 _inline(node, library, result, taken)
             else:
                 result.node.add().CopyFrom(node)
-    return Graph(result)
+    return Graph(result, graph.store)
 
 
 def _called(node: Any, library: Mapping[str, Any]) -> str:
@@ -178,11 +204,13 @@ def _pure_nodes(graph: Graph) -> set[str]:
     return found
 
 
-def session_config(memory_fraction: float | None = None) -> Any:
+def session_config(memory_fraction: float | None = None, store: Store | None = None) -> Any:
     """A session's ConfigProto; the fraction counts only in a process whose first session it configures."""
     import tensorflow as tf
 
     config = tf.compat.v1.ConfigProto()
+    if store is not None:  # else its own folding, beside Grappler's, reads every constant in a file into memory
+        config.graph_options.optimizer_options.opt_level = tf.compat.v1.OptimizerOptions.L0
     if memory_fraction is not None:
         config.gpu_options.per_process_gpu_memory_fraction = memory_fraction
     else:
@@ -210,15 +238,18 @@ class Original:
         IcebreakerError: TensorFlow refuses the graph, or it is not frozen.
     """
 
-    def __init__(self, definition: Any, memory_fraction: float | None = None, *, reference: bool = False) -> None:
-        """Imports a GraphDef message; nothing of it runs yet.
+    def __init__(
+        self, definition: Any, memory_fraction: float | None = None, *, reference: bool = False,
+        store: Store | None = None,
+    ) -> None:  # fmt: skip
+        """Imports a GraphDef message, with constants that lie in `store`; nothing of it runs yet.
 
         A `reference` is what others are compared with: its `run` computes exact FP32, and TensorFlow runs the graph
         as it stands, since each new set of fetches would be optimized anew.
         """
         import tensorflow as tf
 
-        definition = to_tensorflow(definition)
+        definition = from_store(definition, store)
         for node in definition.node:
             if node.op in _VARIABLES:
                 raise IcebreakerError(
@@ -230,9 +261,10 @@ class Original:
                 tf.import_graph_def(definition, name="")
         except Exception as error:
             raise IcebreakerError(f"TensorFlow refuses the graph: {error}") from error
-        config = session_config(memory_fraction)
+        config = session_config(memory_fraction, store)
         config.graph_options.rewrite_options.disable_meta_optimizer = reference
         self._reference = reference
+        self._stored = str(store.folder).encode() if store else b"\0"
         self.session = tf.compat.v1.Session(graph=self.graph, config=config)
 
     def dtype(self, tensor: Tensor) -> str:
@@ -255,6 +287,8 @@ class Original:
     def output_argument(self, tensor: Tensor) -> tuple[str, int]:
         """How a function's body spells a tensor: the name of the op's output argument, and the index within it."""
         operation = self.graph.get_operation_by_name(tensor.node)
+        if operation.type == MAPPED and operation.get_attr("memory_region_name").startswith(self._stored):
+            return "output", 0  # it is a Const to everybody else
         port = tensor.port
         for argument in operation.op_def.output_arg:
             if argument.number_attr:
@@ -300,8 +334,9 @@ class Original:
         )
 
     def close(self) -> None:
-        """Frees the session."""
+        """Frees the session and what its nodes hold; the graph can still be asked."""
         self.session.close()
+        del self.session  # only then
 
     def _get(self, tensor: Tensor) -> Any:
         return self.graph.get_tensor_by_name(f"{tensor.node}:{tensor.port}")

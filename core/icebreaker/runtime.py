@@ -6,7 +6,6 @@ graph, and each engine node is a `tf.numpy_function` that hands arrays over with
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import threading
@@ -22,6 +21,7 @@ from icebreaker import artifact, cache, crashes, engines, formats
 from icebreaker.artifact import StoredEngine
 from icebreaker.engines import cuda
 from icebreaker.errors import IcebreakerError
+from icebreaker.files import digest_of
 from icebreaker.graph import PLACEHOLDERS, Graph, Placeholder, canonical
 
 _log = logging.getLogger(__name__)
@@ -92,10 +92,10 @@ def live(definition: Any, runners: Mapping[str, engines.Runner] | None = None) -
     return made.graph
 
 
-def remember_engines(payloads: Iterable[bytes]) -> None:
+def remember_engines(payloads: Iterable[engines.Model]) -> None:
     """Notes in the user's cache folder that these engines were built here, so that `load` takes them."""
     for payload in payloads:
-        cache.write_note(_BUILT_HERE, hashlib.sha256(payload).hexdigest(), {})
+        cache.write_note(_BUILT_HERE, digest_of([payload]), {})
 
 
 def _load_engine(stored: StoredEngine, trust: bool) -> engines.Runner:
@@ -203,15 +203,15 @@ class Model:
         """An ordinary `tf.compat.v1.Session` on the graph, with the segments in their engines."""
         import tensorflow as tf
 
-        from icebreaker.original import session_config
+        from icebreaker.original import from_store, session_config
 
         definition = _with_functions(self._graph, self._nodes, from_host=True)
         graph = tf.Graph()
         with graph.as_default():
-            tf.import_graph_def(definition.graph, name="")
+            tf.import_graph_def(from_store(definition.graph, self._graph.store), name="")
         # TensorFlow holds registered functions weakly, by the graph that made them.
         graph._icebreaker_functions = definition.functions  # pyright: ignore[reportAttributeAccessIssue]
-        return tf.compat.v1.Session(graph=graph, config=session_config())
+        return tf.compat.v1.Session(graph=graph, config=session_config(store=self._graph.store))
 
     @property
     def graph(self) -> Graph:
@@ -397,9 +397,9 @@ class _EngineNode:
         """The native segment in a session of its own, with threads of its own: it is called from inside a session."""
         import tensorflow as tf
 
-        from icebreaker.original import session_config, to_tensorflow
+        from icebreaker.original import from_store, session_config
 
-        whole = to_tensorflow(self._graph.definition)
+        whole = from_store(self._graph.definition, self._graph.store)
         definition = type(whole)(versions=whole.versions, library=whole.library)
         call = definition.node.add()
         call.CopyFrom(artifact.without_payloads(_only(whole, self.stored.node)).node[0])
@@ -411,7 +411,7 @@ class _EngineNode:
         graph = tf.Graph()
         with graph.as_default():
             tf.import_graph_def(definition, name="")
-        config = session_config()
+        config = session_config(store=self._graph.store)
         config.use_per_session_threads = True
         session = tf.compat.v1.Session(graph=graph, config=config)
         outputs = graph.get_operation_by_name(self.stored.node).outputs

@@ -2,7 +2,8 @@
 
 Adding an engine is one module with a class that follows `Engine`, and one line in `_MODULES`. Vendor libraries are
 imported only when their engine is asked. Every engine takes the same ONNX (opset 17 or later, one graph, weights
-inside), so a segment is exported once.
+inside), so a segment is exported once. The weights of big graphs lie in files instead: engines whose payload is an ONNX
+model then get, and give, the path of a model beside which they lie.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,6 +32,7 @@ _MODULES: Mapping[str, str] = {
 ONNX_PAYLOADS = frozenset({"openvino", "onnxruntime"})
 
 Shape = tuple[int, ...]
+Model = bytes | Path  # of ONNX
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Built:
     """An engine for one segment, ready to be stored.
 
     Attributes:
-        payload: The bytes that `Engine.load` takes: an ONNX model, OpenVINO's form of one, or a TensorRT plan.
+        payload: What `Engine.load` takes: an ONNX model, OpenVINO's form of one, or a TensorRT plan.
         precision: What it really computes in: fp32, bf16, fp16, int8.
         version: Version of the engine that built it.
         device: Device it was built for, such as `CPU` or `sm_89`.
@@ -78,7 +81,7 @@ class Built:
         layers: The engine's own layers where it tells them: {"name", "type", "precision"}.
     """
 
-    payload: bytes
+    payload: Model
     precision: str
     version: str
     device: str
@@ -143,15 +146,15 @@ class Engine(Protocol):
         """Whether it builds and runs on this machine, and if not, why."""
         ...
 
-    def refusals(self, model: bytes) -> Mapping[str, str]:
+    def refusals(self, model: Model) -> Mapping[str, str]:
         """ONNX node name → why this engine does not take it; empty if it takes the whole model."""
         ...
 
-    def build(self, model: bytes, options: BuildOptions) -> Built:
+    def build(self, model: Model, options: BuildOptions) -> Built:
         """Builds an engine from an ONNX model."""
         ...
 
-    def load(self, payload: bytes, precision: str) -> Runner:
+    def load(self, payload: Model, precision: str) -> Runner:
         """Makes what `build` gave runnable in this process."""
         ...
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from icebreaker import gpu
-from icebreaker.engines import BuildOptions, Built, Runner, cuda
+from icebreaker.engines import BuildOptions, Built, Model, Runner, cuda
 from icebreaker.errors import IcebreakerError
 from icebreaker.reports import EngineStatus
 
@@ -49,7 +49,7 @@ class OnnxRuntime:
         detail = f"{title} on the CPU" + (f"; not on the {device.name}: {why}" if device else "")
         return EngineStatus(self.name, True, True, detail, {"fp32": "fp32", "fp16": "fp32", "int8": "int8"})
 
-    def refusals(self, model: bytes) -> Mapping[str, str]:
+    def refusals(self, model: Model) -> Mapping[str, str]:
         """ONNX Runtime tells by loading: its message names the first node that it cannot place."""
         try:
             _cpu_session(model)
@@ -58,7 +58,7 @@ class OnnxRuntime:
             return {match[1] if match else "": str(error)}
         return {}
 
-    def build(self, model: bytes, options: BuildOptions) -> Built:
+    def build(self, model: Model, options: BuildOptions) -> Built:
         """Keeps the model, on a GPU with its types converted; a session on it is made by `load`."""
         import onnxruntime
 
@@ -69,6 +69,7 @@ class OnnxRuntime:
             precision = "int8" if options.precision == "int8" else "fp32"
             note = "its CPU provider computes in FP32" if options.precision == "fp16" else ""
             return Built(model, precision, version, "CPU", note=note)
+        assert isinstance(model, bytes)  # noqa: S101 - weights are kept in files only where there is no GPU
         precision, note = options.precision, ""
         if precision == "fp16":
             from icebreaker.engines.half import to_half
@@ -80,10 +81,11 @@ class OnnxRuntime:
         options.progress("Optimized", 1.0)
         return Built(model, precision, version, "CUDA", note=note)
 
-    def load(self, payload: bytes, precision: str) -> Runner:
+    def load(self, payload: Model, precision: str) -> Runner:
         """Makes a runner over one session."""
         why = _why_not_cuda() if gpu.find() else "no NVIDIA GPU"
         if not why:
+            assert isinstance(payload, bytes)  # noqa: S101 - as in `build`
             return _OnCuda(payload, precision == "fp16")
         if precision == "fp16":
             raise IcebreakerError(f"the engine was built in FP16 for an NVIDIA GPU, which cannot be used here: {why}")
@@ -110,6 +112,7 @@ def _options(told: Path | None = None) -> Any:
     options = onnxruntime.SessionOptions()
     if told is not None:
         options.optimized_model_filepath = str(told / "optimized.onnx")
+        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights")
         options.enable_profiling = True
         options.profile_file_prefix = str(told / "profile")
     options.log_severity_level = 4
@@ -118,7 +121,7 @@ def _options(told: Path | None = None) -> Any:
     return options
 
 
-def _cpu_session(model: bytes, told: Path | None = None) -> Any:
+def _cpu_session(model: Model, told: Path | None = None) -> Any:
     import onnxruntime
 
     try:
@@ -168,7 +171,7 @@ def _failures() -> Any:
 class _Telling:
     """What ONNX Runtime makes of a model, told by a session of its own: asking slows a session down."""
 
-    def __init__(self, model: bytes) -> None:
+    def __init__(self, model: Model) -> None:
         self._model = model
         self._seen: list[tuple[tuple[int, ...], Any]] = []  # shapes and types of the last inputs
 
@@ -194,7 +197,8 @@ class _Telling:
             for _ in range(runs + 1):
                 session.run(None, dict(zip(names, inputs, strict=True)))
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-            return _layers(self._model, (Path(folder) / "optimized.onnx").read_bytes(), events)
+            model = self._model if isinstance(self._model, bytes) else self._model.read_bytes()
+            return _layers(model, (Path(folder) / "optimized.onnx").read_bytes(), events)
 
     def _telling_session(self, folder: Path) -> Any:
         return _cpu_session(self._model, folder)
@@ -203,7 +207,7 @@ class _Telling:
 class _OnCpu(_Telling):
     """A session on the CPU."""
 
-    def __init__(self, model: bytes) -> None:
+    def __init__(self, model: Model) -> None:
         super().__init__(model)
         self._session = _cpu_session(model)
         self._names = [item.name for item in self._session.get_inputs()]

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from icebreaker.engines import BuildOptions, Built, Runner
+from icebreaker.engines import BuildOptions, Built, Model, Runner
 from icebreaker.errors import IcebreakerError
 from icebreaker.reports import EngineStatus
 
@@ -52,11 +52,11 @@ class OpenVINO:
             {"fp32": "fp32", "fp16": reduced, "int8": "int8"},
         )  # fmt: skip
 
-    def refusals(self, model: bytes) -> Mapping[str, str]:
+    def refusals(self, model: Model) -> Mapping[str, str]:
         """Asks the CPU plugin which nodes it takes."""
         core, _ = _core()
         try:
-            network = core.read_model(model, b"")
+            network = _read(core, model)
         except RuntimeError as error:
             return {"": _words(error)}
         taken = core.query_model(network, "CPU")
@@ -66,7 +66,7 @@ class OpenVINO:
             if op.get_friendly_name() not in taken and op.get_type_name() not in ("Parameter", "Result", "Constant")
         }
 
-    def build(self, model: bytes, options: BuildOptions) -> Built:
+    def build(self, model: Model, options: BuildOptions) -> Built:
         """Keeps the model; it is read, and compiled for the shapes it meets, by what `load` gives."""
         core, version = _core()
         precision, note = options.precision, ""
@@ -75,11 +75,11 @@ class OpenVINO:
             note = "" if precision == "bf16" else "this processor has no bfloat16, so FP32 is used"
         return Built(model, precision, f"openvino {version}", ", ".join(_devices(core)), note=note)
 
-    def load(self, payload: bytes, precision: str) -> Runner:
+    def load(self, payload: Model, precision: str) -> Runner:
         """Makes a runner that compiles for each new set of input shapes."""
         core, _ = _core()
         try:
-            return _Runner(core, _read(core, payload), precision)
+            return _Runner(core, payload, precision)
         except (RuntimeError, UnicodeDecodeError) as error:  # it quotes what it could not read
             raise IcebreakerError(f"OpenVINO refuses the segment: {_words(error)}") from error
 
@@ -142,8 +142,10 @@ def _in_int8(port: Any) -> bool:
         port = source.input(0)
 
 
-def _read(core: Any, payload: bytes) -> Any:
+def _read(core: Any, payload: Model) -> Any:
     """The network in a payload."""
+    if isinstance(payload, Path):
+        return core.read_model(payload)
     if not payload.startswith(_IR):
         return core.read_model(payload, b"")
     start = len(_IR) + 8
@@ -152,12 +154,17 @@ def _read(core: Any, payload: bytes) -> Any:
 
 
 class _Runner:
-    def __init__(self, core: Any, network: Any, precision: str) -> None:
+    def __init__(self, core: Any, model: Model, precision: str) -> None:
         self._core = core
-        self._network = network
+        network = _read(core, model)
+        # One that lies in files is big: it is read when it is to be compiled, and compiled for one set of shapes.
+        self._file = model if isinstance(model, Path) else None
+        self._network: Any = None if self._file else network
+        self._most = 1 if self._file else _KEPT_SHAPES
         self._precision = precision
         self._open = network.is_dynamic()
         self._known = frozenset(item.get_friendly_name() for item in network.get_ops())
+        self._outputs = len(network.outputs)
         self._requests: OrderedDict[tuple[tuple[int, ...], ...], Any] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -170,7 +177,7 @@ class _Runner:
             except RuntimeError as error:
                 raise IcebreakerError(f"OpenVINO failed: {_words(error)}") from error
             # Copies: the request's own memory is written again by the next call.
-            return [request.get_output_tensor(i).data.copy() for i in range(len(self._network.outputs))]
+            return [request.get_output_tensor(i).data.copy() for i in range(self._outputs)]
 
     @property
     def layers(self) -> tuple[Mapping[str, Any], ...]:
@@ -210,17 +217,17 @@ class _Runner:
             self._requests.move_to_end(key)
             return request
         try:
+            while len(self._requests) >= self._most:
+                self._requests.popitem(last=False)
             request = self._fastest(self._shaped(inputs), inputs)
         except RuntimeError as error:
             raise IcebreakerError(f"OpenVINO refuses the segment at shapes {shapes}: {_words(error)}") from error
         self._requests[key] = request
-        if len(self._requests) > _KEPT_SHAPES:
-            self._requests.popitem(last=False)
         return request
 
     def _shaped(self, inputs: list[np.ndarray]) -> Any:
         """The model with the shapes of these inputs."""
-        network = self._network
+        network = self._network if self._file is None else _read(self._core, self._file)
         if self._open:
             network = network.clone()
             network.reshape({port: list(item.shape) for port, item in zip(network.inputs, inputs, strict=True)})

@@ -17,7 +17,10 @@ from icebreaker.files import write_whole
 from icebreaker.formats import graphdef, keras, saved_model, skim
 from icebreaker.graph import Graph, Node
 from icebreaker.reports import Inspection
+from icebreaker.store import Store
 
+# A graph of so many bytes is big: converted in memory, it would take some 25 times as much there.
+BIG_BYTES = 128 << 20
 # Asked in this order; the last one takes every file that is left.
 _FORMATS: tuple[ModuleType, ...] = (saved_model, keras, graphdef)
 
@@ -44,9 +47,39 @@ def read_definition(path: Path, allow_side_effects: bool = False) -> Any:
     return definition
 
 
-def read_graph(path: Path, allow_side_effects: bool = False) -> Graph:
-    """The frozen graph in a file or folder; arguments and errors as `read_definition`."""
-    return Graph(read_definition(path, allow_side_effects))
+def read_graph(path: Path, allow_side_effects: bool = False, store: Store | None = None) -> Graph:
+    """The frozen graph in a file or folder; arguments and errors as `read_definition`.
+
+    With a `store`, the weights of a big graph go there.
+    """
+    if store is None or not path.exists():
+        return Graph(read_definition(path, allow_side_effects))
+    if _format_of(path) is graphdef and path.stat().st_size >= BIG_BYTES and (graph := _read_apart(path, store)):
+        return graph
+    definition = read_definition(path, allow_side_effects)
+    if definition.ByteSize() < BIG_BYTES:
+        return Graph(definition)
+    # It was frozen, unpacked or parsed on the way in: from here on it is a file like any other.
+    frozen = store.folder / "frozen.pb"
+    try:
+        frozen.write_bytes(definition.SerializeToString())
+        graph = _read_apart(frozen, store)
+    except OSError:
+        graph = None
+    frozen.unlink(missing_ok=True)
+    return graph or Graph(definition)
+
+
+def _read_apart(path: Path, store: Store) -> Graph | None:
+    """None where it is no binary graph, or the disk is full: then it is read as a whole."""
+    try:
+        definition = skim.read(path)
+        if not definition.node:
+            return None
+        safety.check_limits(definition, str(path))
+        return Graph(skim.read_apart(path, Graph(definition).weights, store), store)
+    except (OSError, ValueError):
+        return None
 
 
 def read_structure(path: Path) -> Graph:

@@ -9,19 +9,24 @@ every other thread.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
+from icebreaker.files import field, joined, varint
+from icebreaker.graph import tensor_value
 from icebreaker.protos import GraphDef, NodeDef
+from icebreaker.store import Store, part_of_file
 
 _LONG = 4096  # bytes; what is shorter is copied without a look inside
+_BIG = 256 << 10  # a node of so many bytes may have a constant that is worth a file
 _BYTES = 2  # the wire type of everything that has a length
 _WIDTHS: Mapping[int, int] = {1: 8, 5: 4}  # of the wire types of fixed length
 
 # What to look into, by field number: messages of tensorflow/core/framework/*.proto. None: leave out what is long.
+_CONTENT = 4
 _TENSOR: dict[int, Any] = dict.fromkeys(range(3, 64))  # all but type and shape
 _LIST: dict[int, Any] = {2: None, 8: _TENSOR}
 _VALUE: dict[int, Any] = {1: _LIST, 2: None, 8: _TENSOR}
@@ -91,35 +96,71 @@ def _name(data: mmap.mmap, at: int, end: int) -> bytes:
     return b""
 
 
-def _skim(data: mmap.mmap, at: int, end: int, fields: Mapping[int, Any]) -> bytearray:
+def read_apart(path: Path, weights: Collection[str], store: Store) -> Any:
+    """The GraphDef in a binary file whose constants of these names, where they are big, go to `store`.
+
+    Raises:
+        ValueError: As `read`.
+        OSError: The file could not be read, or the disk is full.
+    """
     kept = bytearray()
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        for number, begin, inside, end in _fields(data, 0, len(data)):
+            if number == 1 and end - inside >= _BIG:
+                contents: list[tuple[int, int, int]] = []
+                node = NodeDef.FromString(bytes(_skim(data, inside, end, _NODE, contents)))
+                value = tensor_value(node.attr["value"].tensor)
+                if node.name in weights and [item[0::2] for item in contents] == [(_CONTENT, value.nbytes)]:
+                    file = store.keep(part_of_file(stream, *contents[0][1:]))
+                    node.attr["value"].tensor.tensor_content = store.mark(file)
+                    kept += joined(field(1, [node.SerializeToString()]))
+                    continue
+            kept += data[begin:end]
+    definition = GraphDef()
+    definition.ParseFromString(bytes(kept))
+    return definition
+
+
+def _skim(
+    data: mmap.mmap, at: int, end: int, fields: Mapping[int, Any], left_out: list[tuple[int, int, int]] | None = None
+) -> bytearray:
+    """A message without what is long; `left_out` gets each of these: field, begin, length."""
+    kept = bytearray()
+    for number, begin, inside, after in _fields(data, at, end):
+        if after - inside > _LONG and number in fields:
+            deeper = fields[number]
+            if deeper is None and left_out is not None:
+                left_out.append((number, inside, after - inside))
+            content = bytearray() if deeper is None else _skim(data, inside, after, deeper, left_out)
+            kept += varint(number << 3 | _BYTES) + varint(len(content)) + content
+        else:
+            kept += data[begin:after]
+    return kept
+
+
+def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    """Of each field in a message: its number, where it begins, where its content does, and where that ends.
+
+    The content of a field without a length is empty.
+    """
     while at < end:
         begin = at
         key, at = _varint(data, at, end)
-        number, wire = key >> 3, key & 7
-        if wire != _BYTES:
+        wire = key & 7
+        if wire == _BYTES:
+            length, inside = _varint(data, at, end)
+            at = inside + length
+        else:
             if wire == 0:
                 _, at = _varint(data, at, end)
             elif wire in _WIDTHS:
                 at += _WIDTHS[wire]
             else:
                 raise ValueError("no protobuf message")
-            kept += data[begin:at]
-            continue
-        tag = data[begin:at]
-        length, at = _varint(data, at, end)
-        if at + length > end:
+            inside = at
+        if at > end:
             raise ValueError("cut short")
-        if length > _LONG and number in fields:
-            inside = fields[number]
-            content = bytearray() if inside is None else _skim(data, at, at + length, inside)
-            kept += tag + _as_varint(len(content)) + content
-        else:
-            kept += tag + _as_varint(length) + data[at : at + length]
-        at += length
-    if at != end:
-        raise ValueError("cut short")
-    return kept
+        yield key >> 3, begin, inside, at
 
 
 def _varint(data: mmap.mmap, at: int, end: int) -> tuple[int, int]:
@@ -132,12 +173,3 @@ def _varint(data: mmap.mmap, at: int, end: int) -> tuple[int, int]:
             return value, at
         shift += 7
     raise ValueError("cut short")
-
-
-def _as_varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)

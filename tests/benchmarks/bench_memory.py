@@ -1,0 +1,187 @@
+"""Measures what converting a big graph takes of memory and prints it as a table; run by `make bench-memory`.
+
+Two networks of about 500 MB with random weights are made: one of matrix products alone, and one like VGG-16, most of
+whose weights are in one product. Each is converted by the command line with default settings, in FP32 and FP16, while
+the memory of the worker and all its children is sampled; then the app opens the graph. Two figures: what is resident in
+all (with the libraries' code and with what is mapped from files, which the system takes back when it needs it), and
+what of that is the process's own (anonymous), which is what a worker's limit counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+class Maker:
+    """Makes a GraphDef node by node, without TensorFlow."""
+
+    def __init__(self, *shape: int) -> None:
+        """Begins with one input of that shape."""
+        import numpy as np
+
+        from icebreaker.protos import GraphDef
+
+        self.definition: Any = GraphDef()
+        self.definition.versions.producer = 1882
+        self.random = np.random.default_rng(0)
+        node = self.definition.node.add(name="x", op="Placeholder")
+        node.attr["dtype"].type = 1
+        for size in shape:
+            node.attr["shape"].shape.dim.add(size=size)
+        self.last = "x"
+
+    def constant(self, value: Any) -> str:
+        """A Const with these values (float32 or int32)."""
+        node = self.definition.node.add(name=f"constant_{len(self.definition.node)}", op="Const")
+        tensor = node.attr["value"].tensor
+        node.attr["dtype"].type = tensor.dtype = {"float32": 1, "int32": 3}[value.dtype.name]
+        for size in value.shape:
+            tensor.tensor_shape.dim.add(size=size)
+        tensor.tensor_content = value.tobytes()
+        return node.name
+
+    def weight(self, *shape: int) -> str:
+        """Random values that keep the size of what flows through a layer with ReLU."""
+        import numpy as np
+
+        scale = np.float32(np.sqrt(2 / np.prod(shape[:-1])))
+        return self.constant(self.random.standard_normal(shape, np.float32) * scale)
+
+    def add(self, op: str, *others: str, **attributes: Any) -> None:
+        """A node that reads the last one first."""
+        node = self.definition.node.add(name=f"{op}_{len(self.definition.node)}", op=op, input=[self.last, *others])
+        node.attr["T"].type = 1
+        for key, value in attributes.items():
+            if isinstance(value, bytes):
+                node.attr[key].s = value
+            elif isinstance(value, list):
+                node.attr[key].list.i.extend(value)
+            else:
+                node.attr[key].type = value
+        self.last = node.name
+
+    def dense(self, inputs: int, outputs: int) -> None:
+        """A matrix product, a bias, and ReLU."""
+        self.add("MatMul", self.weight(inputs, outputs))
+        self.add("BiasAdd", self.weight(outputs))
+        self.add("Relu")
+
+
+def wide(layers: int, width: int = 4096) -> Any:
+    """Matrix products one after the other: 67 MB each."""
+    made = Maker(-1, width)
+    for _ in range(layers):
+        made.dense(width, width)
+    return made.definition
+
+
+def vgg() -> Any:
+    """As VGG-16: 138 million weights, 103 million of them in one matrix."""
+    import numpy as np
+
+    made = Maker(-1, 224, 224, 3)
+    channels = 3
+    for repeats, filters in ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)):
+        for _ in range(repeats):
+            made.add("Conv2D", made.weight(3, 3, channels, filters), strides=[1, 1, 1, 1], padding=b"SAME")
+            made.add("BiasAdd", made.weight(filters))
+            made.add("Relu")
+            channels = filters
+        made.add("MaxPool", ksize=[1, 2, 2, 1], strides=[1, 2, 2, 1], padding=b"VALID")
+    made.add("Reshape", made.constant(np.array([-1, 25088], np.int32)), Tshape=3)
+    made.dense(25088, 4096)
+    made.dense(4096, 4096)
+    made.dense(4096, 1000)
+    return made.definition
+
+
+def memory(pid: int, children_too: bool) -> tuple[int, int]:
+    """Bytes resident in a process and all its children, and how many of these are its own."""
+    total = own = 0
+    try:
+        fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        total, own = (int(fields[key].split()[0]) * 1024 for key in ("VmRSS", "RssAnon"))
+        children = [
+            int(item) for file in Path(f"/proc/{pid}/task").glob("*/children") for item in file.read_text().split()
+        ]
+    except (OSError, KeyError):  # it has ended
+        return total, own
+    for child in children if children_too else ():
+        more, of_its_own = memory(child, True)
+        total, own = total + more, own + of_its_own
+    return total, own
+
+
+def peak(command: list[str], children_too: bool = True) -> tuple[int, int, str]:
+    """Runs a command; its largest figures of `memory`, each by itself, and what it printed."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    most = most_own = 0
+    while process.poll() is None:
+        total, own = memory(process.pid, children_too)
+        most, most_own = max(most, total), max(most_own, own)
+        time.sleep(0.005)
+    assert process.stdout
+    return most, most_own, process.stdout.read()
+
+
+def main() -> int:
+    """Prints the figures; 1 if a promise is broken."""
+    import json
+
+    argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0]).parse_args()
+    broken = False
+    with tempfile.TemporaryDirectory() as folder:
+        print(f"{'graph':8} {'MB':>5} {'':16} {'resident':>16} {'of its own':>16}")
+        for name, make in (("wide", lambda: wide(8)), ("VGG-16", vgg)):
+            model = Path(folder) / f"{name}.pb"
+            model.write_bytes(make().SerializeToString())
+            size = model.stat().st_size
+
+            def tell(what: str, total: int, own: int, note: str = "", name: str = name, size: int = size) -> None:
+                figures = (f"{value / 1e6:7.0f} MB {value / size:4.2f}×" for value in (total, own))
+                print(
+                    f"{name:8} {size / 1e6:5.0f} {what:16} {' '.join(f'{text:>16}' for text in figures)}  {note}",
+                    flush=True,
+                )
+
+            for precision in ("fp32", "fp16"):
+                command = [
+                    "convert",
+                    str(model),
+                    "-o",
+                    str(Path(folder) / "out.pb"),
+                    "--precision",
+                    precision,
+                    "--json",
+                ]
+                total, own, printed = peak([sys.executable, "-m", "icebreaker.cli", *command])
+                report = json.loads(printed)
+                used = ", ".join(f"{item['engine']} {item['precision']}" for item in report["segments"]) or "TensorFlow"
+                tell(f"convert {precision}", total, own, f"{used}, {report['seconds']:.0f} s")
+                broken = broken or total >= 4 * size
+            command = [
+                sys.executable,
+                "-m",
+                "icebreaker_gui",
+                str(model),
+                "--screenshot",
+                str(Path(folder) / "app.png"),
+            ]
+            total, own, _ = peak(command, children_too=False)  # its workers may hold TensorFlow
+            tell("opened in the app", total, own)
+            broken = broken or total >= size
+    print("a promise is broken: 4 times the graph while converting, 1 time in the app" if broken else "all as promised")
+    return int(broken)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
