@@ -131,7 +131,7 @@ def _cpu_session(model: Model, told: Path | None = None) -> Any:
 
 
 def _cuda_session(
-    model: bytes, stream: cuda.Stream | None, captures: bool, half: bool = False, told: Path | None = None
+    model: Model, stream: cuda.Stream | None, captures: bool, half: bool = False, told: Path | None = None
 ) -> Any:
     """A session on the GPU; with `captures` it replays CUDA graphs, which not every model allows."""
     import onnxruntime
@@ -181,7 +181,7 @@ class _Telling:
 
         Each has name, type, precision, provider, and in `inputs` the names of the layers it reads.
         """
-        if not self._seen:
+        if not self._seen or isinstance(self._model, Path):  # a big one: telling takes as much memory again
             return ()
         try:
             found = self.layer_times([np.zeros(shape, dtype) for shape, dtype in self._seen], 1)
