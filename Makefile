@@ -25,7 +25,7 @@ FIND_PYTHON = for name in python3 python3.13 python3.12 python3.11; do \
 	then echo $$name; break; fi; done
 
 .DEFAULT_GOAL := help
-.PHONY: bench-graph help run test setup lint faults fuzz soak conformance bench bench-int8 gpu-check screenshot lock system
+.PHONY: bench-graph bench-memory help run test setup lint faults fuzz soak conformance bench bench-int8 gpu-check screenshot lock system
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null \
@@ -65,6 +65,9 @@ bench: setup ## Measure the promises: speed-up, hand-over, conversion time
 
 bench-graph: setup ## Measure the graph view: layout, opening, frames, memory
 	$(PY) tests/benchmarks/bench_graph.py $(ARGS)
+
+bench-memory: setup ## Measure what converting and opening graphs of 500 MB takes of memory
+	$(PY) tests/benchmarks/bench_memory.py $(ARGS)
 
 bench-int8: setup ## Measure what INT8 promises: accuracy on data that calibration has not seen, and speed
 	$(PY) tests/benchmarks/bench_int8.py $(ARGS)
