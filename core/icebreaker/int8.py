@@ -4,7 +4,7 @@ Per segment: calibration data streams through the original graph up to the segme
 there, and held-back data, a quarter of the whole, judges what comes out of the engine against TensorFlow. Ranges also
 come from a table of an earlier calibration, from a recording that `compat` made, or from the graph itself.
 
-Owns: that flow, the acceptance, the file of tables. Refuses: building engines (`convert` does, and lends a function).
+Owns: that flow, the acceptance, the file of tables. Refuses: building engines (`trial` does, and lends a function).
 """
 
 from __future__ import annotations

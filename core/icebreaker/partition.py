@@ -67,6 +67,11 @@ class Segment:
     controls: tuple[str, ...]
     size: int
 
+    @property
+    def key(self) -> tuple[tuple[str, ...], tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """What stays the same when the graph is partitioned again, which may change its name."""
+        return self.nodes, self.inputs, self.outputs
+
 
 @dataclass(frozen=True)
 class Partition:

@@ -236,21 +236,65 @@ def test_wrong_settings_end_in_one_line_and_no_file(sandwich: Path, tmp_path: Pa
     assert not list(tmp_path.iterdir())
 
 
+def wrong_by(load: Any) -> Any:
+    """An engine's `load` whose runners are off by a thousandth."""
+
+    def load_wrong(self: Any, payload: bytes, precision: str) -> Any:
+        run = load(self, payload, precision)
+        return lambda inputs: [item * 1.001 for item in run(inputs)]
+
+    return load_wrong
+
+
 def test_a_wrong_engine_is_caught_by_the_check(sandwich: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine whose results are off by a little more than it may: the segment must stay in TensorFlow."""
     from icebreaker.engines.onnxruntime import OnnxRuntime
 
-    load = OnnxRuntime.load
-
-    def load_wrong(self: OnnxRuntime, payload: bytes, precision: str) -> Any:
-        run = load(self, payload, precision)
-        return lambda inputs: [item * 1.001 for item in run(inputs)]
-
-    monkeypatch.setattr(OnnxRuntime, "load", load_wrong)
+    monkeypatch.setattr(OnnxRuntime, "load", wrong_by(OnnxRuntime.load))
     report = convert(sandwich, tmp_path / "out.pb", ConvertSettings(outputs=("probabilities",), engine="onnxruntime"))
     assert not report.segments
     left = {item.node: item for item in report.left_in_tensorflow}["b/conv"]
     assert left.code == "deviates" and "of the output's range" in left.reason
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_a_graph_that_computes_in_half_precision_is_held_to_what_that_rounds(tmp_path: Path, kind: str) -> None:
+    import tensorflow as tf
+
+    def computes(x: Any, weights: Any) -> Any:
+        y = tf.nn.relu(tf.linalg.matmul(tf.cast(x, kind), tf.cast(weights, kind)))
+        return tf.identity(tf.cast(tf.nn.softmax(y), tf.float32), name="y")
+
+    definition = freeze(
+        computes, tf.TensorSpec((4, 64), tf.float32, "x"), tf.TensorSpec((64, 32), tf.float32, "weights")
+    )
+    (tmp_path / "half.pb").write_bytes(definition.SerializeToString())
+    settings = ConvertSettings(outputs=("y",), engine="openvino")
+    report = convert(tmp_path / "half.pb", tmp_path / "out.pb", settings)
+    (segment,) = report.segments
+    assert segment.precision == "fp32"
+    assert 1e-4 < segment.deviation < 8e-2, "it differs by more than FP32 may, and that is the original's rounding"
+
+
+def test_weights_that_are_only_stored_in_half_precision_excuse_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tensorflow as tf
+
+    from icebreaker.engines.onnxruntime import OnnxRuntime
+
+    weights = np.random.default_rng(3).normal(size=(64, 32)).astype(np.float16)
+
+    def computes(x: Any) -> Any:
+        return tf.identity(tf.nn.relu(x @ tf.cast(tf.identity(tf.constant(weights)), tf.float32)), name="y")
+
+    definition = freeze(computes, tf.TensorSpec((4, 64), tf.float32, "x"))
+    (tmp_path / "stored.pb").write_bytes(definition.SerializeToString())
+    monkeypatch.setattr(OnnxRuntime, "load", wrong_by(OnnxRuntime.load))
+    report = convert(tmp_path / "stored.pb", tmp_path / "out.pb", ConvertSettings(engine="onnxruntime"))
+    assert [node.op for node in formats.read_graph(tmp_path / "stored.pb") if node.op == "Cast"]
+    assert not report.segments
+    assert {"deviates"} == {item.code for item in report.left_in_tensorflow if item.op in ("Cast", "MatMul")}
 
 
 def test_branches_of_a_v1_conditional_stay_apart(tmp_path: Path) -> None:

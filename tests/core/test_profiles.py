@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 import icebreaker
-from icebreaker import convert as conversion
-from icebreaker import engines
+from icebreaker import engines, trial
 from icebreaker.convert import convert
 from icebreaker.engines import BuildOptions
 from icebreaker.errors import IcebreakerError
@@ -162,7 +161,7 @@ def test_names_that_the_converter_made_up_lead_to_original_nodes() -> None:
     for node, name in zip(proto.graph.node, ("Neg__1", "Abs__2", "Exp__3", "tf/neg", "Neg__4"), strict=True):
         node.name = name
     exported = Exported(proto.SerializeToString(), ("x",), ("y",), {}, {"tf/neg": "tf/neg"})
-    owners = conversion._owners(exported, ["Neg__1", "Exp__3", "tf/neg", "Neg__4"], frozenset({"tf/exp", "tf/neg"}))
+    owners = trial._owners(exported, ["Neg__1", "Exp__3", "tf/neg", "Neg__4"], frozenset({"tf/exp", "tf/neg"}))
     assert owners == {"Neg__1": "tf/exp", "Exp__3": "tf/exp"}
 
 
@@ -178,4 +177,4 @@ def test_names_that_the_converter_made_up_lead_to_original_nodes() -> None:
     ],
 )
 def test_profiles_from_what_was_seen(shape: Any, seen: Any, most: int, profile: Any) -> None:
-    assert conversion._profile(shape, seen, most) == profile
+    assert trial._profile(shape, seen, most) == profile
