@@ -288,6 +288,7 @@ def test_a_type_it_does_not_know_refuses_the_nodes_that_read_it() -> None:
 def test_a_plan_that_does_not_fit_is_recognized_before_it_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a machine with another GPU would be told; that GPU cannot be had here."""
     payload = engine.build(network("y = Neg (h)"), BuildOptions(profiles=profile(1))).payload
+    assert isinstance(payload, bytes)
 
     def have(name: str, *capability: int) -> None:
         card = gpu.Gpu(name, (capability[0], capability[1]), "580", 1 << 33, 0, 0.0)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from icebreaker import crashes, engines, events, worker
-from icebreaker.engines import BuildOptions, Built, Runner
+from icebreaker.engines import BuildOptions, Built, Model, Runner
 from icebreaker.engines.onnxruntime import OnnxRuntime
 from icebreaker.reports import EngineStatus
 
@@ -51,6 +51,10 @@ def strike(what: str) -> None:
             os.write(1, b'{"event":"Done","result":{}}\n\xff\xfe garbage\n')
 
 
+def has_tanh(model: Model) -> bool:
+    return b"Tanh" in (model if isinstance(model, bytes) else model.read_bytes())
+
+
 class Faulty(OnnxRuntime):
     """ONNX Runtime, but for the segment with a Tanh."""
 
@@ -59,21 +63,21 @@ class Faulty(OnnxRuntime):
             strike(WHAT)
         return super().status()
 
-    def refusals(self, model: bytes) -> Mapping[str, str]:
-        if WHERE == "refusals" and b"Tanh" in model:
+    def refusals(self, model: Model) -> Mapping[str, str]:
+        if WHERE == "refusals" and has_tanh(model):
             strike(WHAT)
         return super().refusals(model)
 
-    def build(self, model: bytes, options: BuildOptions) -> Built:
-        if WHERE == "build" and b"Tanh" in model:
+    def build(self, model: Model, options: BuildOptions) -> Built:
+        if WHERE == "build" and has_tanh(model):
             strike(WHAT)
             if WHAT == "garbage":
                 return Built(b"\x00garbage", "fp32", "0", "CPU")
         return super().build(model, options)
 
-    def load(self, payload: bytes, precision: str) -> Runner:
+    def load(self, payload: Model, precision: str) -> Runner:
         runner = super().load(payload, precision)
-        if b"Tanh" not in payload:
+        if not has_tanh(payload):
             return runner
         if WHERE == "load":
             strike(WHAT)
