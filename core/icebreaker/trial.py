@@ -44,7 +44,7 @@ _INT8_NOISE_MS = 0.05
 _NNCF_ERROR = 1.25  # of our own, 2 dB: what it may err where no budget says
 # Of INT8 in one engine against another, where no data judges it: error over output, as root mean squares.
 _UNJUDGED_ERROR = 0.1
-_SECONDS_TO_MEASURE = 3.0  # for all segments together
+_SECONDS_TO_MEASURE = 2.0  # for all segments together
 
 
 @dataclass(frozen=True)
