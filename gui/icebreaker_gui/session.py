@@ -520,16 +520,18 @@ class Session(QObject):
         )
         self._log([("info", done), *(("warning", text) for text in conversion.warnings)])
         self.conversionChanged.emit()
-        QTimer.singleShot(0, self._after_conversion)  # a turn of its own: showing the result takes a while
+        # Not at once: showing the result takes a while, and the window is to hear its user in between.
+        QTimer.singleShot(20, self._after_conversion)
 
     def _after_conversion(self) -> None:
         adopted, self._adopted = self._adopted, False
         if self.busy or self.conversion is None:
             return
-        self.benchmarkChanged.emit()
-        self.samplesArrived.emit([])
         if self.measure_after_convert and not adopted:
             self.measure()
+        if not self.busy:  # else that has told already
+            self.benchmarkChanged.emit()
+            self.samplesArrived.emit([])
 
     def _on_measured(self, result: Mapping[str, Any]) -> None:
         self._end()
