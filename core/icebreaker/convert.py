@@ -35,7 +35,7 @@ from icebreaker import (
 from icebreaker.differences import difference
 from icebreaker.engines import ONNX_PAYLOADS, Engine, Runner
 from icebreaker.errors import IcebreakerError
-from icebreaker.feeds import sample_feeds
+from icebreaker.feeds import Feeds, sample_run
 from icebreaker.graph import PASSIVE, Graph, Tensor
 from icebreaker.int8 import Int8
 from icebreaker.onnx_export import Exported
@@ -191,8 +191,8 @@ class _Work:
             self.graph.definition, self.settings.memory_fraction, reference=True, store=self.graph.store
         )
         self._check_ports()
-        self.observed: list[dict[Tensor, np.ndarray]] = []
-        self.feeds: list[dict[str, np.ndarray]] = []
+        self.feeds: list[Feeds] = []
+        self.observed: list[dict[Tensor, np.ndarray]] = []  # for each of them
         self._find_feeds()
         if self.settings.precision == "int8":
             self.supported |= quantized_ops.OPS
@@ -436,7 +436,7 @@ class _Work:
         for text in self.int8.notes:
             self._log("info", text)
         if not self.feeds and (feeds := self.int8.first_batch(self.settings.max_batch_size)):
-            self.feeds.append(feeds)
+            self._keep(feeds, {})
             self.warnings[:] = [text for text in self.warnings if not text.startswith(_NOTHING_CHECKED)]
 
     def calibrate(self) -> list[dict[str, Any]]:
@@ -476,7 +476,7 @@ class _Work:
         failure: IcebreakerError | None = None
         for size in attempts:
             try:
-                self.feeds.append(sample_feeds(self.original, self.graph, self.outputs, self.settings, size))
+                self._keep(*sample_run(self.original, self.graph, self.outputs, self.settings, size))
                 break
             except IcebreakerError as error:
                 failure = failure or error
@@ -490,11 +490,11 @@ class _Work:
             return
         other = _MOST_CHECKED_ROWS if self.settings.data else (1 if batch > 1 else 2)
         try:
-            feeds = sample_feeds(self.original, self.graph, self.outputs, self.settings, other)
+            feeds, results = sample_run(self.original, self.graph, self.outputs, self.settings, other)
         except IcebreakerError:
             return  # the graph takes one batch only
         if any(feeds[name].shape != value.shape for name, value in self.feeds[0].items()):
-            self.feeds.append(feeds)
+            self._keep(feeds, results)
             self.spanning = 2 if other == 1 else 1
 
     def _find_profiled_feeds(self) -> None:
@@ -510,17 +510,24 @@ class _Work:
             batch = profiles[open_batch[0]][at][0] if open_batch else (1 if at == 0 else settings.max_batch_size)
             shapes = {name: profile[at] for name, profile in profiles.items()}
             try:
-                self.feeds.append(sample_feeds(self.original, self.graph, self.outputs, settings, batch, shapes))
+                self._keep(*sample_run(self.original, self.graph, self.outputs, settings, batch, shapes))
             except IcebreakerError as error:
                 raise IcebreakerError(f"at the {words} shapes of the profile, {error}") from error
         self.spanning = len(self.feeds)
+
+    def _keep(self, feeds: Feeds, results: Mapping[Tensor, np.ndarray]) -> None:
+        """Takes inputs to check with, and what the graph gave for them."""
+        self.feeds.append(feeds)
+        self.observed.append({**{Tensor.parse(name): value for name, value in feeds.items()}, **results})
 
     def _observe(self, segments: Iterable[Segment]) -> None:
         wanted = dict.fromkeys(self.outputs)
         for segment in segments:
             wanted.update(dict.fromkeys((*segment.inputs, *segment.outputs)))
-        for feeds in self.feeds:
-            self.observed.append(self.original.observe(tuple(wanted), feeds))
+        for index, feeds in enumerate(self.feeds):
+            # All of one run, or none: a graph may give something else each time.
+            if not wanted.keys() <= self.observed[index].keys():
+                self.observed[index] = self.original.observe(tuple(wanted), feeds)
         if not self.feeds:
             self.observed.append({})
 

@@ -32,15 +32,15 @@ _WHOLE = ("int32", "int64", "int16", "int8", "uint16", "uint32", "uint64")
 _MOST_ITEMS = 1 << 29
 
 
-def sample_feeds(
+def sample_run(
     original: Original,
     graph: Graph,
     outputs: Sequence[Tensor],
     settings: ConvertSettings,
     batch: int = 1,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
-) -> Feeds:
-    """Values for the placeholders that the outputs need, with which the graph runs.
+) -> tuple[Feeds, dict[Tensor, np.ndarray]]:
+    """Values for the placeholders that the outputs need, with which the graph runs, and what it gives then.
 
     Args:
         original: The graph in TensorFlow, for trial runs.
@@ -51,7 +51,7 @@ def sample_feeds(
         shapes: Input name → the shape that its values must have; `data` is cut or repeated along every dimension.
 
     Returns:
-        Canonical placeholder name → array.
+        Canonical placeholder name → array; output → array.
 
     Raises:
         IcebreakerError: The user's values do not fit, or none could be made up.
@@ -67,11 +67,11 @@ def sample_feeds(
         for trial in _trials(graph, missing, settings, batch, shapes):
             feeds = given | trial
             try:
-                original.run(outputs, feeds)
+                results = original.run(outputs, feeds)
             except Exception as error:
                 failure = " ".join(str(error).split())
                 continue
-            return feeds
+            return feeds, dict(zip(outputs, results, strict=True))
     if not missing:
         raise IcebreakerError(f"the graph does not run on the values given: {failure[:300]}")
     names = ", ".join(item.name for item in missing)
@@ -100,9 +100,9 @@ def every_row(
 ) -> Iterator[tuple[Feeds, float]]:
     """The user's values row by row, each with the share of the rows that came before; without `data`, one row.
 
-    Inputs without an open first dimension are the same for every row. Errors as `sample_feeds`.
+    Inputs without an open first dimension are the same for every row. Errors as `sample_run`.
     """
-    first = sample_feeds(original, graph, outputs, settings, 1)
+    first, _ = sample_run(original, graph, outputs, settings, 1)
     given = _given(graph, graph.placeholders, settings, 0)
     shapes = {item.name: item.shape or (0,) for item in graph.placeholders}
     rowwise = [name for name in first if name in given and shapes[name][0] is None]

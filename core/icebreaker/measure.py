@@ -20,7 +20,7 @@ import numpy as np
 from icebreaker import artifact, events, formats, profiling, runtime, safety
 from icebreaker.differences import difference
 from icebreaker.errors import IcebreakerError
-from icebreaker.feeds import every_row, rows, sample_feeds
+from icebreaker.feeds import every_row, rows, sample_run
 from icebreaker.original import Original
 from icebreaker.reports import Benchmark, Comparison, Latency, OutputDifference, Profile, Speedup
 from icebreaker.settings import ConvertSettings
@@ -217,7 +217,7 @@ class _Pair:
 
     def sample(self, batch: int) -> dict[str, np.ndarray]:
         """Values of the inputs, the user's or made up."""
-        return sample_feeds(self._original, self._graph, self._outputs, self._settings, batch)
+        return sample_run(self._original, self._graph, self._outputs, self._settings, batch)[0]
 
     def rows(self, feeds: Mapping[str, np.ndarray]) -> int:
         """How many rows a call with these inputs handles."""

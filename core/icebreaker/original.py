@@ -87,6 +87,8 @@ def inline_functions(graph: Graph) -> Graph:
     whose functions run sometimes or often, stay. So do the engine nodes of an optimized graph, and all calls where
     the result would pass `safety.MOST_NODES`.
     """
+    if not graph.definition.library.function:
+        return graph
     definition = to_tensorflow(graph.definition)
     library = {function.signature.name: function for function in definition.library.function}
     called = {node.name: name for node in definition.node if (name := _called(node, library))}

@@ -13,8 +13,9 @@ import contextlib
 import ctypes
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -32,6 +33,8 @@ from icebreaker.original import Original
 from icebreaker.partition import Refusal, Segment
 from icebreaker.reports import RETRY, Accuracy, OutputDifference, Quantization, SegmentReport
 from icebreaker.settings import ENGINE_OPTIONS, ConvertSettings
+
+_T = TypeVar("_T")
 
 # Largest accepted difference from TensorFlow, as a share of the output's range.
 _TOLERANCES: Mapping[str, float] = {"fp32": 1e-4, "fp16": 2e-2, "bf16": 8e-2}
@@ -155,6 +158,8 @@ class Trials:
             self.warnings.append(f"{segment.name} is not INT8: {told.message}")
         candidates: list[_Candidate] = []
         one_by_one = exported.file is not None  # big: two engines at once would take too much memory
+        # What is on a GPU is timed while it is built, and nothing may disturb that.
+        native = None if one_by_one or gpu.find() else _in_background(lambda: self._native(segment, first[0]))
         begun = 1.0 if told else 0.0  # of `report`, which building takes to 1.25
         for index, engine in enumerate(self.engines):
             # FP32 is what there is to fall back on.
@@ -195,7 +200,7 @@ class Trials:
         if not good:
             failures = [item.failure for item in candidates if item.failure]
             return failures[0] if failures else Refusal("engine_refused", "no engine takes it")
-        tensorflow_ms = _in_common(good) if one_by_one else self._measure(segment, first[0], good, count)
+        tensorflow_ms = _in_common(good) if one_by_one else self._measure(segment, first[0], good, count, native)
         chosen = _fastest(good, self.settings.engine == "auto")
         told = self._told(segment, chosen, told, candidates)
         if tensorflow_ms < chosen.milliseconds * _MARGIN:
@@ -312,24 +317,33 @@ class Trials:
                 text = f"NNCF's error is {nncf:.1%} of the output, that of Icebreaker's own INT8 {own:.1%}"
                 candidates[1].failure = Refusal("deviates", text)
 
-    def _measure(self, segment: Segment, inputs: list[np.ndarray], candidates: list[_Candidate], count: int) -> float:
-        """Median milliseconds of TensorFlow (returned) and of each candidate, in turns."""
+    def _native(self, segment: Segment, inputs: list[np.ndarray]) -> tuple[Original, Callable[[], Any]]:
+        """The segment in TensorFlow, to be closed, and a call of it; the first one, which optimizes it, is made."""
         definition, stand_ins = artifact.segment_definition(
             self.graph, segment, self.original,
             {tensor: value.shape for tensor, value in zip(segment.inputs, inputs, strict=True)},
         )  # fmt: skip
+        native = Original(definition, store=self.graph.store)
+        call = native.callable(segment.outputs, [str(item) for item in stand_ins])
+        call(*inputs)
+        return native, lambda: call(*inputs)
+
+    def _measure(
+        self, segment: Segment, inputs: list[np.ndarray], candidates: list[_Candidate], count: int,
+        native: Future[tuple[Original, Callable[[], Any]]] | None = None,
+    ) -> float:  # fmt: skip
+        """Median milliseconds of TensorFlow (returned) and of each candidate, in turns."""
         if self.graph.store is not None:
             for candidate in candidates:
                 candidate.runner(inputs)  # pyright: ignore[reportOptionalCall] - compiles it for these shapes again
             self.graph.store.rest()
-        native = Original(definition, store=self.graph.store)
-        call = native.callable(segment.outputs, [str(item) for item in stand_ins])
-        runs: list[Callable[[], Any]] = [lambda: call(*inputs)]
+        original, call = native.result() if native is not None else self._native(segment, inputs)
+        runs: list[Callable[[], Any]] = [call]
         for candidate in candidates:
             runs.append(lambda it=candidate: it.runner(inputs))  # pyright: ignore[reportOptionalCall] - the caller saw to it
         with crashes.step(f"measuring {segment.name}", [item.attempt for item in candidates]):
             found = medians(runs, _SECONDS_TO_MEASURE / max(count, 3), until_clear=True)
-        native.close()
+        original.close()
         handed_over = 0.0 if self._is_whole(segment) else _hand_over_ms()
         for candidate, median in zip(candidates, found[1:], strict=True):
             candidate.milliseconds = median + handed_over
@@ -540,6 +554,13 @@ def _model_for(engine: Engine, exported: Exported) -> engines.Model:
     return joined(onnx_export.whole(exported.file))
 
 
+def _in_background(work: Callable[[], _T]) -> Future[_T]:
+    pool = ThreadPoolExecutor(1)
+    result = pool.submit(work)
+    pool.shutdown(wait=False)
+    return result
+
+
 def _unload(candidates: Iterable[_Candidate]) -> None:
     for candidate in candidates:
         candidate.runner = None
@@ -623,17 +644,15 @@ def medians(runs: Sequence[Callable[[], Any]], budget: float, *, until_clear: bo
     """
     for run in runs:
         run()
-    begun = time.perf_counter()
-    for run in runs:
-        run()
-    once = max(time.perf_counter() - begun, 1e-6)
-    rounds = int(min(max(budget / once, 3), 40))
     times: list[list[float]] = [[] for _ in runs]
-    for _ in range(rounds):
+    rounds = 3
+    while len(times[0]) < rounds:
         for index, run in enumerate(runs):
             begun = time.perf_counter()
             run()
             times[index].append(time.perf_counter() - begun)
+        if len(times[0]) == 1:
+            rounds = int(min(max(budget / max(sum(map(sum, times)), 1e-6), 3), 40))
         if until_clear and _is_clear(times):
             break
     return [float(np.median(item)) * 1000 for item in times]

@@ -28,7 +28,7 @@ import numpy as np
 from icebreaker import artifact, convert, engines, formats, gpu, measure, runtime, samples
 from icebreaker.differences import difference
 from icebreaker.errors import IcebreakerError
-from icebreaker.feeds import sample_feeds
+from icebreaker.feeds import sample_run
 from icebreaker.original import Original, to_tensorflow
 from icebreaker.settings import ConvertSettings
 
@@ -185,7 +185,7 @@ def measure_model(model: Path, label: str, arguments: argparse.Namespace, report
         optimized = runtime.load(target, fallback=False, trust=True)
         runner = next(iter(optimized._nodes.values())).runner if optimized.engines else None
         for batch in arguments.batches:
-            feeds = sample_feeds(original, graph, tuple(outputs), wanted, batch)
+            feeds, _ = sample_run(original, graph, tuple(outputs), wanted, batch)
             reference = original.callable(tuple(outputs), tuple(feeds))
             feed_values = list(feeds.values())
             calls: Calls = {
@@ -260,7 +260,7 @@ def baselines(
     import tensorflow as tf
 
     for batch in arguments.batches:
-        feeds = sample_feeds(original, graph, tuple(outputs), ConvertSettings(max_batch_size=batch), batch)
+        feeds, _ = sample_run(original, graph, tuple(outputs), ConvertSettings(max_batch_size=batch), batch)
         with tf.device("/GPU:0"):
             tensors = [tf.identity(tf.constant(value)) for value in feeds.values()]
         names, first = [f"{name}:0" for name in feeds], f"{outputs[0].node}:{outputs[0].port}"

@@ -80,7 +80,7 @@ def test_inspect_is_quick_and_loads_nothing_heavy(model):
     ("content", "words"),
     [
         (b"", "is empty: export the graph again"),
-        (b"hello, world\n", "is a text file, but not a graph in text form"),
+        (b"hello, world\n", "is a text file and holds no graph"),
         (b"\x1f\x8b\x08\x00broken", "is a damaged gzip file"),
         (b"\x0a\xff\xff\x03cut short", "is not a frozen graph, or is damaged or cut short"),
         (b"\x22\x03\x08\xe8\x07", "holds an empty graph"),

@@ -186,7 +186,7 @@ def _halved(path):
     ("make", "options", "words"),
     [
         (_halved, [], "is not a frozen graph, or is damaged or cut short"),
-        (lambda path: path.write_text("hello, world"), [], "is a text file, but not a graph in text form"),
+        (lambda path: path.write_text("hello, world"), [], "is a text file and holds no graph"),
         (lambda path: path.write_bytes(b""), [], "is empty"),
         (lambda path: path.write_bytes(b"\x22\x03\x08\xe8\x07"), [], "holds an empty graph"),
         (_folder, [], "is a folder without a saved_model.pb"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from icebreaker.protos import GraphDef
 _MOST_BYTES = (1 << 31) - 1
 _MOST_TEXT_BYTES = 1 << 28  # read at about 10 MB a second
 _PIECE_BYTES = 1 << 22
+_GRAPH_IN_TEXT = re.compile(rb"^\s*(node|library|versions)\s*:?\s*\{", re.MULTILINE)
 
 
 def matches(path: Path) -> bool:
@@ -88,6 +90,12 @@ def _parse_text(path: Path, data: bytes) -> Any:
     try:
         return text_format.Parse(data.decode("utf-8"), GraphDef())
     except (text_format.ParseError, UnicodeDecodeError, RecursionError) as error:
+        if data.startswith(b"version https://git-lfs.github.com/"):
+            raise IcebreakerError(
+                f"{path} is a Git LFS pointer in the place of the graph: fetch the graph with git lfs pull"
+            ) from error
+        if not _GRAPH_IN_TEXT.search(data):
+            raise IcebreakerError(f"{path} is a text file and holds no graph: give a frozen graph") from error
         raise IcebreakerError(
-            f"{path} is a text file, but not a graph in text form ({error}): export it again"
+            f"{path} is a graph in text form, but cannot be read as one ({error}): export it again"
         ) from error
