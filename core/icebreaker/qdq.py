@@ -27,6 +27,7 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.files import write_whole
 
 _FORMAT = "icebreaker calibration 1"
+_LEAST_CHANNEL = 1e-4  # of a layer's largest weight
 
 _ELEMENTWISE = frozenset({"Add", "Sub", "Mul", "Div", "Neg", "Identity", "Min", "Max"})
 _ACTIVATIONS = frozenset({
@@ -562,15 +563,21 @@ def pair(name: str, scale: str, zero: str) -> list[Any]:
 def activation_scale(found: Range, unsigned: bool) -> tuple[np.ndarray, np.ndarray]:
     """Scale and zero point of an activation."""
     positive = unsigned and found.low >= 0
-    threshold = max(found.threshold, 1e-30)  # a tensor that was always 0
+    threshold = found.threshold or 1.0  # 0: a tensor that was always 0
     scale = np.array(threshold / (255 if positive else 127), np.float32)
     return scale, np.array(0, np.uint8 if positive else np.int8)
 
 
 def weights_int8(value: np.ndarray, axis: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Weights as int8 and their float32 scale: a scalar, or one per entry of `axis`."""
+    """Weights as int8 and their float32 scale: a scalar, or one per entry of `axis`.
+
+    A channel without weights to speak of gets the scale of a small one: ONNX Runtime counts biases in 32 bits as
+    multiples of weights' scale times input's, and a bias that is more than these hold would be cut off.
+    """
     others = None if axis is None else tuple(a for a in range(value.ndim) if a != axis)
-    scale = np.maximum(np.abs(value).max(axis=others), 1e-30).astype(np.float32) / np.float32(127)
+    largest = np.abs(value)
+    least = (float(largest.max()) or 1.0) * _LEAST_CHANNEL
+    scale = np.maximum(largest.max(axis=others), least).astype(np.float32) / np.float32(127)
     return np.clip(np.rint(value / along(scale, value.ndim, axis)), -127, 127).astype(np.int8), scale
 
 

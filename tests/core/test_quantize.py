@@ -214,6 +214,21 @@ def test_a_saved_table_rebuilds_the_same_model(net, table, tmp_path: Path):
         qdq.Table.load(path)
 
 
+@pytest.mark.parametrize("dead", [0.0, 1e-25])
+def test_a_channel_without_weights_keeps_its_bias(dead):
+    """ONNX Runtime holds biases in 32 bits as multiples of the weights' scale, which such a channel has hardly any."""
+    net = Net()
+    weights = net.random.normal(size=(8, 3, 3, 3)) / 5
+    weights[2] = dead
+    x = net.add("Conv", "x:0", net.constant(weights), net.constant(np.full(8, 2.0)), pads=[1] * 4)
+    zero = net.add("Relu", net.add("Neg", net.add("Relu", "x:0")))  # a tensor that is always 0
+    late = net.relu6(net.conv(zero, 8, 3))
+    y = net.add("Add", net.conv(net.relu6(x), 8, 8), net.conv(late, 8, 8))
+    model = net.model("x:0", [3, 16, 16], y)
+    made = quantize.quantize(model, quantize.calibrate(model, batches(data(16, 0)), "minmax"))
+    assert decibels(run(model, data(16, 1)), run(made, data(16, 1))) > 30
+
+
 def test_kept_layers_stay_float(net, table):
     made = onnx.load_from_string(quantize.quantize(net, table, keep={"stem", "head"}))
     inputs = {node.name: node.input for node in made.graph.node}
