@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from icebreaker.graph import DTYPES, PLACEHOLDERS, Graph, Node, Tensor
+from icebreaker.safety import MOST_NODES, MOST_RANK
 
 Shape = tuple[int | None, ...]
 _Values = tuple[int | None, ...]
@@ -21,6 +23,11 @@ _Values = tuple[int | None, ...]
 # Whole numbers that are followed are at most so many; weights are not looked at.
 _MOST_VALUES = 64
 _MOST_PASSES = 8
+# No graph has more, of one node and in all: a few bytes of a file can promise any number.
+_MOST_OUTPUTS = 1 << 16
+_MOST_TENSORS = 2 * MOST_NODES
+_ENDS: Mapping[str, int] = {"int32": 1 << 31, "int64": 1 << 63}  # the first whole number that a type cannot hold
+_MERGES = frozenset({"Merge", "RefMerge"})
 _NEXT = frozenset({"NextIteration", "RefNextIteration"})
 
 
@@ -56,66 +63,60 @@ def infer(graph: Graph, cancelled: Callable[[], bool] = lambda: False) -> dict[T
 
     Args:
         graph: It may have been read without its weights.
-        cancelled: Asked now and then; when true, what was found so far is returned.
+        cancelled: Asked now and then; when true, nothing is told.
     """
-    order = _in_order(graph)
+    back = {node.name: _coming_back(graph, node) for node in graph if node.op in _MERGES}
+    back = {name: tensors for name, tensors in back.items() if tensors}
+    order = _in_order(graph, back)
     scalars_unknown = 0 < graph.definition.versions.producer < 24
-    loops = [node for node in order if node.op in ("Merge", "RefMerge") and _from_below(graph, node)]
     assumed: dict[str, _Fact] = {}
     facts: dict[Tensor, _Fact] = {}
     for turn in range(_MOST_PASSES + 1):
         facts = {}
         for number, node in enumerate(order):
-            if number % 1000 == 0 and cancelled():
-                break
-            inputs = [facts.get(tensor, _UNKNOWN) for tensor in node.inputs]
+            if (number % 1000 == 0 and cancelled()) or len(facts) > _MOST_TENSORS:
+                return {}
             if node.name in assumed:
                 given = [assumed[node.name], _Fact("int32", ())]
-            elif node.op in PLACEHOLDERS and scalars_unknown and not node.definition.attr["shape"].shape.dim:
+            elif node.op in PLACEHOLDERS and scalars_unknown and not _told_shape(node, "shape"):
                 given = [_Fact(_attr_type(node, "dtype"))]  # an empty shape meant "unknown" in those days
             else:
-                given = _facts_of(node, inputs)
+                # What comes back in a loop is not known yet.
+                coming = back.get(node.name, ())
+                given = _facts_of(node, [facts.get(item, _UNKNOWN) for item in node.inputs if item not in coming])
             for port, fact in enumerate(given):
                 if fact != _UNKNOWN:
                     facts[Tensor(node.name, port)] = fact
         changed = False
-        for node in loops:
-            now = facts.get(Tensor(node.name), _UNKNOWN)
-            back = [facts.get(tensor, _UNKNOWN) for tensor in _from_below(graph, node)]
-            joined = _Fact(now.dtype, _joined([now.shape, *(fact.shape for fact in back)]))
-            if turn == _MOST_PASSES - 1 and joined.shape != now.shape:
-                joined = _Fact(now.dtype)
-            changed |= joined.shape != now.shape
-            assumed[node.name] = joined
-        if not changed or cancelled():
+        for name, tensors in back.items():
+            now = facts.get(Tensor(name), _UNKNOWN)
+            joined = _joined([now.shape, *(facts.get(tensor, _UNKNOWN).shape for tensor in tensors)])
+            changed |= joined != now.shape
+            assumed[name] = _Fact(now.dtype, joined)
+        if not changed:
             break
+        if turn == _MOST_PASSES - 1:  # one loop waits for another: nothing is assumed of any
+            assumed = {name: _Fact(fact.dtype) for name, fact in assumed.items()}
     return {tensor: Known(fact.dtype, fact.shape) for tensor, fact in facts.items()}
 
 
-def _from_below(graph: Graph, merge: Node) -> list[Tensor]:
+def _coming_back(graph: Graph, merge: Node) -> list[Tensor]:
     return [tensor for tensor in merge.inputs if graph[tensor.node].op in _NEXT]
 
 
-def _in_order(graph: Graph) -> list[Node]:
+def _in_order(graph: Graph, back: Mapping[str, Sequence[Tensor]]) -> list[Node]:
     """Each node after what it reads, but for what comes back in a loop."""
-    waiting: dict[str, int] = {}
-    for node in graph:
-        waiting[node.name] = len(
-            {t.node for t in node.inputs if not (node.op.endswith("Merge") and graph[t.node].op in _NEXT)}
-        )
-    ready = [node for node in graph if not waiting[node.name]]
-    order = []
-    for node in ready:  # grows as it goes
-        order.append(node)
+    needs = {
+        node.name: {tensor.node for tensor in node.inputs if tensor not in back.get(node.name, ())} for node in graph
+    }
+    waiting = {name: len(sources) for name, sources in needs.items()}
+    order = [node for node in graph if not waiting[node.name]]
+    for node in order:  # grows as it goes
         for name in graph.consumers[node.name]:
-            reader = graph[name]
-            if not any(tensor.node == node.name for tensor in reader.inputs):
-                continue  # it only waits
-            if node.op in _NEXT and reader.op.endswith("Merge"):
-                continue
-            waiting[name] -= 1
-            if not waiting[name]:
-                ready.append(reader)
+            if node.name in needs[name]:  # else it only waits
+                waiting[name] -= 1
+                if not waiting[name]:
+                    order.append(graph[name])
     return order
 
 
@@ -123,10 +124,10 @@ def _facts_of(node: Node, inputs: list[_Fact]) -> list[_Fact]:
     """What a node gives."""
     rule = _RULES.get(node.op)
     try:
-        found = list(rule(node, inputs)) if rule else _types_of(node)
-    except (IndexError, TypeError, ValueError, ZeroDivisionError, OverflowError):
+        found = list(islice(rule(node, inputs), _MOST_OUTPUTS)) if rule else _types_of(node)
+    except (ArithmeticError, LookupError, TypeError, ValueError):
         found = []
-    if any(size is not None and size < 0 for fact in found for size in fact.shape or ()):
+    if not all(_can_be(fact.shape) for fact in found):
         found = []
     if rule and not found:  # a graph that TensorFlow would refuse
         found = _types_of(node)
@@ -138,7 +139,7 @@ def _facts_of(node: Node, inputs: list[_Fact]) -> list[_Fact]:
             fact._replace(shape=_filled(fact.shape, told[port])) if port < len(told) else fact
             for port, fact in enumerate(found)
         ]
-    return found
+    return [fact if fact.values is None else fact._replace(values=_held(fact)) for fact in found]
 
 
 def _types_of(node: Node) -> list[_Fact]:
@@ -152,11 +153,26 @@ def _types_of(node: Node) -> list[_Fact]:
     return []
 
 
+def _can_be(shape: Shape | None) -> bool:
+    """Whether a tensor can have it; sizes that are multiplied on and on would fill the memory."""
+    return shape is None or (
+        len(shape) <= MOST_RANK and all(size is None or 0 <= size < _ENDS["int64"] for size in shape)
+    )
+
+
+def _held(fact: _Fact) -> _Values | None:
+    """The values as far as its type holds them; TensorFlow goes on from the other end."""
+    end = _ENDS.get(fact.dtype, 2)  # a truth is 0 or 1
+    return tuple(value if value is not None and -end <= value < end else None for value in fact.values or ())
+
+
 # ---- shapes ---------------------------------------------------------------------------------------------------------
 
 
 def _plain_shape(shape: Any) -> Shape | None:
-    return None if shape.unknown_rank else tuple(None if dim.size < 0 else dim.size for dim in shape.dim)
+    if shape.unknown_rank or len(shape.dim) > MOST_RANK:
+        return None
+    return tuple(None if dim.size < 0 else dim.size for dim in shape.dim)
 
 
 def _joined(shapes: Sequence[Shape | None]) -> Shape | None:
@@ -209,6 +225,15 @@ def _product(sizes: Iterable[int | None]) -> int | None:
     return product
 
 
+def _total(sizes: Iterable[int | None]) -> int | None:
+    total = 0
+    for size in sizes:
+        if size is None:
+            return None
+        total += size
+    return total
+
+
 def _window(size: int | None, kernel: int | None, stride: int, padding: str, dilation: int = 1) -> int | None:
     """How many places a window has along a dimension."""
     if size is None:
@@ -230,6 +255,14 @@ def _as_shape(fact: _Fact) -> Shape | None:
         return tuple(None if value is None or value < 0 else value for value in fact.values)
     if fact.shape is not None and len(fact.shape) == 1 and fact.shape[0] is not None and fact.shape[0] <= _MOST_VALUES:
         return (None,) * fact.shape[0]
+    return None
+
+
+def _repeated(value: int | None, shape: Shape | None) -> _Values | None:
+    """The values of a short vector that is filled with one."""
+    match shape:
+        case (int() as count,) if count <= _MOST_VALUES:
+            return (value,) * count
     return None
 
 
@@ -267,6 +300,11 @@ def _flag(node: Node, name: str) -> bool:
     return name in node.definition.attr and node.definition.attr[name].b
 
 
+def _told_shape(node: Node, name: str) -> Shape | None:
+    attrs = node.definition.attr
+    return _plain_shape(attrs[name].shape) if name in attrs else None
+
+
 def _channels_last(node: Node) -> bool:
     return not _text(node, "data_format", "NHWC").startswith("NC")
 
@@ -287,23 +325,26 @@ def _rule(*ops: str) -> Callable[[_Rule], _Rule]:
 
 @_rule("Placeholder", "PlaceholderV2", "PlaceholderWithDefault")
 def _placeholder(node: Node, inputs: list[_Fact]) -> Iterable[_Fact]:
-    shape = _plain_shape(node.definition.attr["shape"].shape) if "shape" in node.definition.attr else None
-    return [_Fact(_attr_type(node, "dtype"), shape)]
+    return [_Fact(_attr_type(node, "dtype"), _told_shape(node, "shape"))]
 
 
 @_rule("Const")
 def _const(node: Node, inputs: list[_Fact]) -> Iterable[_Fact]:
+    if "value" not in node.definition.attr:  # looking it up would add it
+        return []
     tensor = node.definition.attr["value"].tensor
     dtype, shape = DTYPES.get(tensor.dtype, ""), tuple(dim.size for dim in tensor.tensor_shape.dim)
-    size = math.prod(shape)
-    if dtype not in ("int32", "int64") or size > _MOST_VALUES:
+    size = math.prod(shape) if _can_be(shape) else 0
+    if dtype not in _ENDS or size > _MOST_VALUES:
         return [_Fact(dtype, shape)]
-    if tensor.tensor_content:
+    numbers = tensor.int_val if dtype == "int32" else tensor.int64_val
+    values: list[int] = []
+    if len(tensor.tensor_content) == size * (4 if dtype == "int32" else 8):
         values = np.frombuffer(tensor.tensor_content, f"<{'i4' if dtype == 'int32' else 'i8'}").tolist()
-    else:
-        values = list(tensor.int_val if dtype == "int32" else tensor.int64_val) or [0]
-        values = values + values[-1:] * (size - len(values))  # the last one counts for the rest
-    return [_Fact(dtype, shape, tuple(values) if len(values) == size else None if size else ())]
+    elif not tensor.tensor_content and len(numbers) <= size:
+        values = list(numbers) or [0]
+        values += values[-1:] * (size - len(values))  # the last one counts for the rest
+    return [_Fact(dtype, shape, tuple(values) if len(values) == size else None)]
 
 
 @_rule(
@@ -319,12 +360,10 @@ def _switch(node: Node, inputs: list[_Fact]) -> Iterable[_Fact]:
     return [inputs[0], inputs[0]]
 
 
-@_rule("Merge", "RefMerge")
+@_rule(*_MERGES)
 def _merge(node: Node, inputs: list[_Fact]) -> Iterable[_Fact]:
     dtype = next((fact.dtype for fact in inputs if fact.dtype), "")
-    known = [fact.shape for fact in inputs if fact != _UNKNOWN] if len(node.inputs) > 1 else [inputs[0].shape]
-    # What comes back in a loop is not known yet: `infer` comes back to it.
-    return [_Fact(dtype, _joined(known) if known else None), _Fact("int32", ())]
+    return [_Fact(dtype, _joined([fact.shape for fact in inputs])), _Fact("int32", ())]
 
 
 @_rule(
@@ -345,9 +384,9 @@ def _truth(node: Node, inputs: list[_Fact]) -> Iterable[_Fact]:
     return [_Fact("bool", inputs[0].shape)]
 
 
-@_rule("StringToHashBucketFast", "StringToHashBucketStrong", "StringLength")
+@_rule("StringToHashBucketFast", "StringToHashBucketStrong", "StringLength", "Bucketize")
 def _whole_numbers(node: Node, inputs: list[_Fact]) -> Iterable[_Fact]:
-    return [_Fact("int32" if node.op == "StringLength" else "int64", inputs[0].shape)]
+    return [_Fact("int64" if node.op.startswith("StringToHash") else "int32", inputs[0].shape)]
 
 
 @_rule("AsString")
@@ -415,10 +454,7 @@ def _select_v2(node: Node, inputs: list[_Fact]) -> Iterable[_Fact]:
 @_rule("Cast")
 def _cast(node: Node, inputs: list[_Fact]) -> Iterable[_Fact]:
     dtype = _attr_type(node, "DstT")
-    values = inputs[0].values if dtype in ("int32", "int64") else None
-    return [
-        _Fact(dtype, inputs[0].shape, None if values is None else tuple(v if v is None else int(v) for v in values))
-    ]
+    return [_Fact(dtype, inputs[0].shape, inputs[0].values if dtype in _ENDS else None)]
 
 
 def _convolution(node: Node, inputs: list[_Fact], dims: int, depthwise: bool = False) -> Iterable[_Fact]:
@@ -464,6 +500,8 @@ def _deconvolution(node: Node, inputs: list[_Fact]) -> Iterable[_Fact]:
 def _pool(node: Node, inputs: list[_Fact]) -> Iterable[_Fact]:
     image = _rank(inputs[0].shape, 4)
     kernel, strides, padding = _numbers(node, "ksize"), _numbers(node, "strides"), _text(node, "padding")
+    if _text(node, "data_format").endswith("VECT_C"):  # which has five dimensions
+        return [_Fact(inputs[0].dtype)]
     if padding not in ("SAME", "VALID"):
         return [_Fact(inputs[0].dtype, (None,) * 4)]
     shape = tuple(
@@ -475,7 +513,7 @@ def _pool(node: Node, inputs: list[_Fact]) -> Iterable[_Fact]:
 
 @_rule("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 def _batch_norm(node: Node, inputs: list[_Fact]) -> Iterable[_Fact]:
-    image = _rank(inputs[0].shape, 4) if inputs[0].shape is None or len(inputs[0].shape) != 5 else inputs[0].shape
+    image = _rank(inputs[0].shape, len(_text(node, "data_format", "NHWC")))
     at = -1 if _channels_last(node) else 1
     channels = image[at]
     for fact in inputs[1:5]:
@@ -564,21 +602,17 @@ def _concat(node: Node, inputs: list[_Fact]) -> Iterable[_Fact]:
     if at is None:
         return [_Fact(dtype, (None,) * rank)]
     at %= rank
-    others: Shape | None = None
-    total: int | None = 0
-    for fact in parts:
-        shape = _rank(fact.shape, rank)
-        total = None if total is None or shape[at] is None else total + (shape[at] or 0)
-        others = _filled(others, (*shape[:at], None, *shape[at + 1 :]))
-    values = None
-    if rank == 1 and total is not None and total <= _MOST_VALUES and dtype in ("int32", "int64"):
-        values = tuple(
-            value
-            for fact in parts
-            for value in (fact.values if fact.values is not None else (None,) * (fact.shape or (0,))[0])  # type: ignore[operator]
-        )
-    others = others or ()
-    return [_Fact(dtype, (*others[:at], total, *others[at + 1 :]), values)]
+    shapes = [_rank(fact.shape, rank) for fact in parts]
+    total = _total(shape[at] for shape in shapes)
+    others: Shape = (None,) * rank
+    for shape in shapes:
+        others = _filled(others, shape) or ()
+    values: list[int | None] | None = None
+    if rank == 1 and total is not None and total <= _MOST_VALUES and dtype in _ENDS:
+        values = []
+        for fact, shape in zip(parts, shapes, strict=True):
+            values += (None,) * (shape[0] or 0) if fact.values is None else fact.values
+    return [_Fact(dtype, (*others[:at], total, *others[at + 1 :]), None if values is None else tuple(values))]
 
 
 @_rule("Pack")
@@ -591,7 +625,7 @@ def _pack(node: Node, inputs: list[_Fact]) -> Iterable[_Fact]:
         return [_Fact(dtype)]
     at = _number(node, "axis") % (len(shape) + 1)
     values = None
-    if not shape and dtype in ("int32", "int64") and len(inputs) <= _MOST_VALUES:
+    if not shape and dtype in _ENDS and len(inputs) <= _MOST_VALUES:
         values = tuple(_single(fact) for fact in inputs)
     return [_Fact(dtype, (*shape[:at], len(inputs), *shape[at:]), values)]
 
@@ -600,42 +634,36 @@ def _pack(node: Node, inputs: list[_Fact]) -> Iterable[_Fact]:
 def _unpack(node: Node, inputs: list[_Fact]) -> Iterable[_Fact]:
     shape, count, values = inputs[0].shape, _number(node, "num"), inputs[0].values
     if shape is None:
-        return [_Fact(inputs[0].dtype)] * count
+        return repeat(_Fact(inputs[0].dtype), count)
     at = _number(node, "axis") % len(shape)
-    rest = (*shape[:at], *shape[at + 1 :])
-    told = values is not None and len(shape) == 1 and len(values) == count
-    return [_Fact(inputs[0].dtype, rest, (values[i],) if told and values else None) for i in range(count)]
+    rest = _Fact(inputs[0].dtype, (*shape[:at], *shape[at + 1 :]))
+    if values is None or len(shape) != 1 or len(values) != count:
+        return repeat(rest, count)
+    return [rest._replace(values=(value,)) for value in values]
 
 
 @_rule("Split")
 def _split(node: Node, inputs: list[_Fact]) -> Iterable[_Fact]:
     axis, fact, count = _single(inputs[0]), inputs[1], _number(node, "num_split")
-    if fact.shape is None:
-        return [_Fact(fact.dtype)] * count
-    if axis is None:
-        return [_Fact(fact.dtype, (None,) * len(fact.shape))] * count
+    if fact.shape is None or axis is None:
+        return repeat(_Fact(fact.dtype, None if fact.shape is None else (None,) * len(fact.shape)), count)
     at = axis % len(fact.shape)
-    size = fact.shape[at]
-    part = None if size is None else size // count
-    return [_Fact(fact.dtype, (*fact.shape[:at], part, *fact.shape[at + 1 :]))] * count
+    return repeat(_Fact(fact.dtype, (*fact.shape[:at], _over(fact.shape[at], count), *fact.shape[at + 1 :])), count)
 
 
 @_rule("SplitV")
 def _split_v(node: Node, inputs: list[_Fact]) -> Iterable[_Fact]:
     fact, count, axis = inputs[0], _number(node, "num_split"), _single(inputs[2])
-    if fact.shape is None:
-        return [_Fact(fact.dtype)] * count
-    if axis is None:
-        return [_Fact(fact.dtype, (None,) * len(fact.shape))] * count
+    if fact.shape is None or axis is None:
+        return repeat(_Fact(fact.dtype, None if fact.shape is None else (None,) * len(fact.shape)), count)
     at = axis % len(fact.shape)
-    sizes: list[int | None] = list(inputs[1].values or (None,) * count)
+    sizes = inputs[1].values
+    if sizes is None:
+        sizes = (None,) * min(count, _MOST_OUTPUTS)
     if sizes.count(-1) == 1:
-        known = _product([fact.shape[at]])
-        rest = [size for size in sizes if size != -1]
-        total = sum(size or 0 for size in rest)
-        sizes = [
-            (None if known is None or None in rest else known - total) if size == -1 else size for size in sizes
-        ]  # fmt: skip
+        known, whole = _total(size for size in sizes if size != -1), fact.shape[at]
+        rest = None if known is None or whole is None else whole - known
+        sizes = tuple(rest if size == -1 else size for size in sizes)
     return [_Fact(fact.dtype, (*fact.shape[:at], size, *fact.shape[at + 1 :])) for size in sizes]
 
 
@@ -693,11 +721,8 @@ def _strided_slice(node: Node, inputs: list[_Fact]) -> Iterable[_Fact]:
             first = None if has("begin", bit) else begin[bit]
             last = None if has("end", bit) else end[bit]
             open_ = (first is None and not has("begin", bit)) or (last is None and not has("end", bit))
-            if step is None or open_:
+            if size is None or step is None or open_:
                 found.append(None)
-            elif size is None:
-                # Without a size only what counts from the same end can be told, and that only as a bound.
-                found.append(size if first is None and last is None and step in (1, -1) else None)
             else:
                 picked = slice(first, last, step)
                 found.append(len(range(*picked.indices(size))))
@@ -718,8 +743,7 @@ def _pad(node: Node, inputs: list[_Fact]) -> Iterable[_Fact]:
         return [_Fact(inputs[0].dtype, None if rank is None else (None,) * rank)]
     shape = _rank(shape, len(by) // 2)
     pairs = zip(shape, by[::2], by[1::2], strict=True)
-    sizes = tuple(None if None in (s, low, high) else s + low + high for s, low, high in pairs)  # type: ignore[operator]
-    return [_Fact(inputs[0].dtype, sizes)]
+    return [_Fact(inputs[0].dtype, tuple(map(_total, pairs)))]
 
 
 @_rule("Transpose")
@@ -756,17 +780,18 @@ def _rank_of(node: Node, inputs: list[_Fact]) -> Iterable[_Fact]:
     return [_Fact("int32", (), (None if shape is None else len(shape),))]
 
 
-@_rule("Gather", "GatherV2", "ResourceGather")
+@_rule("Gather", "GatherV2")
 def _gather(node: Node, inputs: list[_Fact]) -> Iterable[_Fact]:
     source, places = inputs[0], inputs[1]
     axis = _single(inputs[2]) if len(inputs) > 2 else 0
-    batch = _number(node, "batch_dims")
     if source.shape is None or places.shape is None:
         return [_Fact(source.dtype)]
+    batch = _number(node, "batch_dims")
+    batch = batch + len(places.shape) if batch < 0 else batch
     if axis is None:
-        return [_Fact(source.dtype, (None,) * (len(source.shape) + len(places.shape) - 1 - batch))]
+        rank = len(source.shape) + len(places.shape) - 1
+        return [_Fact(source.dtype, None if batch else (None,) * rank)]
     at = axis % len(source.shape)
-    batch %= len(places.shape) or 1
     shape = (*source.shape[:at], *places.shape[batch:], *source.shape[at + 1 :])
     values = None
     if source.values is not None and places.values is not None and len(source.shape) == 1:
@@ -815,8 +840,7 @@ def _arg_max(node: Node, inputs: list[_Fact]) -> Iterable[_Fact]:
 def _fill(node: Node, inputs: list[_Fact]) -> Iterable[_Fact]:
     shape, value = _as_shape(inputs[0]), _single(inputs[1])
     dtype = inputs[1].dtype or _attr_type(node, "T")
-    known = value is not None and shape is not None and len(shape) == 1 and shape[0] is not None
-    return [_Fact(dtype, shape, (value,) * shape[0] if known and shape[0] <= _MOST_VALUES else None)]  # type: ignore[index, operator]
+    return [_Fact(dtype, shape, None if value is None else _repeated(value, shape))]
 
 
 @_rule("BroadcastTo", "RandomUniform", "RandomStandardNormal", "TruncatedNormal", "RandomUniformInt", "Empty")
@@ -830,11 +854,8 @@ def _as_asked(node: Node, inputs: list[_Fact]) -> Iterable[_Fact]:
 def _scattered(node: Node, inputs: list[_Fact]) -> Iterable[_Fact]:
     asked, given = (inputs[2], inputs[1]) if node.op == "ScatterNd" else (inputs[1], inputs[2])
     shape = _as_shape(asked)
-    values = None
     nothing = node.op == "SparseToDense" and inputs[0].shape and inputs[0].shape[0] == 0  # all is the default
-    if nothing and shape is not None and len(shape) == 1 and (shape[0] or _MOST_VALUES + 1) <= _MOST_VALUES:
-        values = (_single(inputs[3]),) * (shape[0] or 0)
-    return [_Fact(given.dtype, shape, values)]
+    return [_Fact(given.dtype, shape, _repeated(_single(inputs[3]), shape) if nothing else None)]
 
 
 @_rule("Range")
@@ -878,6 +899,14 @@ def _resize(node: Node, inputs: list[_Fact]) -> Iterable[_Fact]:
     image = _rank(inputs[0].shape, 4)
     tall, wide = _rank(_as_shape(inputs[1]), 2)
     return [_Fact(inputs[0].dtype if "Nearest" in node.op else "float32", (image[0], tall, wide, image[3]))]
+
+
+@_rule("CropAndResize")
+def _crop(node: Node, inputs: list[_Fact]) -> Iterable[_Fact]:
+    count, _ = _rank(inputs[1].shape, 2)
+    if count is None:
+        (count,) = _rank(inputs[2].shape, 1)
+    return [_Fact("float32", (count, *_rank(_as_shape(inputs[3]), 2), _rank(inputs[0].shape, 4)[3]))]
 
 
 @_rule("SpaceToDepth", "DepthToSpace")
@@ -974,8 +1003,7 @@ def _tensor_array(node: Node, inputs: list[_Fact]) -> Iterable[_Fact]:
 
 @_rule("TensorArrayGatherV3")
 def _of_tensor_array(node: Node, inputs: list[_Fact]) -> Iterable[_Fact]:
-    attrs = node.definition.attr
-    shape = _plain_shape(attrs["element_shape"].shape) if "element_shape" in attrs else None
+    shape = _told_shape(node, "element_shape")
     return [_Fact(_attr_type(node, "dtype"), None if shape is None else (None, *shape))]
 
 
@@ -993,10 +1021,11 @@ def _segments(node: Node, inputs: list[_Fact]) -> Iterable[_Fact]:
 @_rule("While", "StatelessWhile")
 def _while(node: Node, inputs: list[_Fact]) -> Iterable[_Fact]:
     attrs = node.definition.attr
-    told = [_plain_shape(item) for item in attrs["output_shapes"].list.shape] if "output_shapes" in attrs else []
+    types = attrs["T"].list.type if "T" in attrs else ()
+    told = attrs["output_shapes"].list.shape if "output_shapes" in attrs else ()
     return [
-        _Fact(DTYPES.get(item % 100, ""), told[port] if port < len(told) else None)
-        for port, item in enumerate(attrs["T"].list.type)
+        _Fact(DTYPES.get(item % 100, ""), _plain_shape(told[port]) if port < len(told) else None)
+        for port, item in enumerate(types)
     ]
 
 
@@ -1004,7 +1033,7 @@ def _while(node: Node, inputs: list[_Fact]) -> Iterable[_Fact]:
 _NAMED_TYPES: Mapping[str, str] = {
     "TensorArrayReadV3": "dtype", "TensorArrayConcatV3": "dtype",
     "TensorListGather": "element_dtype",
-    "LookupTableFind": "Tout", "LookupTableFindV2": "Tout", "Multinomial": "output_dtype", "Bucketize": "T",
-    "StringToNumber": "out_type", "DecodeRaw": "out_type", "ReadVariableOp": "dtype", "MaxPoolV2": "T", "Roll": "T",
-    "DecodeImage": "dtype", "MatrixDiag": "T", "CropAndResize": "T", "UnsortedSegmentSum": "T",
+    "LookupTableFind": "Tout", "LookupTableFindV2": "Tout", "Multinomial": "output_dtype",
+    "StringToNumber": "out_type", "DecodeRaw": "out_type", "ReadVariableOp": "dtype", "ResourceGather": "dtype",
+    "MaxPoolV2": "T", "Roll": "T", "DecodeImage": "dtype", "MatrixDiag": "T", "UnsortedSegmentSum": "T",
 }  # fmt: skip
