@@ -248,7 +248,9 @@ def open_data(
         data = _tfrecord(path, choice, preprocessing)
     elif path.suffix == ".py":
         if not allow_code:
-            raise IcebreakerError(f"{path} is a program that would run with all your rights: allow that first")
+            raise IcebreakerError(
+                f"{path} is a program that would run with all your rights: allow that first (--allow-python)"
+            )
         data = _python(path, choice)
     else:
         raise IcebreakerError(
@@ -520,7 +522,8 @@ def _tfrecord(path: Path, choice: _Choice, given: Preprocessing | None) -> Data:
     total = sum(1 for _ in _records(path))
     taken = set(choice.rows(total).tolist())
     example = _parse_example(path, next(_records(path), b""))
-    encoded = len(choice.inputs) == 1 and _encoded(example, choice.inputs[0])
+    # A graph that decodes its images itself takes their bytes as they are.
+    encoded = len(choice.inputs) == 1 and choice.inputs[0].dtype != "string" and _encoded(example, choice.inputs[0])
     notes, how = [choice.note(total)], None
     if encoded:
         _, how, note = _image_input(path, choice, given)
@@ -559,9 +562,11 @@ def _feature(path: Path, index: int, example: Mapping[str, Any], item: Input, ho
                 return _typed(how.apply(image), item)
         except Exception as error:  # decoders raise what they like
             raise IcebreakerError(f"{where}: its image cannot be read ({error})") from error
-    value = _pick(path, item.name, example) if len(choice_names := list(example)) != 1 else example[choice_names[0]]
+    value = next(iter(example.values())) if len(example) == 1 else _pick(path, item.name, example)
     shape = item.shape[1:] if item.shape else ()
-    if isinstance(value, bytes):
+    if isinstance(value, bytes) and item.dtype == "string":
+        value = np.array(value, object)
+    elif isinstance(value, bytes):
         if len(value) % np.dtype(item.dtype).itemsize:
             raise IcebreakerError(f"{where}: the bytes of {item.name} are no {item.dtype} values")
         value = np.frombuffer(value, item.dtype)

@@ -145,6 +145,8 @@ def test_images_in_tfrecords(tmp_path: Path, photos: Path):
             }
             writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
     np.testing.assert_array_equal(rows(open_data(path, [PIXELS])), rows(open_data(photos, [PIXELS])))
+    coded = [Input("image/encoded", "string", (None,))]  # a graph that decodes images itself
+    np.testing.assert_array_equal(rows(open_data(path, coded)), rows(open_data(photos, coded)))
 
 
 def test_a_python_file_runs_only_when_allowed(tmp_path: Path):

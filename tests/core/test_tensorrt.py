@@ -398,6 +398,15 @@ def test_rtx_really_has_no_levels_and_no_hardware_compatibility() -> None:
     assert any("setHardwareCompatibilityLevel() is unsupported" in line for line in lines)
 
 
+def test_a_warning_is_given_once() -> None:
+    """RTX says of every layer of the digits sample in INT8 that it converts the scales: 32 lines."""
+    lines: list[str] = []
+    log = tensorrt._logger(rtx, lambda level, text: lines.append(text))
+    for severity, text in (("WARNING", "scales"), ("INFO", "took 1 ms"), ("ERROR", "no")) * 2:
+        log.log(getattr(rtx.ILogger.Severity, severity), text)
+    assert lines == ["scales", "took 1 ms", "no", "took 1 ms", "no"] and log.errors == ["no", "no"]
+
+
 def test_tensorrts_options_reach_the_builders_config() -> None:
     """On RTX's own config object, which has the same members; see the table of names below."""
     log = tensorrt._logger(rtx)

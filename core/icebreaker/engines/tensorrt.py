@@ -452,7 +452,7 @@ def _parts(payload: bytes, title: str) -> tuple[Mapping[str, Any], bytes, bytes]
 
 
 def _logger(trt: Any, forward: Callable[[str, str], None] = lambda level, text: None) -> Any:
-    """A logger that forwards lines up to INFO, and keeps the errors and the builder's layer report.
+    """A logger that forwards lines up to INFO, warnings once, and keeps the errors and the builder's layer report.
 
     An exception must not leave a callback: TensorRT would end the process.
     """
@@ -462,6 +462,7 @@ def _logger(trt: Any, forward: Callable[[str, str], None] = lambda level, text: 
             trt.ILogger.__init__(self)
             self.errors: list[str] = []
             self.layers = ""
+            self.warned: set[str] = set()
 
         def log(self, severity: Any, text: str) -> None:
             try:
@@ -470,8 +471,10 @@ def _logger(trt: Any, forward: Callable[[str, str], None] = lambda level, text: 
                     self.errors.append(text)
                 elif text.startswith("Layers:"):
                     self.layers = text
-                if level != "debug":
+                if level != "debug" and text not in self.warned:
                     forward(level, text)
+                if level == "warning":  # RTX says of every single layer that it converts the scales
+                    self.warned.add(text)
             except Exception:  # noqa: S110 - see above; a line less in the log
                 pass
 
