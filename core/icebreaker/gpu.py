@@ -14,7 +14,8 @@ from typing import Any
 from icebreaker.errors import IcebreakerError
 
 _FULL = re.compile(
-    r"out.?of.?memory|OOM when|failed to allocate|resource.?exhausted|insufficient memory", re.IGNORECASE
+    r"out.?of.?memory|OOM when|failed to allocate|smaller than requested|resource.?exhausted|insufficient memory",
+    re.IGNORECASE,
 )
 _BY_TENSORFLOW = re.compile(r"OOM when|by allocator|resource.?exhausted", re.IGNORECASE)
 

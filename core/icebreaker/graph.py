@@ -288,29 +288,21 @@ class Graph:
     @cached_property
     def weights(self) -> frozenset[str]:
         """The constants that nodes take as weights, directly or through Identity, and nothing else reads."""
-        return frozenset(
-            node.name
-            for node in self.nodes
-            if node.op == "Const"
-            and node.value is not None
-            and node.value.dtype in _FLOATS
-            and self._is_weight(node.name)
-        )
-
-    def _is_weight(self, constant: str) -> bool:
-        found = False
-        stack = [constant]
-        while stack:
-            name = stack.pop()
-            for reader in map(self._by_name.__getitem__, self.consumers[name]):
-                slots = [slot for slot, tensor in enumerate(reader.inputs) if tensor.node == name]
-                if slots and reader.op == "Identity":
-                    stack.append(reader.name)
-                elif any(WEIGHT_SLOTS.get(reader.op) != slot for slot in slots):
-                    return False
-                else:
-                    found = found or bool(slots)
-        return found
+        taken: set[str] = set()
+        others: set[str] = set()
+        for node in self.nodes:
+            for slot, tensor in enumerate(node.inputs):
+                if node.op != "Identity":
+                    (taken if WEIGHT_SLOTS.get(node.op) == slot else others).add(tensor.node)
+        for found in (taken, others):
+            stack = list(found)
+            while stack:
+                node = self._by_name[stack.pop()]
+                fresh = {tensor.node for tensor in node.inputs if node.op == "Identity"} - found
+                found |= fresh
+                stack += fresh
+        weights = (self._by_name[name] for name in taken - others)
+        return frozenset(node.name for node in weights if node.value is not None and node.value.dtype in _FLOATS)
 
     def ancestors(self, names: Iterable[str]) -> set[str]:
         """The named nodes and all that they need, over data and control edges."""

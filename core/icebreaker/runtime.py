@@ -144,7 +144,7 @@ class Model:
             try:
                 runner = (runners or {}).get(stored.node) or _load_engine(stored, trust)
                 node = _EngineNode(graph, stored, runner, fallback)
-            except (IcebreakerError, KeyError, ImportError) as error:
+            except (IcebreakerError, KeyError, ImportError, TypeError) as error:  # TypeError: a dtype that numpy lacks
                 text = f"engine {stored.node} ({stored.engine}) cannot be used here: {error}"
                 if not fallback:
                     raise IcebreakerError(text) from error

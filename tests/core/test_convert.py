@@ -134,6 +134,19 @@ def test_a_damaged_payload_is_found_and_the_native_segment_takes_over(
         icebreaker.load(damaged, fallback=False)
 
 
+def test_an_engine_of_types_that_nobody_knows_is_left_alone(converted: tuple[Path, Conversion], tmp_path: Path) -> None:
+    path, _ = converted
+    definition = formats.read_definition(path)
+    node = next(item for item in definition.node if item.op == "PartitionedCall")
+    node.attr["Tout"].list.type[0] = 12  # quint8
+    odd = tmp_path / "odd.pb"
+    odd.write_bytes(definition.SerializeToString())
+    with pytest.warns(icebreaker.EngineWarning, match="quint8"):
+        assert not icebreaker.load(odd).engines
+    with pytest.raises(IcebreakerError, match=r"cannot be used here.*quint8"):
+        icebreaker.load(odd, fallback=False)
+
+
 def test_big_payloads_go_beside_the_graph(
     converted: tuple[Path, Conversion], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

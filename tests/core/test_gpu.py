@@ -136,6 +136,30 @@ def test_a_failure_names_itself(runner: Any) -> None:
         runner([np.zeros((2, 4), np.float32), np.zeros(3, np.float32)])
 
 
+class FailingCuda:
+    """CUDA's answers to a call that fails."""
+
+    cudaError_t = SimpleNamespace(cudaSuccess=0)
+
+    def __init__(self, words: str) -> None:
+        self.words = words
+
+    def cudaMalloc(self, size: int) -> tuple[int, int]:
+        return 2, 0
+
+    def cudaGetErrorString(self, error: int) -> tuple[int, bytes]:
+        return 0, self.words.encode()
+
+
+@pytest.mark.parametrize("words", ["out of memory", "an illegal memory access was encountered"])
+def test_what_to_set_is_said_where_the_settings_are_known(words: str) -> None:
+    """Nobody has set a memory fraction where a graph is loaded, and not every fault of the memory is for want of it."""
+    stream = object.__new__(cuda.Stream)
+    stream._cuda, stream._buffers = FailingCuda(words), {}
+    with pytest.raises(IcebreakerError, match=f"^the GPU failed in cudaMalloc: {words}$"):
+        stream.buffer("x", 8)
+
+
 @without_gpu
 def test_without_a_gpu_each_part_says_so() -> None:
     with pytest.raises(IcebreakerError, match=r"no NVIDIA GPU|nvidia-ml-py"):
@@ -201,6 +225,12 @@ def have(monkeypatch: pytest.MonkeyPatch, used: int = 0) -> None:
             None,
             "TensorFlow takes what it wants of 12.0 GB: set .* 0.67",
         ),
+        (
+            "ONNX Runtime failed: Available memory of 19968 is smaller than requested bytes of 1572864",
+            0.67,
+            "4.0 GB beside TensorFlow's 0.67",
+        ),
+        ("the GPU failed in cudaMemcpyAsync: an illegal memory access was encountered", 0.67, ""),
         (
             "OOM when allocating tensor with shape[8] by allocator GPU_0_bfc",
             0.3,

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -169,6 +171,34 @@ def test_constants():
     graph = Graph(definition)
     assert graph["weights"].value == TensorValue("float32", (3, 3, 8))
     assert graph.constant_bytes == 288
+
+
+def test_weights_are_what_only_weight_slots_read():
+    def const(name, dtype=FLOAT):
+        return (name, "Const", (), {"dtype": dtype})
+
+    graph = make(
+        placeholder("x", (None, 4)), const("w"), ("read", "Identity", ["w"]), ("again", "Identity", ["read"]),
+        const("first"), const("summed"), const("whole", INT32), const("waited_for"), const("round"),
+        ("a", "MatMul", ["x", "again", "^waited_for"]), ("b", "MatMul", ["first", "x"]),
+        ("c", "Conv2D", ["x", "first"]), ("d", "MatMul", ["x", "summed"]), ("e", "Identity", ["summed"]),
+        ("f", "Sum", ["e"]), ("g", "MatMul", ["x", "whole"]), ("h", "Identity", ["round", "i"]),
+        ("i", "Identity", ["h"]), ("j", "Sum", ["i"]),
+    )  # fmt: skip
+    for node in graph:
+        if node.op == "Const":
+            node.definition.attr["value"].tensor.dtype = node.definition.attr["dtype"].type
+    assert graph.weights == {"w"}
+
+
+def test_weights_of_many_constants_are_found_in_no_time():
+    definition = GraphDef()
+    for k in range(20_000):
+        definition.node.add(name=f"c{k}", op="Const").attr["value"].tensor.dtype = 1
+    definition.node.add(name="sum", op="AddN", input=[f"c{k}" for k in range(20_000)])
+    begun = time.process_time()
+    assert not Graph(definition).weights
+    assert time.process_time() - begun < 5
 
 
 def test_require_proposes_names():

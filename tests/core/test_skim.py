@@ -10,6 +10,8 @@ from icebreaker import formats
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import skim
 from icebreaker.graph import Graph
+from icebreaker.protos import GraphDef
+from icebreaker.store import Store
 
 DIGITS = Path(__file__).parents[2] / "resources" / "samples" / "digits.pb"
 
@@ -53,6 +55,20 @@ def test_what_is_cut_short_is_refused(tmp_path: Path, length: int) -> None:
         skim.read(cut)
     with pytest.raises(IcebreakerError, match=r"cut\.pb"):
         formats.read_structure(cut)
+
+
+def test_a_big_graph_with_a_damaged_constant_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first look leaves out what is damaged."""
+    monkeypatch.setattr(formats, "BIG_BYTES", 0)
+    definition = GraphDef()
+    tensor = definition.node.add(name="c", op="Const").attr["value"].tensor
+    tensor.dtype = 19
+    tensor.half_val.extend([1] * 6000)
+    path = tmp_path / "damaged.pb"
+    path.write_bytes(definition.SerializeToString().replace(b"\x01" * 6000, b"\xff" * 6000))
+    assert len(skim.read(path).node) == 1
+    with pytest.raises(IcebreakerError, match="damaged"):
+        formats.read_graph(path, store=Store(tmp_path))
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -80,8 +80,7 @@ class Stream:
         error, *results = getattr(self._cuda, name)(*arguments)
         if error != self._cuda.cudaError_t.cudaSuccess:
             text = self._cuda.cudaGetErrorString(error)[1].decode()
-            hint = ": lower the memory fraction, so that more is left for the engines, or the batch"
-            raise IcebreakerError(f"the GPU failed in {name}: {text}{hint if 'memory' in text else ''}")
+            raise IcebreakerError(f"the GPU failed in {name}: {text}")
         return results[0] if results else None
 
 

@@ -163,9 +163,7 @@ def _failures() -> Any:
     except IcebreakerError:
         raise
     except Exception as error:
-        text = str(error)[:300]
-        hint = "; lower the memory fraction, so that more is left for the engines, or the batch"
-        raise IcebreakerError(f"ONNX Runtime failed: {text}{hint if 'memory' in text else ''}") from error
+        raise IcebreakerError(f"ONNX Runtime failed: {str(error)[:300]}") from error
 
 
 class _Telling:

@@ -41,16 +41,18 @@ def read(path: Path) -> Any:
         ValueError: The file is no whole binary GraphDef; whoever reads all of it can say why.
         OSError: It could not be read.
     """
-    definition = GraphDef()
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        kept = _skim(data, 0, len(data), _GRAPH)
-    try:
-        definition.ParseFromString(bytes(kept))
-    except DecodeError as error:
-        raise ValueError(str(error)) from error
+        definition = _parsed(_skim(data, 0, len(data), _GRAPH))
     if not all(node.name and node.op for node in definition.node):
         raise ValueError("some nodes have no name or no op")
     return definition
+
+
+def _parsed(content: bytearray) -> Any:
+    try:
+        return GraphDef.FromString(bytes(content))
+    except DecodeError as error:
+        raise ValueError(str(error)) from error
 
 
 def is_binary(path: Path) -> bool:
@@ -116,9 +118,7 @@ def read_apart(path: Path, weights: Collection[str], store: Store) -> Any:
                     kept += joined(field(1, [node.SerializeToString()]))
                     continue
             kept += data[begin:end]
-    definition = GraphDef()
-    definition.ParseFromString(bytes(kept))
-    return definition
+    return _parsed(kept)
 
 
 def _skim(
