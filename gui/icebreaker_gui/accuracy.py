@@ -172,8 +172,7 @@ class Curve(QWidget):
         }
         for side, text in words.items():
             axis = self._item.getAxis(side)
-            axis.setLabel(text)
-            axis.enableAutoSIPrefix(False)
+            axis.setLabel(text, siPrefixEnableRanges=())  # else what lies below 1 is shown a thousandfold
             axis.setPen(look.color("border"))
             axis.setTextPen(look.color("muted"))
             axis.label.setDefaultTextColor(look.color("muted"))

@@ -118,7 +118,8 @@ class Autosave(QObject):
         self._timer = QTimer(self, singleShot=True, interval=_DELAY_MILLISECONDS)
         self._timer.timeout.connect(self._write)
         for signal in (
-            session.graphChanged, session.settingsChanged, session.conversionChanged, session.benchmarkChanged,
+            session.graphChanged, session.settingsChanged, session.conversionChanged, session.savedChanged,
+            session.benchmarkChanged,
         ):  # fmt: skip
             signal.connect(self._timer.start)
         session.ending.connect(self.stop)

@@ -10,7 +10,6 @@ import dataclasses
 import importlib.util
 import io
 import itertools
-import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,12 +27,11 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.settings import ConvertSettings
 from icebreaker_gui import theme
 from icebreaker_gui.session import Session
-from icebreaker_gui.widgets import Elided, Section, button, label, number
+from icebreaker_gui.widgets import Elided, Section, breakable, button, label, number
 
 _PICTURES = 8
 _COLUMNS = 4
 _DELAY_MILLISECONDS = 200
-_LONGEST_WORD = 24
 _TRAINED = ("FakeQuant", "QuantizeAndDequantize")  # ops that have ranges
 _BUDGETS = (0.001, 0.005, 0.01, 0.02, 0.05)
 # Ways to map pixels, which no graph tells: mean and std of (pixel - mean) / std.
@@ -60,6 +58,14 @@ class Preview:
 def source(settings: ConvertSettings) -> str | None:
     """The data INT8 is calibrated on, as the conversion chooses it."""
     return settings.calibration or (None if settings.calibration_table else settings.data)
+
+
+def lacks_data(session: Session) -> bool:
+    """True if INT8 was chosen and neither data nor ranges are there, nor ranges that the graph was trained with."""
+    settings, inspection = session.settings, session.inspection
+    if settings.precision != "int8" or source(settings) or settings.calibration_table or inspection is None:
+        return False
+    return not any(op.startswith(_TRAINED) for op in inspection.ops)
 
 
 def make_preview(path: str, inputs: Sequence[calibration.Input], settings: ConvertSettings) -> Preview:
@@ -338,11 +344,12 @@ class Calibration(Section):
         if settings.precision != "int8" or graph is None:
             return
         if path is None:
-            found = self.tr("INT8 needs real data, to find the range of every tensor.")
-            if any(node.op.startswith(_TRAINED) for node in graph):
-                found = self.tr("The graph was trained with ranges for INT8: it needs no data.")
             if settings.calibration_table:
                 found = self.tr("INT8 is built again from these ranges, without data.")
+            elif lacks_data(self._session):
+                found = self.tr("INT8 needs real data, to find the range of every tensor.")
+            else:
+                found = self.tr("The graph was trained with ranges for INT8: it needs no data.")
             self._show(Preview(notes=(found,)))
         elif Path(path).suffix == ".py":
             words = self.tr(
@@ -387,8 +394,7 @@ class Calibration(Section):
             (self._problem, preview.problem),
             (self._words, "\n".join(preview.notes)),
         ):
-            # A long name of a file must wrap as well, or it makes the form wider than its dock.
-            widget.setText(re.sub(rf"(\S{{{_LONGEST_WORD}}})(?=\S)", "\\1\u200b", text))
+            widget.setText(breakable(text))
             widget.setVisible(bool(text))
         self._how.setVisible(how is not None)
         if how:

@@ -139,13 +139,13 @@ class LatencyChart(pg.PlotWidget):
             band.setBrush(look.color(name, 0.18))
         plot = self._plot
         self.setBackground(look.color("panel"))
-        for side in ("left", "bottom"):
+        for side, words in (("left", self.tr("latency (ms)")), ("bottom", self.tr("seconds of measuring"))):
             axis = plot.getAxis(side)
             axis.setPen(look.color("grid"))
             axis.setTextPen(look.color("muted"))
             axis.setTickFont(theme.font(0.85))
-        plot.setLabel("left", self.tr("latency (ms)"), color=look.muted)
-        plot.setLabel("bottom", self.tr("seconds of measuring"), color=look.muted)
+            # Without ranges for prefixes: what lies below 1 would be shown a thousandfold.
+            axis.setLabel(words, siPrefixEnableRanges=(), color=look.muted)
         self._write_legend()
 
     def changeEvent(self, event: QEvent) -> None:
@@ -245,6 +245,7 @@ def _paint(device: QPaintDevice, samples: Iterable[Sample], benchmark: reports.B
     painter.end()
     chart.close()
     chart.deleteLater()
+    QApplication.sendPostedEvents(chart, QEvent.Type.DeferredDelete)  # now: closed, it must not hear of a new theme
 
 
 def main(arguments: list[str]) -> int:

@@ -58,7 +58,7 @@ class Latency(QWidget):
         split.addWidget(side)
         split.setStretchFactor(0, 3)
         split.setStretchFactor(1, 2)
-        split.setSizes([560, 380])
+        split.setSizes([500, 440])
         split.setChildrenCollapsible(False)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(12, theme.SMALL, 12, theme.SPACE)

@@ -55,7 +55,7 @@ class Result(QWidget):
         split = QSplitter(Qt.Orientation.Horizontal)
         split.addWidget(self._segments)
         split.addWidget(self._left)
-        split.setSizes([540, 400])
+        split.setSizes([620, 330])
         split.setChildrenCollapsible(False)
         self._empty = label(self.tr("Nothing has been converted yet. Press Convert, and see here what became of it."))
         self._empty.setProperty("look", "muted")

@@ -60,6 +60,16 @@ class LogLine:
     text: str
 
 
+@dataclass(frozen=True)
+class _Outcome:
+    """What else is known of a conversion's result: more than its settings if it was not `made_here`, but restored."""
+
+    settings: ConvertSettings
+    saved_path: Path | None = None
+    benchmark: reports.Benchmark | None = None
+    made_here: bool = True  # what was not is not measured unasked
+
+
 class Session(QObject):
     """Everything the app knows. Read the attributes, change them by the methods, listen to the signals."""
 
@@ -67,7 +77,8 @@ class Session(QObject):
     settingsChanged = Signal()  # `settings`
     machineChanged = Signal()  # `machine`
     activityChanged = Signal()  # `activity`
-    conversionChanged = Signal()  # `conversion`, `optimized_graph`, `saved_path`
+    conversionChanged = Signal()  # `conversion`, `optimized_graph`
+    savedChanged = Signal()  # `saved_path`, of the same conversion
     samplesArrived = Signal(list)  # new `events.Sample`s; an empty list: measuring begins anew
     benchmarkChanged = Signal()  # `benchmark`
     logged = Signal(list)  # new `LogLine`s
@@ -103,7 +114,6 @@ class Session(QObject):
         self._engines: Work | None = None
         self._ended: list[Work] = []  # dropped, but perhaps still ending
         self._runs = 0
-        self._adopted = False  # `conversion` was not made here, so it is not measured unasked
 
     # What is known
 
@@ -193,15 +203,9 @@ class Session(QObject):
         except OSError as error:
             self.report(self.tr("The result could not be restored"), _words(error))
             return
-        self._adopted = True
-
-        def shown() -> None:
-            self.conversionChanged.disconnect(shown)
-            self.saved_path, self.benchmark = saved_path, benchmark
-
-        self.conversionChanged.connect(shown)
         self._begin(Activity("open", self.tr("Restoring the result")))
-        self._on_converted(dict(conversion) | {"output": str(folder / output.name)}, settings)
+        moved = dict(conversion) | {"output": str(folder / output.name)}
+        self._on_converted(moved, _Outcome(settings, saved_path, benchmark, made_here=False))
 
     def make_sample(self, name: str) -> None:
         """Opens the sample graph `name`; one that does not ship is made in the session's folder first."""
@@ -258,7 +262,8 @@ class Session(QObject):
         self._begin(Activity("convert", self.tr("Starting"), 0.0))
         failed = self.tr("The conversion failed")
         self._work = Work(
-            self, lambda batch: self._on_job(batch, failed, lambda result: self._on_converted(result, settings))
+            self,
+            lambda batch: self._on_job(batch, failed, lambda result: self._on_converted(result, _Outcome(settings))),
         ).run_job("convert", {"model": str(self._model_path), "output": str(output), "settings": chosen})
 
     def measure(self) -> None:
@@ -485,7 +490,7 @@ class Session(QObject):
             if folder != keep:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def _on_converted(self, result: Mapping[str, Any], settings: ConvertSettings) -> None:
+    def _on_converted(self, result: Mapping[str, Any], outcome: _Outcome) -> None:
         if self.activity:
             self._set_activity(
                 dataclasses.replace(self.activity, stage=self.tr("Reading the optimized graph"), fraction=1.0)
@@ -498,20 +503,20 @@ class Session(QObject):
             except IcebreakerError as error:
                 return conversion, error
 
-        self._follow(Work(self, lambda batch: self._on_optimized_read(batch[0], settings)).run_thread(read))
+        self._follow(Work(self, lambda batch: self._on_optimized_read(batch[0], outcome)).run_thread(read))
 
-    def _on_optimized_read(self, outcome: Any, settings: ConvertSettings) -> None:
+    def _on_optimized_read(self, found: Any, outcome: _Outcome) -> None:
         self._end()
-        if isinstance(outcome, Exception):
-            self.report(self.tr("The conversion's result could not be read"), _words(outcome))
+        if isinstance(found, Exception):
+            self.report(self.tr("The conversion's result could not be read"), _words(found))
             return
-        conversion, graph = outcome
+        conversion, graph = found
         if isinstance(graph, Exception):
             self.report(self.tr("The optimized graph could not be read"), _words(graph))
             graph = None
         self._remove_results(keep=Path(conversion.output).parent)
-        self.conversion, self.converted_with, self.optimized_graph = conversion, settings, graph
-        self.saved_path = self.benchmark = None
+        self.conversion, self.converted_with, self.optimized_graph = conversion, outcome.settings, graph
+        self.saved_path, self.benchmark = outcome.saved_path, outcome.benchmark
         self.samples = events.Samples()
         done = self.tr("Converted in {seconds:.1f} s: {share} of the real ops in {engines}").format(
             seconds=conversion.seconds,
@@ -521,13 +526,12 @@ class Session(QObject):
         self._log([("info", done), *(("warning", text) for text in conversion.warnings)])
         self.conversionChanged.emit()
         # Not at once: showing the result takes a while, and the window is to hear its user in between.
-        QTimer.singleShot(20, self._after_conversion)
+        QTimer.singleShot(20, lambda: self._after_conversion(outcome.made_here))
 
-    def _after_conversion(self) -> None:
-        adopted, self._adopted = self._adopted, False
+    def _after_conversion(self, made_here: bool) -> None:
         if self.busy or self.conversion is None:
             return
-        if self.measure_after_convert and not adopted:
+        if self.measure_after_convert and made_here:
             self.measure()
         if not self.busy:  # else that has told already
             self.benchmarkChanged.emit()
@@ -546,7 +550,7 @@ class Session(QObject):
             return
         self.saved_path = path
         self._log([("info", self.tr("Saved {path}").format(path=path))])
-        self.conversionChanged.emit()
+        self.savedChanged.emit()
 
 
 def _words(error: Exception) -> str:

@@ -34,7 +34,7 @@ from icebreaker.graph import PLACEHOLDERS, Graph, Placeholder
 from icebreaker.reports import EngineStatus
 from icebreaker.settings import ENGINES, PRECISIONS, parse_size
 from icebreaker_gui import figures, memory, theme
-from icebreaker_gui.calibrate import Calibration
+from icebreaker_gui.calibrate import Calibration, lacks_data
 from icebreaker_gui.options import Options, unmet, usable
 from icebreaker_gui.session import Session
 from icebreaker_gui.widgets import Elided, Progress, Section, button, label, number, set_look
@@ -89,13 +89,17 @@ class Setup(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
         layout.addWidget(scroll, 1)
-        start = _Start(session)
-        start.saveWanted.connect(self.saveWanted)
-        layout.addWidget(start)
+        self._start = _Start(session)
+        self._start.saveWanted.connect(self.saveWanted)
+        layout.addWidget(self._start)
         self.setMinimumWidth(300)
         session.activityChanged.connect(self._update)
         session.graphChanged.connect(self._update)
         self._update()
+
+    def why_not(self) -> str:
+        """Why the graph cannot be converted as things are; nothing if it can."""
+        return self._start.why_not()
 
     def _update(self) -> None:
         for part in self._parts:
@@ -798,7 +802,6 @@ class _Start(QFrame):
         super().__init__()
         self._session = session
         self._convert = button(self.tr("Convert"), self.tr("Make the optimized graph (F5)"), "primary")
-        self._convert.setMinimumHeight(40)
         self._convert.setFont(theme.font(1.1, bold=True))
         self._convert.clicked.connect(session.convert)
         self._measure = QCheckBox(self.tr("Then measure both graphs"))
@@ -824,11 +827,12 @@ class _Start(QFrame):
         working = QWidget()
         column = QVBoxLayout(working)
         column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self._stage)
         row = QHBoxLayout()
-        row.addWidget(self._stage, 1)
+        row.setSpacing(12)
+        row.addWidget(self._bar, 1)
         row.addWidget(self._cancel)
         column.addLayout(row)
-        column.addWidget(self._bar)
         column.addStretch()
         self._pages = QStackedWidget()
         self._pages.addWidget(ready)
@@ -843,8 +847,10 @@ class _Start(QFrame):
         inner.setContentsMargins(12, theme.SMALL, 12, 12)
         inner.addWidget(self._pages)
         layout.addLayout(inner)
-        signals = (session.activityChanged, session.graphChanged, session.settingsChanged, session.conversionChanged)
-        for signal in (*signals, session.machineChanged):
+        for signal in (
+            session.activityChanged, session.graphChanged, session.settingsChanged, session.conversionChanged,
+            session.savedChanged, session.machineChanged,
+        ):  # fmt: skip
             signal.connect(self._update)
         self._update()
 
@@ -855,7 +861,7 @@ class _Start(QFrame):
         activity = self._session.activity
         self._pages.setCurrentIndex(0 if activity is None else 1)
         if activity is None:
-            why = self._why_not()
+            why = self.why_not()
             self._convert.setEnabled(not why)
             self._why.setText(why)
             self._why.setVisible(bool(why))
@@ -870,7 +876,8 @@ class _Start(QFrame):
         self._bar.set_fraction(activity.fraction)
         self._cancel.setEnabled(self._session.can_cancel)
 
-    def _why_not(self) -> str:
+    def why_not(self) -> str:
+        """Why the button is disabled, if it is."""
         if self._session.graph is None:
             return self.tr("Open a graph first.")
         if not self._session.settings.outputs:
@@ -879,6 +886,8 @@ class _Start(QFrame):
         program = settings.precision == "int8" and (settings.calibration or "").endswith(".py")
         if program and not settings.allow_python:
             return self.tr("The calibration data is a program: allow it to run, or choose other data.")
+        if lacks_data(self._session):
+            return self.tr("INT8 needs data: choose under Calibration what to calibrate on.")
         if unmet(self._session):
             return self.tr("An engine option cannot be had: see above.")
         return ""

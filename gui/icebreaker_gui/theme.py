@@ -20,7 +20,7 @@ from PySide6.QtWidgets import QApplication
 # Distances in device-independent pixels: everything keeps to this scale.
 TINY, SMALL, SPACE, LARGE, HUGE = 2, 4, 8, 16, 24
 RADIUS = 6
-CONTROL_HEIGHT = 28
+CONTROL_HEIGHT, LARGE_HEIGHT = 28, 40
 
 ICONS = Path(str(files("icebreaker_gui.resources"))) / "icons"
 
@@ -253,6 +253,7 @@ def stylesheet(theme: Theme) -> str:
         "small": SMALL,
         "space": SPACE,
         "control": CONTROL_HEIGHT - 2 * SMALL - 2,
+        "large": LARGE_HEIGHT - 2 * SMALL - 2,
     }
     return _SHEET % values
 
@@ -263,7 +264,12 @@ QToolTip {
     background: %(raised)s; color: %(text)s; border: 1px solid %(border)s; padding: %(small)dpx %(space)dpx; }
 QMainWindow::separator { background: %(window)s; width: 6px; height: 6px; }
 QMainWindow::separator:hover { background: %(accent_soft)s; }
-QDockWidget { color: %(muted)s; font-weight: 600; }
+QDockWidget {
+    color: %(muted)s; font-weight: 600;
+    titlebar-close-icon: url("%(icons)s/close-%(name)s.svg");
+    titlebar-normal-icon: url("%(icons)s/float-%(name)s.svg"); }
+QDockWidget::close-button, QDockWidget::float-button { border: none; border-radius: %(small)dpx; padding: 2px; }
+QDockWidget::close-button:hover, QDockWidget::float-button:hover { background: %(accent_soft)s; }
 QDockWidget::title { background: %(window)s; padding: 6px %(space)dpx; }
 QWidget[look="panel"] { background: %(panel)s; }
 QFrame[look="line"] { background: %(border)s; border: none; }
@@ -291,6 +297,7 @@ QStatusBar::item { border: none; }
 QPushButton {
     background: %(raised)s; color: %(text)s; border: 1px solid %(border)s; border-radius: %(radius)dpx;
     padding: %(small)dpx 12px; min-height: %(control)dpx; }
+QPushButton[large="true"] { min-height: %(large)dpx; }
 QPushButton:hover, QToolButton:hover { border-color: %(accent)s; background: %(accent_soft)s; }
 QPushButton:pressed, QPushButton:checked, QToolButton:checked {
     background: %(accent_soft)s; border-color: %(accent)s; }
@@ -310,14 +317,19 @@ QPushButton[look="link"]:disabled { color: %(faint)s; }
 QToolButton {
     background: transparent; color: %(text)s; border: 1px solid transparent; border-radius: %(radius)dpx;
     padding: %(small)dpx %(space)dpx; min-height: %(control)dpx; }
+QToolButton[popupMode="2"] { padding-right: 22px; }
+QToolButton::menu-indicator {
+    image: url("%(icons)s/down-%(name)s.svg"); subcontrol-position: center right; right: 6px;
+    width: 10px; height: 10px; }
+QLineEdit QToolButton { background: transparent; border: none; padding: 0; min-height: 0; }
 QLineEdit, QSpinBox, QComboBox {
     background: %(field)s; color: %(text)s; border: 1px solid %(border)s; border-radius: %(radius)dpx;
     padding: %(small)dpx %(space)dpx; min-height: %(control)dpx;
     selection-background-color: %(accent)s; selection-color: %(on_accent)s; }
 QSpinBox { padding: 2px; }
 QListView::item { padding: 2px %(small)dpx; }
-QTreeView::item { padding: 2px 0; }
-QTableView::item { padding: 0 %(space)dpx; }
+QTreeView::item { padding: 2px 5px; }
+QTableView::item { padding: 0 5px; }
 QSpinBox::up-button {
     subcontrol-origin: border; subcontrol-position: top right; width: 20px; border: none; margin: 2px 2px 0 0; }
 QSpinBox::down-button {
@@ -366,7 +378,7 @@ QSlider::handle:horizontal {
     background: %(accent)s; width: 14px; height: 14px; margin: -5px 0; border-radius: 7px; border: none; }
 QSlider::handle:horizontal:disabled { background: %(faint)s; }
 QTabWidget::pane { border: none; }
-QTabBar { background: transparent; }
+QTabBar { background: transparent; qproperty-drawBase: 0; }
 QTabBar::tab {
     background: transparent; color: %(muted)s; padding: 6px 12px; border: none;
     border-bottom: 2px solid transparent; }

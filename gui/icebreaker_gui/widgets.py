@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from PySide6.QtCore import QRectF, Qt, QTimer, Signal
@@ -25,6 +26,7 @@ from icebreaker_gui import figures, theme
 from icebreaker_gui.session import Problem
 
 _FRAME_MILLISECONDS = 33
+_BREAK = "\u200b"  # zero wide: a line may end here
 
 
 def label(text: str = "", look: str = "", wrap: bool = False, select: bool = False) -> QLabel:
@@ -38,6 +40,16 @@ def label(text: str = "", look: str = "", wrap: bool = False, select: bool = Fal
     return result
 
 
+def breakable(text: str, longest: int = 24) -> str:
+    """Lets words of more than so many letters wrap, after their separators first: else they widen what they are in."""
+
+    def parted(word: re.Match[str]) -> str:
+        parts = re.sub(r"([/_.-])(?=\w)", f"\\1{_BREAK}", word[0])
+        return re.sub(rf"([^{_BREAK}]{{{longest}}})(?=[^{_BREAK}])", f"\\1{_BREAK}", parts)
+
+    return re.sub(rf"\S{{{longest + 1},}}", parted, text)
+
+
 def set_look(widget: QWidget, look: str) -> None:
     """Gives a widget another look of the style sheet."""
     if widget.property("look") != look:
@@ -46,10 +58,11 @@ def set_look(widget: QWidget, look: str) -> None:
         widget.style().polish(widget)
 
 
-def button(text: str, tip: str = "", look: str = "") -> QPushButton:
+def button(text: str, tip: str = "", look: str = "", large: bool = False) -> QPushButton:
     """A push button; `look` is primary, link or empty."""
     result = QPushButton(text)
     result.setProperty("look", look)
+    result.setProperty("large", large)  # not setMinimumHeight: the style sheet's overrides it
     result.setToolTip(tip)
     return result
 
@@ -181,7 +194,7 @@ class Banner(QFrame):
     def __init__(self) -> None:
         super().__init__()
         self.setProperty("look", "banner-error")
-        self._title = label(look="title", select=True)
+        self._title = label(look="title", wrap=True, select=True)
         self._text = label(wrap=True, select=True)
         self._text.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.MinimumExpanding)
         details = button(self.tr("Show the log"), self.tr("All that is known about it is in the log"), "link")
@@ -206,8 +219,8 @@ class Banner(QFrame):
         """Shows a problem, or nothing."""
         self.setVisible(problem is not None)
         if problem:
-            self._title.setText(problem.title)
-            self._text.setText(problem.text)
+            self._title.setText(breakable(problem.title, 60))
+            self._text.setText(breakable(problem.text, 60))
 
 
 class Question(QFrame):
@@ -230,7 +243,7 @@ class Question(QFrame):
 
     def ask(self, text: str, yes: str, no: str) -> None:
         """Shows the question; the answers come as `yes.clicked` and `no.clicked`."""
-        self._text.setText(text)
+        self._text.setText(breakable(text, 60))
         self.yes.setText(yes)
         self.no.setText(no)
         self.show()

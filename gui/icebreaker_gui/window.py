@@ -33,6 +33,7 @@ from icebreaker_gui.setup import Setup
 from icebreaker_gui.widgets import Banner, Elided, Progress, Question, button, label
 
 _ICON = theme.ICONS / "icebreaker.svg"
+_WELCOME_WIDTH = 620
 _STATE_VERSION = 1  # of the docks' arrangement: raise it when docks are added or renamed
 
 
@@ -167,10 +168,12 @@ class Window(QMainWindow):
         session = self._session
         session.graphChanged.connect(self._on_graph)
         session.conversionChanged.connect(self._on_conversion)
+        session.savedChanged.connect(self._update)
         session.activityChanged.connect(self._update)
         session.benchmarkChanged.connect(self._update)
         session.benchmarkChanged.connect(lambda: self.graph_panel.show_benchmark(session.benchmark))
         session.settingsChanged.connect(self._update)
+        session.machineChanged.connect(self._update)
         session.problemChanged.connect(lambda: self._banner.show_problem(session.problem))
         session.recentChanged.connect(self._fill_recent)
         session.consentWanted.connect(self._ask_consent)
@@ -286,7 +289,7 @@ class Window(QMainWindow):
 
     def _on_conversion(self) -> None:
         self.graph_panel.show_conversion(self._session.conversion, self._session.optimized_graph)
-        if self._session.conversion and self._session.saved_path is None:
+        if self._session.conversion:
             self.show_panel("result")
             self._offer_retry(self._session.conversion)
         self._update()
@@ -311,7 +314,7 @@ class Window(QMainWindow):
         name = session.path.name if session.path else ""
         mark = "*" if session.unsaved else ""
         self.setWindowTitle(f"{name}{mark} – Icebreaker" if name else "Icebreaker")
-        self._convert.setEnabled(idle and session.graph is not None and bool(session.settings.outputs))
+        self._convert.setEnabled(idle and not self._setup.why_not())
         self._measure.setEnabled(idle and session.graph is not None)
         self._cancel.setEnabled(session.can_cancel)
         self._save.setEnabled(idle and session.conversion is not None)
@@ -415,16 +418,21 @@ class Welcome(QWidget):
         )
         hint.setAlignment(Qt.AlignmentFlag.AlignHCenter)
         hint.setFixedWidth(440)
-        opener = button(self.tr("Open a graph…"), self.tr("A .pb, .pbtxt, .keras or .h5 file (Ctrl+O)"), "primary")
-        opener.setMinimumHeight(40)
+        hint.setMinimumHeight(hint.heightForWidth(440))  # which the layout around it would not ask for
+        opener = button(
+            self.tr("Open a graph…"), self.tr("A .pb, .pbtxt, .keras or .h5 file (Ctrl+O)"), "primary", large=True
+        )
         opener.clicked.connect(self.openWanted)
         digits = button(
-            self.tr("Try the digits sample"), self.tr("A small network that reads handwritten digits, ready to convert")
+            self.tr("Try the digits sample"),
+            self.tr("A small network that reads handwritten digits, ready to convert"),
+            large=True,
         )
         digits.clicked.connect(lambda: session.make_sample("digits"))
         resnet = button(
             self.tr("Try ResNet-50"),
             self.tr("The classic example; made here with random weights, which takes a moment"),
+            large=True,
         )
         resnet.clicked.connect(lambda: session.make_sample("resnet50"))
         self._ways = (opener, digits, resnet)
@@ -432,14 +440,13 @@ class Welcome(QWidget):
         buttons.setSpacing(theme.SPACE)
         buttons.addStretch()
         for way in self._ways:
-            way.setMinimumHeight(40)
             buttons.addWidget(way)
         buttons.addStretch()
         drop = label(self.tr("or drop a file or a SavedModel folder anywhere in this window"), "muted")
         self._recent = QVBoxLayout()
         self._recent.setSpacing(0)
         box = QFrame()
-        box.setMaximumWidth(620)
+        box.setMaximumWidth(_WELCOME_WIDTH)
         column = QVBoxLayout(box)
         column.setSpacing(theme.LARGE)
         for widget in (picture, title, hint):
@@ -468,7 +475,9 @@ class Welcome(QWidget):
         if recent:
             self._recent.addWidget(label(self.tr("Opened lately"), "title"), 0, Qt.AlignmentFlag.AlignHCenter)
         for path in recent:
-            link = button(path.name, str(path), "link")
+            link = button("", str(path), "link")
+            name = link.fontMetrics().elidedText(path.name, Qt.TextElideMode.ElideMiddle, _WELCOME_WIDTH - theme.LARGE)
+            link.setText(name.replace("&", "&&"))
             link.clicked.connect(lambda _checked=False, path=path: self._session.open(path))
             self._recent.addWidget(link, 0, Qt.AlignmentFlag.AlignHCenter)
 

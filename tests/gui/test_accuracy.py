@@ -83,6 +83,22 @@ def test_the_finding_and_the_curve(session: Session, result: Result, conversion:
     result.grab()  # all of it can be painted
 
 
+def test_a_small_error_is_not_shown_a_thousandfold(session: Session, result: Result, conversion: Conversion) -> None:
+    points = tuple(dataclasses.replace(item, error=item.error / 100) for item in _QUANTIZATION.curve)
+    told = dataclasses.replace(_QUANTIZATION, curve=points)
+    show(
+        session,
+        dataclasses.replace(conversion, segments=(dataclasses.replace(conversion.segments[0], quantization=told),)),
+    )
+    panel = result.findChild(accuracy.Accuracy)
+    assert panel
+    result._tabs.setCurrentIndex(1)
+    result.grab()
+    panel._curve._draw()  # as after a change of colours
+    axis = panel._curve._item.getAxis("left")
+    assert max(float(text) for text in axis.tickStrings([0.05], axis.autoSIPrefixScale * axis.scale, 0.01)) == 0.05
+
+
 def test_what_was_tried_in_vain_is_not_called_int8(session: Session, result: Result, conversion: Conversion) -> None:
     vain = dataclasses.replace(_QUANTIZATION, int8_layers=0, message="FP32 is faster")
     segment = dataclasses.replace(conversion.segments[0], precision="fp32", quantization=vain)

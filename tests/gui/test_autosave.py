@@ -127,6 +127,19 @@ def test_damaged_states_are_removed(session: Session, tmp_path: Path, changes: d
     assert session.folder.exists()  # ours lives
 
 
+def test_what_cannot_be_restored_does_not_cling_to_the_next_result(
+    qtbot: QtBot, session: Session, tmp_path: Path
+) -> None:
+    lost = tmp_path / "dead" / "run1"
+    lost.mkdir(parents=True)
+    session.adopt({"output": str(lost / "x.pb")}, session.settings, tmp_path / "saved.pb", None)
+    qtbot.waitUntil(lambda: not session.busy, timeout=_SECONDS)
+    assert session.problem and session.conversion is None
+    session.conversion = Conversion("out.pb", 1.0, 0.0, (), ())
+    session.conversionChanged.emit()
+    assert session.saved_path is None and session.unsaved
+
+
 def test_what_has_crashed_is_tried_again_if_the_user_wants(qtbot: QtBot, session: Session, digits: Path) -> None:
     window = Window(session)
     qtbot.addWidget(window)

@@ -154,6 +154,22 @@ def test_exported_charts(qapp: QApplication, samples: list[Sample], tmp_path: Pa
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["chart.csv", "chart.png", "chart.svg"]
 
 
+def test_the_axes_tell_milliseconds_as_they_are(qapp: QApplication) -> None:
+    chart = charts.LatencyChart()
+    axes = [chart._plot.getAxis(side) for side in ("left", "bottom")]
+    assert not any(axis.isVisible() for axis in axes), "without calls there is no scale"
+    chart.show()
+    theme.show(qapp, theme.DARK)
+    qapp.processEvents()
+    assert not any(axis.isVisible() for axis in axes), "nor after a change of colours"
+    chart.add([Sample("original", second / 10, 0.2) for second in range(50)])
+    chart.redraw()
+    chart.grab()
+    assert all(axis.isVisible() for axis in axes) and axes[0].autoSIPrefixScale == 1
+    assert "x0.001" not in axes[0].labelString()
+    chart.close()
+
+
 def test_charts_from_the_terminal(samples: list[Sample], tmp_path: Path) -> None:
     source, target = tmp_path / "benchmark.json", tmp_path / "out.png"
     data = {

@@ -1,6 +1,7 @@
 """The whole window: the main job end to end, its event loop's delay, and what users do to it."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -99,6 +100,7 @@ def test_the_main_job(window: Window, session: Session, qtbot: QtBot, digits: Pa
     wait_idle(qtbot, session)
     assert session.optimized_path and target.read_bytes() == session.optimized_path.read_bytes()
     assert session.saved_path == target and not session.unsaved
+    assert window.graph_panel.state.benchmark is session.benchmark, "saving forgets nothing that was measured"
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["faster.pb"]
     session.save(tmp_path / "nowhere" / "faster.pb")
     wait_idle(qtbot, session)
@@ -150,6 +152,42 @@ def test_a_bad_file_is_told_of_in_the_window(window: Window, session: Session, q
     assert QApplication.activeModalWidget() is None
     banner.dismissed.emit()
     assert not banner.isVisible() and session.problem is None
+
+
+def test_long_names_do_not_widen_the_window(
+    window: Window, session: Session, qtbot: QtBot, digits: Path, tmp_path: Path
+) -> None:
+    qtbot.wait(50)
+    before = window.minimumSizeHint().width()
+    session.open(tmp_path / ("a_long_name_of_mine" * 10 + ".pb"))
+    wait_idle(qtbot, session)
+    assert window._banner.isVisible()
+    window._ask("x" * 300, "yes", "no", lambda: None)
+    copy = tmp_path / ("another_long_name" * 10 + ".pb")
+    shutil.copy(digits, copy)
+    session._remember(copy)
+    link = next(item for item in window._welcome.findChildren(QPushButton) if item.toolTip() == str(copy))
+    assert "…" in link.text() and link.sizeHint().width() < 620
+    qtbot.wait(50)
+    assert window.minimumSizeHint().width() <= before
+
+
+def test_what_cannot_be_converted_is_told_and_no_key_converts_it(
+    window: Window, session: Session, qtbot: QtBot, digits: Path, tmp_path: Path
+) -> None:
+    session.open(digits)
+    wait_idle(qtbot, session)
+    assert window._convert.isEnabled() and named(window, "Convert").isEnabled()
+    session.change(precision="int8", data=None)
+    assert "INT8 needs data" in window._setup.why_not()
+    assert not window._convert.isEnabled() and not named(window, "Convert").isEnabled()
+    (tmp_path / "mine.py").write_text("def batches(): yield {}")
+    session.change(calibration=str(tmp_path / "mine.py"))
+    assert not window._convert.isEnabled() and not named(window, "Convert").isEnabled()
+    session.change(allow_python=True)
+    assert window._convert.isEnabled() and named(window, "Convert").isEnabled()
+    session.change(calibration=None, calibration_table=str(tmp_path / "ranges.json"))
+    assert window._convert.isEnabled()
 
 
 def test_closing_mid_work_asks(window: Window, session: Session, qtbot: QtBot, digits: Path) -> None:

@@ -27,7 +27,7 @@ from icebreaker_gui.graph.constants import preview
 from icebreaker_gui.graph.overlays import leaf_of
 from icebreaker_gui.graph.state import GraphState
 from icebreaker_gui.graph.whynot import advice
-from icebreaker_gui.widgets import set_look
+from icebreaker_gui.widgets import breakable, set_look
 
 _JUMP = Qt.ItemDataRole.UserRole
 _MOST_ROWS = 200
@@ -98,6 +98,7 @@ class Details(QWidget):
         layout.addWidget(self._card)
         layout.addWidget(self._image)
         layout.addWidget(self._tree, 1)
+        layout.addStretch()
         state.selectionChanged.connect(self.refresh)
         state.graphChanged.connect(self.refresh)
         state.valuesChanged.connect(lambda _name: self.refresh())
@@ -120,7 +121,9 @@ class Details(QWidget):
                         "Double click a group to open it.") if graph is not None else ""
             )  # fmt: skip
             self._card.hide()
+            self._tree.hide()
             return
+        self._tree.show()
         segment = self._segment(key)
         if segment:
             self._show_segment(segment)
@@ -131,7 +134,7 @@ class Details(QWidget):
         else:
             self._show_group(key)
         self._tree.expandAll()
-        self._tree.setColumnWidth(0, 118)
+        self._tree.setColumnWidth(0, 124)
 
     def _segment(self, key: str) -> SegmentReport | None:
         conversion = self._state.conversion
@@ -148,7 +151,7 @@ class Details(QWidget):
         state = self._state
         self._node = node.name
         self._title.setText(node.op)
-        self._name.setText(_breakable(node.name))
+        self._name.setText(breakable(node.name))
         self._tell(node)
         self._tell_times(node.name)
         if node.inputs or node.controls:
@@ -201,7 +204,7 @@ class Details(QWidget):
         node = inner.node
         prefix = inner.key.removesuffix(node.name)
         self._title.setText(node.op)
-        self._name.setText(_breakable(inner.key))
+        self._name.setText(breakable(inner.key))
         self._card.setVisible(True)
         self._exclude.setVisible(False)
         self._tell_times(inner.key)
@@ -374,7 +377,7 @@ class Details(QWidget):
         outline = side.outline
         if item in outline.extra:
             self._title.setText(outline.ops[item])
-            self._name.setText(_breakable(outline.labels[item]))
+            self._name.setText(breakable(outline.labels[item]))
             self._card.setVisible(True)
             self._exclude.setVisible(False)
             layer = outline.segment_of[item] >= 0
@@ -384,7 +387,7 @@ class Details(QWidget):
             self._tell_layer(outline.keys[item])
             return
         self._title.setText(outline.labels[item])
-        self._name.setText(_breakable(outline.keys[item].rstrip("/").replace("*", "")))
+        self._name.setText(breakable(outline.keys[item].rstrip("/").replace("*", "")))
         self._exclude.setVisible(False)
         self._card.setVisible(state.conversion is not None)
         leaves = [leaf for leaf in outline.leaves_of(item) if leaf not in outline.extra]
@@ -450,11 +453,6 @@ class Details(QWidget):
 def _share(ms: float, profile: Profile) -> str:
     """A time with its share of all that was measured."""
     return f"{figures.milliseconds(ms)} · {figures.percent(ms / (profile.total_ms or 1.0))}"
-
-
-def _breakable(name: str) -> str:
-    """Lets a long name wrap after its slashes and underscores."""
-    return name.replace("/", "/\u200b").replace("_", "_\u200b")
 
 
 def _words(value: Any) -> str:

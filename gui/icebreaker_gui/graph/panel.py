@@ -126,11 +126,12 @@ class GraphPanel(QWidget):
         bar.addSpacing(theme.SPACE)
         self._overlay = QComboBox()
         self._overlay.setToolTip(self.tr("What the colours mean"))
-        self._overlay.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
+        self._overlay.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self._overlay.setMinimumContentsLength(15)  # more would press upon the docks; the list is as wide as it needs
         self._overlay.setAccessibleName(self.tr("Overlay"))
         self._overlay.activated.connect(lambda row: self.state.set_overlay(self._overlay.itemData(row)))
         bar.addWidget(self._overlay)
-        bar.addStretch(1)
+        bar.addStretch()
         self._busy = QLabel()
         self._busy.setProperty("look", "muted")
         bar.addWidget(self._busy)
@@ -156,6 +157,7 @@ class GraphPanel(QWidget):
         self._crumbs.setSpacing(0)
         self.back_action = self._action("‹", self.tr("Back"), lambda: self._travel(-1), self._crumbs, "Alt+Left")
         self.forward_action = self._action("›", self.tr("Forward"), lambda: self._travel(1), self._crumbs, "Alt+Right")
+        self._crumbs.addSpacing(theme.SPACE)
         self._path = QLabel()
         self._path.setProperty("look", "muted")
         self._path.setTextFormat(Qt.TextFormat.RichText)
@@ -356,6 +358,7 @@ class GraphPanel(QWidget):
             elif name == "time":  # shown all the same: else nobody would look for it
                 self._overlay.addItem(self.tr("Measured time: press Measure"), name)
                 self._overlay.model().item(self._overlay.count() - 1).setEnabled(False)  # type: ignore[attr-defined]
+        self._overlay.view().setMinimumWidth(self._overlay.view().sizeHintForColumn(0) + theme.HUGE)
         self._overlay.setCurrentIndex(max(0, self._overlay.findData(self.state.overlay_name)))
         self._overlay.setEnabled(self.state.graph is not None)
 

@@ -101,6 +101,7 @@ class SearchPanel(QWidget):
         self._list = QListView()
         self._list.setModel(self._model)
         self._list.setUniformItemSizes(True)
+        self._list.setSpacing(theme.TINY)
         self._list.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self._list.setAccessibleName(self.tr("Search results"))
         self._list.clicked.connect(lambda index: self._go(index.row()))
