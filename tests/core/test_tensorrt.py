@@ -282,6 +282,16 @@ def test_a_type_it_does_not_know_refuses_the_nodes_that_read_it() -> None:
     assert "node_f" in refused
 
 
+def test_a_refused_result_is_not_laid_to_those_before_it() -> None:
+    data = network("a = Relu (h)\nb = Neg (a)\ny = Cast <to = 5> (b)", "(float[N,3,32,32] x) => (int16[N,16,32,32] y)")
+    assert engine.refusals(data).keys() == {"node_y"}
+
+
+def test_a_refused_result_behind_an_unknown_rank_is_all_that_is_told() -> None:
+    data = network("r = Squeeze (h)\ny = Det (r)", "(float[N,3,32,32] x) => (float[A] y)")
+    assert engine.refusals(data).keys() == {"node_y"}
+
+
 # Loading
 
 

@@ -24,6 +24,7 @@ import numpy as np
 from icebreaker import cache, gpu
 from icebreaker.engines import BuildOptions, Built, Runner, cuda
 from icebreaker.errors import IcebreakerError
+from icebreaker.qdq import reads
 from icebreaker.reports import EngineStatus
 from icebreaker.settings import ENGINE_OPTIONS
 
@@ -102,16 +103,18 @@ class TensorRT:
             if not found or len(found) == len(nodes):
                 break
             types = types or _tensor_types(onnx, remaining)
-            opened = [output for index in found for output in nodes[index].output if output]
-            if any(output not in types for output in opened):
-                break
+            gone = {output for index in found for output in nodes[index].output}
             for index in reversed(found):
                 del nodes[index]
-            inputs = remaining.graph.input
-            inputs.extend(types[output] for output in opened)
-            kept = [item for item in remaining.graph.output if item.name not in opened]
+            opened = gone.intersection(name for node in nodes for name in reads(node))
+            kept = [item for item in remaining.graph.output if item.name not in gone] or [
+                types[output] for node in nodes for output in node.output if output in types
+            ][-1:]
+            if not kept or not opened <= types.keys():
+                break
+            remaining.graph.input.extend(types[output] for output in sorted(opened))
             del remaining.graph.output[:]
-            remaining.graph.output.extend(kept or [types[output] for output in nodes[-1].output])
+            remaining.graph.output.extend(kept)
             model = remaining.SerializeToString()
         return refused
 
