@@ -245,13 +245,7 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
         "--memory-fraction", type=float, metavar="F",
         help="share of the GPU's memory for TensorFlow, such as 0.67; default: what it wants",
     )  # fmt: skip
-    command.add_argument(
-        "--minimum-segment-size", type=int, default=defaults.minimum_segment_size, metavar="N",
-        help="smaller segments stay in TensorFlow; default: %(default)s",
-    )  # fmt: skip
-    command.add_argument(
-        "--exclude", nargs="+", type=_checked(_node), default=(), metavar="NODE", help="nodes to leave in TensorFlow"
-    )
+    _add_segments(command)
     command.add_argument("--retry-crashed", action="store_true", help="try again what has crashed an engine before")
     command.add_argument(
         "--calibration", metavar="DATA",
@@ -282,13 +276,7 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
     _add_input_names(command)
     _add_outputs(command, "all that carry data")
     command.add_argument("--engine", choices=("auto", *ENGINES), default=defaults.engine, help="default: %(default)s")
-    command.add_argument(
-        "--exclude", nargs="+", type=_checked(_node), default=(), metavar="NODE", help="nodes to leave in TensorFlow"
-    )
-    command.add_argument(
-        "--minimum-segment-size", type=int, default=defaults.minimum_segment_size, metavar="N",
-        help="smaller segments stay in TensorFlow; default: %(default)s",
-    )  # fmt: skip
+    _add_segments(command)
     _add_calibration(command)
     _add_safety(command)
 
@@ -342,6 +330,17 @@ def _add_input_names(command: argparse.ArgumentParser) -> None:
         "--inputs", type=_checked(_inputs), default=(), metavar="NAME[=DIMxDIM],..",
         help="inputs, with concrete shapes where the graph leaves them open; default: all",
     )  # fmt: skip
+
+
+def _add_segments(command: argparse.ArgumentParser) -> None:
+    defaults = ConvertSettings()
+    command.add_argument(
+        "--minimum-segment-size", type=int, default=defaults.minimum_segment_size, metavar="N",
+        help="smaller segments stay in TensorFlow; default: %(default)s",
+    )  # fmt: skip
+    command.add_argument(
+        "--exclude", nargs="+", type=_checked(_node), default=(), metavar="NODE", help="nodes to leave in TensorFlow"
+    )
 
 
 def _add_calibration(command: argparse.ArgumentParser) -> None:
