@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from icebreaker import artifact, events, formats, profiling, runtime, safety
+from icebreaker import artifact, events, profiling, runtime, safety
 from icebreaker.differences import difference
 from icebreaker.errors import IcebreakerError
 from icebreaker.feeds import every_row, rows, sample_run
@@ -186,14 +186,14 @@ class _Pair:
             self._settings = dataclasses.replace(self._settings, data=data)
         emit(events.Progress("Reading the original graph", 0.0))
         allowed = self._settings.allow_side_effects
-        self._graph = formats.read_graph(Path(model), allowed)
+        self._graph = runtime.read(Path(model), allowed)
         safety.require_consent(safety.side_effects(self._graph.definition), allowed, model)
         emit(events.Progress("Starting TensorFlow", 0.02))
         self._original = Original(self._graph.definition, self._settings.memory_fraction)
         self._optimized: runtime.Model | None = None
         if optimized is not None:
             emit(events.Progress("Loading the optimized graph", 0.08))
-            faster = formats.read_graph(Path(optimized))
+            faster = runtime.read(Path(optimized))
             safety.require_consent(safety.side_effects(faster.definition), allowed, optimized)
             folder = Path(optimized).absolute().parent
             self._optimized = runtime.Model(faster, folder, trust=self._settings.trust_engines)

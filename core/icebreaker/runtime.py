@@ -56,10 +56,14 @@ def load(path: str | os.PathLike[str], *, fallback: bool = True, trust: bool = F
         IcebreakerError: The file is no graph; or an engine does not fit and `fallback` is False.
     """
     path = Path(path)
-    graph = formats.read_graph(path)
-    if (definition := artifact.portable(graph.definition)) is not graph.definition:
-        graph = Graph(definition)
-    return Model(graph, path.absolute().parent, fallback=fallback, trust=trust)
+    return Model(read(path), path.absolute().parent, fallback=fallback, trust=trust)
+
+
+def read(path: Path, allow_side_effects: bool = False) -> Graph:
+    """The graph in a file; engine nodes that were live as it was written are calls again. Errors as `formats`."""
+    graph = formats.read_graph(path, allow_side_effects)
+    definition = artifact.portable(graph.definition)
+    return graph if definition is graph.definition else Graph(definition)
 
 
 _living: list[Any] = []

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import icebreaker
-from icebreaker import artifact, compat, formats
+from icebreaker import artifact, compat, formats, measure
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph import Graph
 
@@ -139,6 +139,10 @@ def test_live_portable_and_loaded_agree(
         model = icebreaker.load(tmp_path / file, fallback=False)
         assert sorted(model.engines) == sorted(engines)
         np.testing.assert_allclose(model(x=values)["scores"], wanted, atol=1e-5)
+    (tmp_path / "original.pb").write_bytes(original.SerializeToString())
+    for first, second in (("original.pb", "live.pb"), ("live.pb", "saved.pb")):  # and both can be measured
+        found = measure.compare(str(tmp_path / first), str(tmp_path / second))
+        assert found.outputs["scores"].max_abs < 1e-5
     again = artifact.stored_engines(formats.read_graph(tmp_path / "saved.pb"), tmp_path)
     assert all(item.payload() for item in again)
 
