@@ -3,7 +3,7 @@
 An engine is native code and may take its process with it. So the worker writes into a journal what it is about to do
 with which engine. If it dies, the parent (`jobs.Job`) reads the journal, remembers the crash in the user's cache folder
 and starts the job again with that step denied: its segment stays in TensorFlow. The order of two processes, the journal
-between them, and the memory are owned here; what a step is, is `convert`'s business.
+between them, and the memory are owned here; what a step is, is `trial`'s business.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How one output differs from its reference: numbers for the user and for accepting or refusing an engine.
 
 Owns: the definition of every figure in `reports.OutputDifference`. Refuses: saying what is good enough
-(`convert`).
+(`trial`, `convert`).
 """
 
 from __future__ import annotations

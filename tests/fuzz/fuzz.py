@@ -30,17 +30,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 from PIL import Image
 
-from icebreaker import artifact, calibration, events, feeds, formats, layout, partition, qdq, reports
+from icebreaker import artifact, calibration, events, feeds, formats, layout, partition, qdq, reports, shapes
 from icebreaker.errors import IcebreakerError
+from icebreaker.formats import skim
 from icebreaker.graph import Graph, Placeholder, Tensor
 from icebreaker.protos import GraphDef
 from icebreaker.settings import ConvertSettings, parse_size
+from icebreaker.store import Store
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "graphs"
@@ -164,12 +167,15 @@ def records() -> bytes:
 
 
 def read_graph(path: Path) -> None:
-    """All that opening a graph does: reading, listing, its engines, its picture, its segments."""
-    graph = formats.read_structure(path)  # as the app reads it
-    whole = formats.read_graph(path)  # as a worker does
-    if [node.name for node in graph] != [node.name for node in whole]:
-        raise AssertionError("the two ways to read a graph see different nodes")
-    graph = whole
+    """All that opening a graph does: reading, listing, its shapes, its engines, its picture, its segments."""
+    shown = formats.read_structure(path)  # as the app reads it
+    graph = formats.read_graph(path)  # as a worker does
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(skim, "_BIG", skim._LONG):
+        apart = formats._read_apart(path, Store(Path(folder)))  # as it does with a big one
+    for other in (shown, apart):
+        if other is not None and [node.name for node in other] != [node.name for node in graph]:
+            raise AssertionError("the ways to read a graph see different nodes")
+    shapes.infer(shown)
     json.dumps(formats.describe(graph).to_json(), allow_nan=False)
     with contextlib.suppress(IcebreakerError):
         for stored in artifact.stored_engines(graph, path.parent):
