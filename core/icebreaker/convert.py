@@ -50,12 +50,13 @@ from icebreaker.reports import (
 )
 from icebreaker.runtime import Model
 from icebreaker.settings import ENGINES, ConvertSettings, Profile, profile_text
-from icebreaker.store import Store
-from icebreaker.trial import Accepted, Trials, give_memory_back, medians
+from icebreaker.store import Store, give_memory_back
+from icebreaker.trial import Accepted, Trials, medians
 
 _NOTHING_CHECKED = "nothing could be checked, so nothing was converted"
 _MOST_ROUNDS = 12
 _MOST_CHECKED_ROWS = 32
+_BIG_BYTES_INT8 = 32 << 20  # calibrating takes memory of its own
 
 Emit = Callable[[events.Event], None]
 
@@ -76,9 +77,7 @@ def convert(
     if settings.precision == "int8":
         _check_target(table)
     with tempfile.TemporaryDirectory(prefix="icebreaker-", ignore_cleanup_errors=True) as folder:
-        # INT8 reads the weights itself, and TensorFlow would bring those in files to a GPU again in every call.
-        keeps_apart = settings.precision != "int8" and gpu.find() is None
-        work = _begin(model, settings, emit, Store(Path(folder)) if keeps_apart else None)
+        work = _begin(model, settings, emit, Path(folder))
         accepted = work.accept()
         emit(events.Progress("Putting the graph together", 0.9))
         definition, accepted = work.assemble(accepted)
@@ -138,10 +137,11 @@ def calibrate(
         IcebreakerError: The graph, a setting, the data or the target is at fault; nothing is written then.
     """
     _check_target(output)
-    work = _begin(model, replace(settings, precision="int8"), emit)
-    found = work.calibrate()
-    assert work.int8 is not None  # noqa: S101 - that is what the precision says
-    work.int8.save_tables(output, job_id)
+    with tempfile.TemporaryDirectory(prefix="icebreaker-", ignore_cleanup_errors=True) as folder:
+        work = _begin(model, replace(settings, precision="int8"), emit, Path(folder))
+        found = work.calibrate()
+        assert work.int8 is not None  # noqa: S101 - that is what the precision says
+        work.int8.save_tables(output, job_id)
     emit(events.Progress("Calibrated", 1.0))
     return Calibration(
         str(output), time.perf_counter() - work.started, max((item["samples"] for item in found), default=0),
@@ -149,9 +149,13 @@ def calibrate(
     )  # fmt: skip
 
 
-def _begin(model: Path, settings: ConvertSettings, emit: Emit, store: Store | None = None) -> _Work:
+def _begin(model: Path, settings: ConvertSettings, emit: Emit, folder: Path) -> _Work:
+    """Reads the graph; its weights, if they are big, go to `folder`."""
     emit(events.Progress("Reading the graph", 0.0))
-    return _begin_with(formats.read_graph(model, settings.allow_side_effects, store), settings, emit, str(model))
+    # TensorFlow would bring weights that lie in files to a GPU again in every call.
+    store = Store(folder) if gpu.find() is None else None
+    big = _BIG_BYTES_INT8 if settings.precision == "int8" else None
+    return _begin_with(formats.read_graph(model, settings.allow_side_effects, store, big), settings, emit, str(model))
 
 
 def _begin_with(graph: Graph, settings: ConvertSettings, emit: Emit, name: str, *, calibrates: bool = True) -> _Work:
@@ -194,6 +198,9 @@ class _Work:
         self.feeds: list[Feeds] = []
         self.observed: list[dict[Tensor, np.ndarray]] = []  # for each of them
         self._find_feeds()
+        # Its weights take much of what converting may take; a session that is needed again begins anew.
+        self.original.close()
+        give_memory_back()
         if self.settings.precision == "int8":
             self.supported |= quantized_ops.OPS
             if self.calibrates:
@@ -210,8 +217,7 @@ class _Work:
         found, exports = self.partition()
         self.left.update(found.left)
         self._observe(found.segments)
-        if self.int8 is None:
-            self.original.close()
+        self.original.close()
         give_memory_back()
         accepted = []
         for index, segment in enumerate(found.segments):
@@ -443,6 +449,8 @@ class _Work:
         """The ranges of every segment, kept in `int8`; what there is to tell of each."""
         assert self.int8 is not None  # noqa: S101 - the caller saw to it
         found, exports = self.partition()
+        self.original.close()
+        give_memory_back()
         told = []
         for index, segment in enumerate(found.segments):
             start, share = 0.3 + 0.68 * index / len(found.segments), 0.68 / len(found.segments)

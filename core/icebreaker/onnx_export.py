@@ -28,13 +28,14 @@ from icebreaker.files import Pieces, field
 from icebreaker.graph import DTYPES as TYPES
 from icebreaker.graph import WEIGHT_SLOTS, Graph, Tensor
 from icebreaker.original import MAPPED, from_store
-from icebreaker.store import Store, opened, rows
+from icebreaker.store import Store, give_memory_back, opened, rows
 
 os.environ.setdefault("TF2ONNX_CATCH_ERRORS", "FALSE")  # else every optimizer pass deep-copies the graph
 
 OPSET = 18
 # Above this, a constant that feeds a weight slot travels as a placeholder.
 _BIG_BYTES = 16 << 10
+_GRAPPLER_BYTES = 32 << 20
 # What tf2onnx's registry cannot convert on its own or gets wrong, although it lists the op.
 _DENIED = frozenset({
     "PyFunc", "PyFuncStateless", "EagerPyFunc", "PartitionedCall", "StatefulPartitionedCall", "While", "StatelessWhile",
@@ -108,8 +109,8 @@ def export(
         inputs: The placeholders, in the order that the engine will take them.
         outputs: The tensors to give.
         handlers: Converters of our own by op, in tf2onnx's form, such as `quantized_ops.HANDLERS`.
-        store: Where some of the segment's constants lie; its ONNX form then goes there too.
-        folds: Fold what can be folded into weights, such as a batch norm. It takes half of the time, and engines that
+        store: Where some of the segment's constants lie; its ONNX form then goes there too, unless it
+        folds: what can be folded into weights, such as a batch norm. It takes half of the time, and engines that
             compile for this machine do it as well.
 
     Raises:
@@ -123,9 +124,14 @@ def export(
     input_names = [f"{item.node}:{item.port}" for item in inputs]
     output_names = [f"{item.node}:{item.port}" for item in outputs]
     aside: dict[str, np.ndarray] = {}
-    folded = _grappler(
-        from_store(segment if folds else _without_weights(segment, aside), store), input_names, output_names
-    )
+    if folds:
+        folded, store = _without_weights(segment, aside, store), None
+        for names in _groups(aside):
+            given = _with_weights(folded, {name: aside.pop(name) for name in names})
+            folded = _without_weights(_grappler(given, input_names, output_names), aside)
+            give_memory_back()
+    else:
+        folded = _grappler(from_store(_without_weights(segment, aside), store), input_names, output_names)
     slim, weights = _weights_as_placeholders(folded, aside)
     with _quiet_tf2onnx() as complaints, tf.Graph().as_default() as graph:
         tf.import_graph_def(slim, name="")
@@ -236,16 +242,43 @@ def _grappler(definition: Any, inputs: Sequence[str], outputs: Sequence[str]) ->
         return definition
 
 
-def _without_weights(definition: Any, aside: dict[str, np.ndarray]) -> Any:
-    """The graph with stand-ins for the big weights in its message, whose values go to `aside` by name."""
+def _groups(weights: Mapping[str, np.ndarray]) -> list[list[str]]:
+    """Names of the weights that Grappler is given at a time, as it makes about ten copies; without any, one group."""
+    groups: list[list[str]] = [[]]
+    size = 0
+    for name, value in weights.items():
+        if groups[-1] and size + value.nbytes > _GRAPPLER_BYTES:
+            groups.append([])
+            size = 0
+        groups[-1].append(name)
+        size += value.nbytes
+    return groups
+
+
+def _with_weights(definition: Any, weights: Mapping[str, np.ndarray]) -> Any:
+    """The graph with these weights in the place of their stand-ins; changes it."""
+    import tensorflow as tf
+
+    for node in definition.node:
+        if node.name in weights:
+            node.op = "Const"
+            node.attr.pop("shape")
+            node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(weights[node.name]))
+    return definition
+
+
+def _without_weights(definition: Any, aside: dict[str, np.ndarray], store: Store | None = None) -> Any:
+    """The graph with stand-ins for its big weights, whose values go to `aside` by name; so do those in `store`."""
     import tensorflow as tf
 
     weights = Graph(definition).weights
     slim = type(definition)(versions=definition.versions, library=definition.library)
     for node in definition.node:
         tensor = node.attr["value"].tensor if node.name in weights else None
-        if tensor is not None and len(tensor.tensor_content) >= _BIG_BYTES and not node.input:
-            aside[node.name] = tf.make_ndarray(tensor)
+        file = store.of(node) if store is not None else None
+        if tensor is not None and (file or len(tensor.tensor_content) >= _BIG_BYTES) and not node.input:
+            shape = [dim.size for dim in tensor.tensor_shape.dim]
+            aside[node.name] = opened(file, TYPES[tensor.dtype], shape) if file else tf.make_ndarray(tensor)
             stand_in = slim.node.add(name=node.name, op=MAPPED)
             stand_in.attr["dtype"].CopyFrom(node.attr["dtype"])
             stand_in.attr["shape"].shape.CopyFrom(tensor.tensor_shape)

@@ -234,7 +234,7 @@ def exact_float32() -> Iterator[None]:
 
 
 class Original:
-    """A graph imported into TensorFlow, with one session on it.
+    """A graph imported into TensorFlow, with one session on it at a time.
 
     Raises:
         IcebreakerError: TensorFlow refuses the graph, or it is not frozen.
@@ -263,11 +263,20 @@ class Original:
                 tf.import_graph_def(definition, name="")
         except Exception as error:
             raise IcebreakerError(f"TensorFlow refuses the graph: {error}") from error
-        config = session_config(memory_fraction, store)
-        config.graph_options.rewrite_options.disable_meta_optimizer = reference
+        self._config = session_config(memory_fraction, store)
+        self._config.graph_options.rewrite_options.disable_meta_optimizer = reference
         self._reference = reference
         self._stored = str(store.folder).encode() if store else b"\0"
-        self.session = tf.compat.v1.Session(graph=self.graph, config=config)
+        self._session: Any = None
+
+    @property
+    def session(self) -> Any:
+        """The session, which begins when it is needed."""
+        if self._session is None:
+            import tensorflow as tf
+
+            self._session = tf.compat.v1.Session(graph=self.graph, config=self._config)
+        return self._session
 
     def dtype(self, tensor: Tensor) -> str:
         """Its dtype's name; reference types count as what they refer to."""
@@ -336,9 +345,10 @@ class Original:
         )
 
     def close(self) -> None:
-        """Frees the session and what its nodes hold; the graph can still be asked."""
-        self.session.close()
-        del self.session  # only then
+        """Frees the session and what its nodes hold; the graph can still be asked, and run in a new one."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None  # only then
 
     def _get(self, tensor: Tensor) -> Any:
         return self.graph.get_tensor_by_name(f"{tensor.node}:{tensor.port}")

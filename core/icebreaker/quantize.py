@@ -36,6 +36,7 @@ from icebreaker.qdq import (
     weights_int8,
 )
 from icebreaker.ranges import METHODS, Histogram
+from icebreaker.store import give_memory_back
 
 Batch = Mapping[str, np.ndarray]
 # Called with a phase in words and a fraction from 0 to 1; returning False cancels.
@@ -105,6 +106,7 @@ def calibrate(
     if method != "auto" and method not in METHODS:
         raise IcebreakerError(f"calibration method {method!r} is unknown: choose auto, {', '.join(METHODS)}")
     prepared = Prepared(model)
+    give_memory_back()
     if not prepared.layers:
         raise IcebreakerError("there is no convolution or matrix product with float32 values to quantize")
     trained = {name: found for name in prepared.tensors if (found := prepared.known_range(name, trained_only=True))}
@@ -117,6 +119,7 @@ def calibrate(
     if method == "auto":
         few = learn[:: max(1, len(learn) // _AUTO_ROWS)][:_AUTO_ROWS]
         for index, name in enumerate(_AUTO):
+            give_memory_back()
             report = _part(progress, f"Trying {name}", 0.5 + 0.08 * index, 0.08)
             ranges = seen.ranges(name) | trained
             walked = walk(prepared, ranges, few, keep=keep, progress=report)
@@ -124,6 +127,7 @@ def calibrate(
             tried[name] = round(_db(noise), 2)
         chosen = max(tried, key=lambda name: tried[name])
     ranges = seen.ranges(chosen) | trained
+    give_memory_back()
     start = 0.82 if method == "auto" else 0.5
     report = _part(progress, "Correcting biases", start, 1 - start)
     shifts = walk(prepared, ranges, learn, keep=keep, progress=report).shifts
@@ -229,14 +233,9 @@ def observe(prepared: Prepared, batches: Iterable[Batch], progress: Progress, se
     Raises:
         IcebreakerError: No data, data that does not fit the model, values that are not finite, or cancelled.
     """
-    import onnx
-
-    model = copy.deepcopy(prepared.model)
     fed = {item.name for item in prepared.inputs}
     wanted = [name for name in prepared.tensors if name not in fed]
-    del model.graph.output[:]
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted or prepared.outputs[:1])
-    session = open_session(model.SerializeToString())
+    session = prepared.telling(wanted)
     histograms = {name: Histogram() for name in prepared.tensors}
     total = operator.length_hint(batches)
     sha, random = hashlib.sha256(), np.random.default_rng(seed)
@@ -465,16 +464,12 @@ def parts(prepared: Prepared, batch: dict[str, np.ndarray], rows: int) -> Iterat
 
 def _chunks(prepared: Prepared, rows: Sequence[Batch]) -> list[Batch]:
     """Some of the rows, joined to small batches where they can be, so many that a walk stays within its memory."""
-    import onnx
-
-    model = copy.deepcopy(prepared.model)
-    del model.graph.output[:]
     names = [name for node in prepared.nodes for name in node.output if name]
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    values = prepared.telling(names).run(names, dict(rows[0]))
     sizes = {
-        name: value.nbytes if isinstance(value, np.ndarray) else 0
-        for name, value in zip(names, open_session(model.SerializeToString()).run(names, dict(rows[0])), strict=True)
+        name: value.nbytes if isinstance(value, np.ndarray) else 0 for name, value in zip(names, values, strict=True)
     }
+    del values
     alive = peak = 0
     ends: dict[int, int] = {}
     for index, node in enumerate(prepared.nodes):

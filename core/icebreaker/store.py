@@ -96,3 +96,9 @@ def rows(values: np.ndarray) -> Iterator[bytes]:
 def opened(path: Path, dtype: Any, shape: Sequence[int]) -> np.ndarray:
     """A content as an array that is read from its file as needed."""
     return np.memmap(path, dtype, "r", shape=tuple(shape))
+
+
+def give_memory_back() -> None:
+    """Gives the system what was freed: the C library keeps much of it."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)

@@ -9,8 +9,6 @@ Refuses: finding segments, exporting them, sample values, the graph as a whole (
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,6 +31,7 @@ from icebreaker.original import Original
 from icebreaker.partition import Refusal, Segment
 from icebreaker.reports import RETRY, Accuracy, OutputDifference, Quantization, SegmentReport
 from icebreaker.settings import ENGINE_OPTIONS, ConvertSettings
+from icebreaker.store import give_memory_back
 
 _T = TypeVar("_T")
 
@@ -483,7 +482,7 @@ class Trials:
             }
             definition, inputs = artifact.segment_definition(self.graph, segment, self.original, shapes)
             try:
-                self._floats[key] = onnx_export.export(definition, inputs, segment.outputs)
+                self._floats[key] = onnx_export.export(definition, inputs, segment.outputs, store=self.graph.store)
             except onnx_export.Refused as error:
                 self.log("info", f"{segment.name} has no form in float: {error}")
                 self._floats[key] = None
@@ -565,12 +564,6 @@ def _unload(candidates: Iterable[_Candidate]) -> None:
     for candidate in candidates:
         candidate.runner = None
     give_memory_back()
-
-
-def give_memory_back() -> None:
-    """Gives the system what was freed: the C library keeps much of it."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _in_common(candidates: Sequence[_Candidate]) -> float:

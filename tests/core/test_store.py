@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 import icebreaker
+import icebreaker.convert as convert_module
 from icebreaker import artifact, formats
 from icebreaker.convert import convert
 from icebreaker.formats import skim
@@ -104,6 +107,27 @@ def test_converts_as_it_would_in_memory(
     assert np.abs(run(target, values) - expected).max() < 1e-6  # its native segments
     (found,) = icebreaker.load(target, fallback=False)(values).values()
     assert np.abs(found - expected).max() < 1e-5
+
+
+def test_int8_has_the_same_ranges_as_in_memory(model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(skim, "_BIG", skim._LONG)
+    data = tmp_path / "data.npz"
+    np.savez(data, x=np.random.default_rng(2).standard_normal((96, 8, 8, 16)).astype("f4"))
+    settings = ConvertSettings(precision="int8", calibration=str(data), minimum_segment_size=2)
+    found = []
+    for big in (0, 1 << 30):
+        monkeypatch.setattr(convert_module, "_BIG_BYTES_INT8", big)
+        target = tmp_path / f"{big}.pb"
+        report = convert(model, target, replace(settings, engine="onnxruntime"))
+        assert {item.precision for item in report.segments} == {"int8"}
+        values = np.load(data)["x"][:5]
+        (output,) = icebreaker.load(target, fallback=False)(values).values()
+        assert np.abs(output - run(model, values)).max() < 0.05
+        tables = [item["table"] for item in json.loads(Path(report.calibration_table).read_text())["segments"]]
+        # Names of helpers are made up anew each time.
+        ranges = [(item["graph"], list(item["tensors"].values()), list(item["layers"].values())) for item in tables]
+        found.append((ranges, output.tolist()))
+    assert found[0] == found[1]
 
 
 def test_a_full_disk_is_no_end(all_are_big: None, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

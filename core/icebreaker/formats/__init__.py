@@ -47,17 +47,20 @@ def read_definition(path: Path, allow_side_effects: bool = False) -> Any:
     return definition
 
 
-def read_graph(path: Path, allow_side_effects: bool = False, store: Store | None = None) -> Graph:
+def read_graph(
+    path: Path, allow_side_effects: bool = False, store: Store | None = None, big: int | None = None
+) -> Graph:
     """The frozen graph in a file or folder; arguments and errors as `read_definition`.
 
-    With a `store`, the weights of a big graph go there.
+    With a `store`, the weights of a graph of so many bytes go there; None: `BIG_BYTES`.
     """
+    big = BIG_BYTES if big is None else big
     if store is None or not path.exists():
         return Graph(read_definition(path, allow_side_effects))
-    if _format_of(path) is graphdef and path.stat().st_size >= BIG_BYTES and (graph := _read_apart(path, store)):
+    if _format_of(path) is graphdef and path.stat().st_size >= big and (graph := _read_apart(path, store)):
         return graph
     definition = read_definition(path, allow_side_effects)
-    if definition.ByteSize() < BIG_BYTES:
+    if definition.ByteSize() < big:
         return Graph(definition)
     # It was frozen, unpacked or parsed on the way in: from here on it is a file like any other.
     frozen = store.folder / "frozen.pb"
