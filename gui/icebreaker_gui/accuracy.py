@@ -133,6 +133,7 @@ class Curve(QWidget):
         self._item.hideButtons()
         self._box: Any = self._item.vb
         self._box.setMouseEnabled(x=False, y=False)
+        self._plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._plot.setMinimumHeight(60)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(theme.SPACE, 0, 0, 0)

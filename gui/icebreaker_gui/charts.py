@@ -76,6 +76,7 @@ class LatencyChart(pg.PlotWidget):
         plot.setMenuEnabled(False)
         plot.hideButtons()
         self._box.setMouseEnabled(x=False, y=False)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # there is nothing in it that keys do
         plot.showGrid(x=False, y=True, alpha=0.6)
         for name in reversed(SERIES):  # the original lies above where they meet
             low, high, line = (pg.PlotDataItem(connect="all", antialias=True) for _ in range(3))

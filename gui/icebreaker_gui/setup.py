@@ -10,6 +10,7 @@ from PySide6.QtCore import QAbstractListModel, QEvent, QModelIndex, QPersistentM
 from PySide6.QtGui import QBrush
 from PySide6.QtWidgets import (
     QAbstractItemView,
+    QApplication,
     QButtonGroup,
     QCheckBox,
     QFileDialog,
@@ -82,6 +83,7 @@ class Setup(QWidget):
         scroll.setWidget(form)
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # it follows what has the focus in it
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.viewport().setAutoFillBackground(False)
         form.setAutoFillBackground(False)
@@ -859,7 +861,10 @@ class _Start(QFrame):
 
     def _update(self) -> None:
         activity = self._session.activity
-        self._pages.setCurrentIndex(0 if activity is None else 1)
+        page, focused = 0 if activity is None else 1, QApplication.focusWidget()
+        mine = focused is not None and (focused is self._pages or self._pages.isAncestorOf(focused))
+        turned = mine and page != self._pages.currentIndex()
+        self._pages.setCurrentIndex(page)
         if activity is None:
             why = self.why_not()
             self._convert.setEnabled(not why)
@@ -871,10 +876,16 @@ class _Start(QFrame):
             set_look(self._save, "primary" if fresh else "")
             set_look(self._convert, "" if fresh else "primary")
             self._convert.setText(self.tr("Convert again") if converted else self.tr("Convert"))
+            if turned:  # keys go on with what takes the button's place
+                (self._save if fresh else self._convert).setFocus()
             return
         self._stage.setText(self.tr("Cancelling") if activity.cancelling else activity.stage)
         self._bar.set_fraction(activity.fraction)
+        if self._cancel.hasFocus() and not self._session.can_cancel:
+            self._pages.setFocus()  # else the focus would leave for another dock
         self._cancel.setEnabled(self._session.can_cancel)
+        if turned:
+            self._cancel.setFocus()
 
     def why_not(self) -> str:
         """Why the button is disabled, if it is."""

@@ -302,6 +302,7 @@ QPushButton:hover, QToolButton:hover { border-color: %(accent)s; background: %(a
 QPushButton:pressed, QPushButton:checked, QToolButton:checked {
     background: %(accent_soft)s; border-color: %(accent)s; }
 QPushButton:focus, QToolButton:focus { border-color: %(accent)s; }
+QPushButton:checked:focus, QToolButton:checked:focus { border: 2px solid %(accent)s; }
 QPushButton:disabled, QToolButton:disabled {
     color: %(faint)s; background: transparent; border-color: %(border)s; }
 QPushButton:checked:disabled { color: %(muted)s; background: %(accent_soft)s; }

@@ -82,7 +82,7 @@ class Elided(QWidget):
 
     def __init__(self, text: str = "", color: str = "text", bold: bool = False) -> None:
         super().__init__()
-        self._color = color
+        self.setProperty("look", color)
         self._bold = bold
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setText(text)
@@ -94,7 +94,8 @@ class Elided(QWidget):
     def setText(self, text: str, color: str = "") -> None:
         """Changes the text, and its colour if one is named."""
         self._text = text
-        self._color = color or self._color
+        if color:
+            self.setProperty("look", color)
         self.setToolTip(text)
         self.setAccessibleName(text)
         self.setFixedHeight(self.fontMetrics().height() + theme.SMALL)
@@ -104,7 +105,7 @@ class Elided(QWidget):
         """Draws what fits."""
         painter = QPainter(self)
         painter.setFont(theme.font(bold=self._bold))
-        painter.setPen(theme.current().color(self._color))
+        painter.setPen(theme.current().color(self.property("look")))
         shown = painter.fontMetrics().elidedText(self._text, Qt.TextElideMode.ElideMiddle, self.width())
         painter.drawText(self.rect(), Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, shown)
 
@@ -260,6 +261,7 @@ class Table(QTableWidget):
         self.setShowGrid(False)
         self.setAlternatingRowColors(True)
         self.setWordWrap(False)
+        self.setTabKeyNavigation(False)  # Tab leads on, arrows go from cell to cell
         self.verticalHeader().hide()
         self.verticalHeader().setDefaultSectionSize(theme.CONTROL_HEIGHT - theme.SMALL)
         self.horizontalHeader().setHighlightSections(False)

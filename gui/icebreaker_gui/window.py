@@ -9,6 +9,7 @@ from pathlib import Path
 from PySide6.QtCore import QByteArray, QSettings, QSize, Qt, Signal
 from PySide6.QtGui import QAction, QCloseEvent, QDragEnterEvent, QDropEvent, QIcon, QKeySequence, QPixmap
 from PySide6.QtWidgets import (
+    QApplication,
     QDialog,
     QDialogButtonBox,
     QDockWidget,
@@ -145,10 +146,13 @@ class Window(QMainWindow):
         self._fit = add(menu, self.tr("&Fit to window"), self.graph_panel.fit, QKeySequence("Ctrl+0"))
 
         menu = bar.addMenu(self.tr("&View"))
-        for number, dock in enumerate(self._docks.values(), 1):
-            toggle = dock.toggleViewAction()
+        for number, (name, dock) in enumerate(self._docks.items(), 1):
+            # Not the dock's own action: that one hides what lies behind another dock, instead of bringing it forward.
+            toggle = menu.addAction(dock.windowTitle())
+            toggle.setCheckable(True)
             toggle.setShortcut(QKeySequence(f"Ctrl+{number}"))
-            menu.addAction(toggle)
+            toggle.triggered.connect(lambda shown, name=name: self._toggle_panel(name, shown))
+            dock.visibilityChanged.connect(toggle.setChecked)
         menu.addSeparator()
         add(menu, self.tr("&Reset the arrangement"), self._reset_arrangement)
 
@@ -220,6 +224,17 @@ class Window(QMainWindow):
         """Brings a dock to the front: setup, latency, result or log."""
         self._docks[name].show()
         self._docks[name].raise_()
+
+    def _toggle_panel(self, name: str, shown: bool) -> None:
+        """Brings a dock to the front, keys with it, or hides it."""
+        if not shown:
+            self._docks[name].hide()
+            return
+        self.show_panel(name)
+        for item in self._docks[name].widget().findChildren(QWidget):
+            if item.focusPolicy() & Qt.FocusPolicy.TabFocus and item.isEnabled() and item.isVisible():
+                item.setFocus(Qt.FocusReason.ShortcutFocusReason)
+                break
 
     def _lose_work(self, warning: str, yes: str, then: Callable[[], object]) -> None:
         """Does `then`, at once if no work is lost by it, else if the user agrees; nothing waits for the answer."""
@@ -352,6 +367,17 @@ class Window(QMainWindow):
             clear.triggered.connect(lambda _checked=False: self._session.clear_recent())
 
     # What Qt asks
+
+    def focusNextPrevChild(self, forward: bool) -> bool:
+        """Leaves out the docks that lie behind others: nobody would see where the focus is."""
+        behind = [dock for dock in self._docks.values() if dock.visibleRegion().isEmpty()]
+        passed = {QApplication.focusWidget()}
+        while super().focusNextPrevChild(forward):
+            here = QApplication.focusWidget()
+            if here in passed or here is None or not any(dock.isAncestorOf(here) for dock in behind):
+                return True
+            passed.add(here)
+        return False
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         """Takes one file or folder."""

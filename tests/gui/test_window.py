@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QTimer, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent, QImage
-from PySide6.QtWidgets import QApplication, QLineEdit, QListView, QPushButton, QTreeWidget
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication, QLineEdit, QListView, QPushButton, QTreeWidget, QWidget
 from pytestqt.qtbot import QtBot
 
 from icebreaker import events
@@ -170,6 +171,70 @@ def test_long_names_do_not_widen_the_window(
     assert "…" in link.text() and link.sizeHint().width() < 620
     qtbot.wait(50)
     assert window.minimumSizeHint().width() <= before
+
+
+def _tab(times: int, back: bool = False) -> list[QWidget]:
+    passed = []
+    for _ in range(times):
+        here = QApplication.focusWidget()
+        assert here
+        QTest.keyClick(here, Qt.Key.Key_Backtab if back else Qt.Key.Key_Tab)
+        passed.append(QApplication.focusWidget())
+    return passed
+
+
+def test_keys_reach_what_is_seen_and_nothing_else(window: Window, session: Session, qtbot: QtBot, digits: Path) -> None:
+    session.open(digits)
+    wait_idle(qtbot, session)
+    qtbot.waitUntil(lambda: window.graph_panel.state.scene is not None, timeout=_SECONDS)
+    for shown, reached in (("latency", {"latency"}), ("result", set()), ("log", {"log"})):  # Result is empty yet
+        window.show_panel(shown)
+        qtbot.wait(50)
+        named(window, "Open…").setFocus()
+        passed = _tab(60) + _tab(60, back=True)
+        inside = {name for name, dock in window._docks.items() for item in passed if dock.isAncestorOf(item)}
+        assert inside == {"setup"} | reached
+        assert {window.graph_panel.before_pane, window.graph_panel.search_field} <= set(passed)
+    pane = window.graph_panel.before_pane
+    pane.clearFocus()
+    plain = pane.grab().toImage()
+    pane.setFocus()
+    assert pane.grab().toImage() != plain, "it is seen where keys go"
+
+
+def test_keys_bring_a_panel_forward(window: Window, qtbot: QtBot) -> None:
+    qtbot.wait(50)
+    log = window._docks["log"]
+    for shown in (True, False, True):
+        QTest.keyClick(window, Qt.Key.Key_4, Qt.KeyboardModifier.ControlModifier)
+        qtbot.wait(50)
+        assert log.visibleRegion().isEmpty() is not shown
+        assert log.isAncestorOf(QApplication.focusWidget()) or not shown
+
+
+def test_keys_stay_with_the_button_that_began(window: Window, session: Session, qtbot: QtBot, digits: Path) -> None:
+    session.open(digits)
+    wait_idle(qtbot, session)
+    convert, cancel = named(window, "Convert"), window._setup._start._cancel
+    convert.setFocus()
+    QTest.keyClick(convert, Qt.Key.Key_Space)
+    assert session.busy and QApplication.focusWidget() is cancel
+    field = window.graph_panel.search_field
+    field.setText("relu")
+    QTest.keyClick(field, Qt.Key.Key_Escape)
+    assert not field.text() and session.activity and not session.activity.cancelling, "Escape has cleared the field"
+    QTest.keyClick(cancel, Qt.Key.Key_Space)
+    wait_idle(qtbot, session)
+    assert session.conversion is None and QApplication.focusWidget() is convert
+
+
+def test_words_in_the_toolbar_do_not_press_upon_the_docks(window: Window, qtbot: QtBot) -> None:
+    window._pages.setCurrentWidget(window.graph_panel)
+    qtbot.wait(20)
+    before = window.graph_panel.minimumSizeHint().width()
+    window.graph_panel.state.busyChanged.emit("Laying out the graph …")
+    qtbot.wait(20)
+    assert window.graph_panel.minimumSizeHint().width() == before
 
 
 def test_what_cannot_be_converted_is_told_and_no_key_converts_it(

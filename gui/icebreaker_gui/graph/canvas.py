@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 import numpy as np
@@ -9,6 +10,7 @@ from PySide6.QtCore import QElapsedTimer, QEvent, QPointF, Qt, QTimer, Signal
 from PySide6.QtGui import (
     QAccessible,
     QAccessibleEvent,
+    QFocusEvent,
     QKeyEvent,
     QMouseEvent,
     QNativeGestureEvent,
@@ -100,7 +102,7 @@ class Canvas(QWidget):
 
     def set_marks(self, marks: Marks) -> None:
         """What to emphasize."""
-        self.marks = marks
+        self.marks = dataclasses.replace(marks, focus=self.hasFocus())
         self.update()
 
     def set_camera(self, camera: Camera) -> None:
@@ -412,6 +414,16 @@ class Canvas(QWidget):
             self.itemClicked.emit(-1)
         else:
             super().keyPressEvent(event)
+
+    def focusInEvent(self, event: QFocusEvent) -> None:
+        """Shows that keys come here."""
+        super().focusInEvent(event)
+        self.set_marks(self.marks)
+
+    def focusOutEvent(self, event: QFocusEvent) -> None:
+        """Shows that they do no longer."""
+        super().focusOutEvent(event)
+        self.set_marks(self.marks)
 
     def say(self, text: str) -> None:
         """Tells screen readers what has the focus now."""

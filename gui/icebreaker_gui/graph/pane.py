@@ -175,6 +175,10 @@ class Pane(Canvas):
         room = QRectF(self.rect()).adjusted(12, 12, -12, -12)
         opened = self._legend_open()
         self._legend_box = paint_legend(painter, self.legend, room, self.tr("Legend"), opened)
+        if self.marks.focus:
+            painter.setPen(QPen(theme.current().color("accent"), 2))
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.drawRect(QRectF(self.rect()).adjusted(1, 1, -1, -1))
 
     def _paint_title(self, painter: QPainter) -> None:
         if not self.title:

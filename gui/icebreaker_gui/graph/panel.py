@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from PySide6.QtCore import QEvent, QPoint, QSettings, Qt, QTimer, Signal
-from PySide6.QtGui import QAction, QActionGroup, QGuiApplication, QKeySequence
+from PySide6.QtGui import QAction, QActionGroup, QGuiApplication, QKeySequence, QStandardItemModel
 from PySide6.QtWidgets import (
     QComboBox,
     QFileDialog,
@@ -35,7 +35,7 @@ from icebreaker_gui.graph.picture import Camera, Marks
 from icebreaker_gui.graph.search import SearchField, SearchPanel
 from icebreaker_gui.graph.state import GraphState
 from icebreaker_gui.graph.whynot import WhyNot
-from icebreaker_gui.widgets import set_look
+from icebreaker_gui.widgets import Elided
 
 BEFORE, BOTH, SLIDER, AFTER = "before", "both", "slider", "after"
 
@@ -125,23 +125,23 @@ class GraphPanel(QWidget):
             bar.addWidget(self._button(action))
         bar.addSpacing(theme.SPACE)
         self._overlay = QComboBox()
+        self._overlay_rows = QStandardItemModel(self)
+        self._overlay.setModel(self._overlay_rows)
         self._overlay.setToolTip(self.tr("What the colours mean"))
         self._overlay.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self._overlay.setMinimumContentsLength(15)  # more would press upon the docks; the list is as wide as it needs
         self._overlay.setAccessibleName(self.tr("Overlay"))
         self._overlay.activated.connect(lambda row: self.state.set_overlay(self._overlay.itemData(row)))
         bar.addWidget(self._overlay)
-        bar.addStretch()
-        self._busy = QLabel()
-        self._busy.setProperty("look", "muted")
-        bar.addWidget(self._busy)
+        self._busy = Elided(color="muted")  # words that come and go must not press upon the docks
+        bar.addWidget(self._busy, 1)
         self.search_field = SearchField()
         self.search_field.setPlaceholderText(self.tr("Find name, op or attribute"))
         self.search_field.setClearButtonEnabled(True)
         self.search_field.setMaximumWidth(240)
         self.search_field.setMinimumWidth(110)
         self.search_field.setAccessibleName(self.tr("Search the graph"))
-        bar.addWidget(self.search_field, 1)
+        bar.addWidget(self.search_field, 3)
         self._action(self.tr("−"), self.tr("Zoom out"), lambda: self._pane().zoom(0.8), bar, "Ctrl+-")
         self._action(self.tr("+"), self.tr("Zoom in"), lambda: self._pane().zoom(1.25), bar, "Ctrl++")
         self.fit_action = self._action(self.tr("Fit"), self.tr("Show the whole graph (Home)"), self.fit, bar)
@@ -357,7 +357,7 @@ class GraphPanel(QWidget):
                 self._overlay.addItem(overlays.tr(words), name)
             elif name == "time":  # shown all the same: else nobody would look for it
                 self._overlay.addItem(self.tr("Measured time: press Measure"), name)
-                self._overlay.model().item(self._overlay.count() - 1).setEnabled(False)  # type: ignore[attr-defined]
+                self._overlay_rows.item(self._overlay.count() - 1).setEnabled(False)
         self._overlay.view().setMinimumWidth(self._overlay.view().sizeHintForColumn(0) + theme.HUGE)
         self._overlay.setCurrentIndex(max(0, self._overlay.findData(self.state.overlay_name)))
         self._overlay.setEnabled(self.state.graph is not None)
@@ -451,13 +451,11 @@ class GraphPanel(QWidget):
                 Marks(
                     selected, state.item(outline, state.hovered), frozenset(lit),
                     frozenset(item for key in state.found if (item := state.item(outline, key)) >= 0),
-                    pane.hasFocus(),
                 )
             )  # fmt: skip
 
     def _busy_changed(self, words: str) -> None:
-        set_look(self._busy, "muted")
-        self._busy.setText(words)
+        self._busy.setText(words, "muted")
 
     # ---- gestures ---------------------------------------------------------------------------------------------------
 
@@ -551,13 +549,12 @@ class GraphPanel(QWidget):
         self.go_to(key)
 
     def _menu(self, item: int, at: QPoint) -> None:
-        key = self._key(item)
+        key, pane = self._key(item), self.sender()
         state, graph = self.state, self.state.graph
         menu = QMenu(self)
-        if key:
+        if key and isinstance(pane, Pane) and pane.picture:
             state.select(key)
-            outline = self.sender().picture.scene.outline  # type: ignore[union-attr]
-            if outline.members[item]:
+            if pane.picture.scene.outline.members[item]:
                 menu.addAction(self.tr("Open or close"), lambda: state.toggle(key))
                 menu.addAction(self.tr("Fit to view"), lambda: self._pane().fit(item=item))
             menu.addAction(self.tr("Copy name"), lambda: QGuiApplication.clipboard().setText(key))
@@ -634,16 +631,13 @@ class GraphPanel(QWidget):
 
     def _tell_failure(self, do: Callable[[], object], asked: bool) -> None:
         """Does it; what the user asked for in a dialog fails with a line in the toolbar, all else with an error."""
-        set_look(self._busy, "muted")
-        self._busy.clear()
+        self._busy.setText("", "muted")
         try:
             do()
         except IcebreakerError as error:
             if not asked:
                 raise
-            set_look(self._busy, "error")
-            self._busy.setText(str(error))
-            self._busy.setToolTip(str(error))
+            self._busy.setText(str(error), "error")
 
     def changeEvent(self, event: QEvent) -> None:
         """Follows light and dark."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from PySide6.QtCore import QAbstractListModel, QModelIndex, QPersistentModelIndex, Qt, Signal
+from PySide6.QtCore import QAbstractListModel, QEvent, QModelIndex, QPersistentModelIndex, Qt, Signal
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QLabel, QLineEdit, QListView, QVBoxLayout, QWidget
 
@@ -75,6 +75,15 @@ class SearchField(QLineEdit):
     """Ctrl+F goes here; Return is the next result, Shift+Return the one before."""
 
     nextWanted = Signal(int)
+
+    def event(self, event: QEvent) -> bool:
+        """Keeps Escape for itself while there is something to clear: elsewhere it cancels what is going on."""
+        match event:
+            case QKeyEvent() if event.type() == QEvent.Type.ShortcutOverride and event.key() == Qt.Key.Key_Escape:
+                if self.text():
+                    event.accept()
+                    return True
+        return super().event(event)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Keys."""

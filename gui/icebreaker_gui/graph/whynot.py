@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -130,18 +130,18 @@ def time_shares(state: GraphState, after: bool) -> Shares | None:
     if profile is None or conversion is None or not profile.total_ms:
         return None
     by_name = {segment.name: segment for segment in conversion.segments}
-    engines: Counter[str] = Counter()
-    reasons: Counter[str] = Counter()
+    engines: defaultdict[str, float] = defaultdict(float)
+    reasons: defaultdict[str, float] = defaultdict(float)
     for key, item in profile.nodes.items():
         segment = by_name.get(key) if after else state.segment_of.get(key)
         name = key
         while segment is None and name and name not in state.left:
             name = name.rpartition("/")[0]  # inside the function of a loop that is left
         if segment is not None:
-            engines[segment.engine] += item.ms  # pyright: ignore[reportArgumentType] - a Counter counts anything
+            engines[segment.engine] += item.ms
         else:
-            reasons[state.left[name].code if name else "passive"] += item.ms  # pyright: ignore[reportArgumentType]
-    reasons["passive"] += profile.other_ms  # pyright: ignore[reportArgumentType]
+            reasons[state.left[name].code if name else "passive"] += item.ms
+    reasons["passive"] += profile.other_ms
     inside = sum(engines.values()) / profile.total_ms
     return Shares(_scaled(engines, inside), _scaled(reasons, 1 - inside))
 
