@@ -88,7 +88,7 @@ def part_of_file(stream: BinaryIO, at: int, length: int) -> Iterator[bytes]:
 
 def rows(values: np.ndarray) -> Iterator[bytes]:
     """An array's content in its order, a few rows at a time: it need not be contiguous."""
-    count = max(1, PIECE_BYTES * len(values) // max(values.nbytes, 1)) if values.ndim else 1
+    count = max(1, PIECE_BYTES * len(values) // max(values.nbytes, 1))
     for begin in range(0, len(values), count):
         yield np.ascontiguousarray(values[begin : begin + count]).tobytes()
 

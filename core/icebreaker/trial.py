@@ -283,13 +283,15 @@ class Trials:
                 worst = max(item.max_rel for item in found)
                 if candidate.built.precision == "int8":
                     worst = max(_error(item) for item in found)
-                text = f"{candidate.engine.name} deviates by {worst:.2g} of the output's range"
+                code, text = "deviates", f"{candidate.engine.name} deviates by {worst:.2g} of the output's range"
+                limit = f" (at most {tolerance:g} is accepted)" if np.isfinite(tolerance) else ""
             except Exception as error:
-                worst, text = float("inf"), f"{candidate.engine.name} failed: {error}"
+                worst, limit = float("inf"), gpu.memory_advice(str(error), self.settings.memory_fraction)
+                code, text = "engine_refused", f"{candidate.engine.name} failed: {error}"
             if not worst <= tolerance or np.isinf(worst):
                 if index == 0:
                     candidate.deviation = worst
-                    candidate.failure = Refusal("deviates", f"{text} (at most {tolerance:g} is accepted)")
+                    candidate.failure = Refusal(code, f"{text}{limit}")
                 else:
                     candidate.shapes = tuple(value.shape for value in samples[0][0])
                     where = "other shapes of the profile" if self.settings.profiles else "another batch"

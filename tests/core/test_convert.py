@@ -270,6 +270,29 @@ def test_a_wrong_engine_is_caught_by_the_check(sandwich: Path, tmp_path: Path, m
     assert left.code == "deviates" and "of the output's range" in left.reason
 
 
+def test_an_engine_that_fails_when_it_is_checked_says_why(
+    sandwich: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from icebreaker.engines.onnxruntime import OnnxRuntime
+
+    load = OnnxRuntime.load
+
+    def load_fragile(self: Any, payload: Any, precision: str) -> Any:
+        run, calls = load(self, payload, precision), iter(range(100))
+
+        def fragile(inputs: Any) -> Any:
+            if next(calls):
+                raise RuntimeError("native words")
+            return run(inputs)
+
+        return fragile
+
+    monkeypatch.setattr(OnnxRuntime, "load", load_fragile)
+    report = convert(sandwich, tmp_path / "out.pb", ConvertSettings(outputs=("probabilities",), engine="onnxruntime"))
+    left = {item.node: item for item in report.left_in_tensorflow}["b/conv"]
+    assert (left.code, left.reason) == ("engine_refused", "onnxruntime failed: native words")
+
+
 @pytest.mark.parametrize("kind", ["float16", "bfloat16"])
 def test_a_graph_that_computes_in_half_precision_is_held_to_what_that_rounds(tmp_path: Path, kind: str) -> None:
     import tensorflow as tf
