@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -129,8 +130,11 @@ class Trials:
             if why := self._crashed(attempt, segment):
                 said: Mapping[str, str] = {"": why}
             else:
-                with crashes.step(f"asking {engine.name} about {segment.name}", [attempt]):
-                    said = engine.refusals(_model_for(engine, exported))
+                try:
+                    with crashes.step(f"asking {engine.name} about {segment.name}", [attempt]):
+                        said = engine.refusals(_model_for(engine, exported))
+                except Exception as error:  # native libraries raise what they like; the conversion goes on
+                    said = {"": self._failed(engine, error).text}
             if not said:
                 return {}
             owners = exported.nodes
@@ -196,10 +200,13 @@ class Trials:
             return self._accepted(
                 segment, chosen, 0.0, candidates, exported, self._told(segment, chosen, told, candidates)
             )
+        tensorflow_ms = 0.0
+        if good:
+            tensorflow_ms = _in_common(good) if one_by_one else self._measure(segment, first[0], good, count, native)
+            good = [item for item in good if item.failure is None]
         if not good:
             failures = [item.failure for item in candidates if item.failure]
             return failures[0] if failures else Refusal("engine_refused", "no engine takes it")
-        tensorflow_ms = _in_common(good) if one_by_one else self._measure(segment, first[0], good, count, native)
         chosen = _fastest(good, self.settings.engine == "auto")
         told = self._told(segment, chosen, told, candidates)
         if tensorflow_ms < chosen.milliseconds * _MARGIN:
@@ -254,12 +261,16 @@ class Trials:
                 if candidate.built.runs_here:
                     candidate.runner = engine.load(candidate.built.payload, candidate.built.precision)
                     candidate.runner(inputs)  # compiles, where that waits for shapes
-        except Exception as error:  # native libraries raise what they like; the conversion goes on
-            advice = gpu.memory_advice(str(error), self.settings.memory_fraction)
-            candidate.failure = Refusal("engine_refused", f"{engine.name}: {error}{advice}")
+        except Exception as error:  # as in `ask`
+            candidate.failure = self._failed(engine, error)
             self.log("warning", f"{segment.name}: {candidate.failure.text}")
         candidate.seconds = time.perf_counter() - begun
         return candidate
+
+    def _failed(self, engine: Engine, error: Exception) -> Refusal:
+        return Refusal(
+            "engine_refused", f"{engine.name}: {error}{gpu.memory_advice(str(error), self.settings.memory_fraction)}"
+        )
 
     @staticmethod
     def _load(candidate: _Candidate, segment: Segment, inputs: list[np.ndarray], others: list[_Candidate]) -> None:
@@ -283,19 +294,19 @@ class Trials:
                 worst = max(item.max_rel for item in found)
                 if candidate.built.precision == "int8":
                     worst = max(_error(item) for item in found)
-                code, text = "deviates", f"{candidate.engine.name} deviates by {worst:.2g} of the output's range"
-                limit = f" (at most {tolerance:g} is accepted)" if np.isfinite(tolerance) else ""
+                limit = f" (at most {tolerance:g} is accepted)" if np.isfinite(tolerance) and index == 0 else ""
+                why = Refusal(
+                    "deviates", f"{candidate.engine.name} deviates by {worst:.2g} of the output's range{limit}"
+                )
             except Exception as error:
-                worst, limit = float("inf"), gpu.memory_advice(str(error), self.settings.memory_fraction)
-                code, text = "engine_refused", f"{candidate.engine.name} failed: {error}"
+                worst, why = float("inf"), self._failed(candidate.engine, error)
             if not worst <= tolerance or np.isinf(worst):
                 if index == 0:
-                    candidate.deviation = worst
-                    candidate.failure = Refusal(code, f"{text}{limit}")
+                    candidate.deviation, candidate.failure = worst, why
                 else:
                     candidate.shapes = tuple(value.shape for value in samples[0][0])
                     where = "other shapes of the profile" if self.settings.profiles else "another batch"
-                    text = f"{segment.name}: {text} at {where}: it keeps to the first one's shapes"
+                    text = f"{segment.name}: {why.text} at {where}: it keeps to the first one's shapes"
                     self.log("info", text)
                     if self.settings.profiles:
                         self.warnings.append(text)
@@ -333,15 +344,22 @@ class Trials:
         self, segment: Segment, inputs: list[np.ndarray], candidates: list[_Candidate], count: int,
         native: Future[tuple[Original, Callable[[], Any]]] | None = None,
     ) -> float:  # fmt: skip
-        """Median milliseconds of TensorFlow (returned) and of each candidate, in turns."""
+        """Median milliseconds of TensorFlow (returned) and of each candidate, in turns; one may fail on the way."""
+
+        def run(candidate: _Candidate) -> None:
+            if candidate.runner is not None and candidate.failure is None:
+                try:
+                    candidate.runner(inputs)
+                except Exception as error:  # as in `ask`
+                    candidate.failure = self._failed(candidate.engine, error)
+
+        runs: list[Callable[[], Any]] = [partial(run, candidate) for candidate in candidates]
         if self.graph.store is not None:
-            for candidate in candidates:
-                candidate.runner(inputs)  # pyright: ignore[reportOptionalCall] - compiles it for these shapes again
+            for work in runs:
+                work()  # compiles for these shapes again
             self.graph.store.rest()
         original, call = native.result() if native is not None else self._native(segment, inputs)
-        runs: list[Callable[[], Any]] = [call]
-        for candidate in candidates:
-            runs.append(lambda it=candidate: it.runner(inputs))  # pyright: ignore[reportOptionalCall] - the caller saw to it
+        runs.insert(0, call)
         with crashes.step(f"measuring {segment.name}", [item.attempt for item in candidates]):
             found = medians(runs, _SECONDS_TO_MEASURE / max(count, 3), until_clear=True)
         original.close()

@@ -211,12 +211,14 @@ LONG = [
     ("segfault@check", "ended by SIGSEGV while checking"),
     ("segfault@measure", "ended by SIGSEGV while measuring"),
     ("raise@build", ""),
+    ("raise@refusals", ""),
+    ("raise@check", ""),
     ("memory@build", ""),
     ("garbage@build", ""),
     ("garbage@run", ""),
     ("shout@build", "went on"),
 ]
-SHORT = [("segfault@build", "ended by SIGSEGV while building"), ("garbage@run", "")]
+SHORT = [("segfault@build", "ended by SIGSEGV while building"), ("garbage@run", ""), ("raise@measure", "")]
 
 
 @pytest.mark.parametrize(("fault", "words"), [*SHORT, *(item for item in LONG if ALL and item not in SHORT)])
