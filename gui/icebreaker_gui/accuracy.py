@@ -23,7 +23,7 @@ from PySide6.QtWidgets import (
 from icebreaker.reports import Conversion, LayerCost, Quantization, TensorRange, TradeOff
 from icebreaker_gui import figures, theme
 from icebreaker_gui.session import Session
-from icebreaker_gui.widgets import Table, label, set_look
+from icebreaker_gui.widgets import Table, breakable, label, set_look
 
 
 def quantizations(conversion: Conversion | None) -> dict[str, Quantization]:
@@ -95,7 +95,7 @@ class Accuracy(QWidget):
                 )
             lines.insert(0, " · ".join(facts))
         self._finding.setText(finding)
-        self._words.setText("\n".join(dict.fromkeys(lines)))
+        self._words.setText(breakable("\n".join(dict.fromkeys(lines)), 60))
         outputs = accuracy.outputs if accuracy else {}
         self._outputs.setVisible(bool(outputs))
         self._outputs.fill(
@@ -286,6 +286,8 @@ class Ranges(QWidget):
         self._nncf = False
         self._choice = QComboBox()
         self._choice.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self._choice.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self._choice.setMinimumContentsLength(12)  # a long name is not to widen the dock
         self._choice.currentIndexChanged.connect(self._show)
         self._words = label(look="muted", wrap=True)
         self._scale = Scale()

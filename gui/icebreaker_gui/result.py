@@ -21,7 +21,7 @@ from icebreaker.reports import REASONS, Conversion, Left, SegmentReport
 from icebreaker_gui import figures, theme
 from icebreaker_gui.accuracy import Accuracy, Layers, Ranges, quantizations
 from icebreaker_gui.session import Session
-from icebreaker_gui.widgets import Table, label
+from icebreaker_gui.widgets import Table, breakable, label
 
 
 class Result(QWidget):
@@ -94,7 +94,7 @@ class Result(QWidget):
         for index in range(1, self._tabs.count()):
             self._tabs.setTabVisible(index, quantized)
         self._tabs.tabBar().setVisible(quantized)
-        self._warnings.setText("\n".join(f"• {text}" for text in conversion.warnings))
+        self._warnings.setText(breakable("\n".join(f"• {text}" for text in conversion.warnings), 60))
         self._warnings.setVisible(bool(conversion.warnings))
         self._segments.fill(
             [

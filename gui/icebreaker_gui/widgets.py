@@ -261,6 +261,7 @@ class Table(QTableWidget):
         self.setShowGrid(False)
         self.setAlternatingRowColors(True)
         self.setWordWrap(False)
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # names differ at their ends
         self.setTabKeyNavigation(False)  # Tab leads on, arrows go from cell to cell
         self.verticalHeader().hide()
         self.verticalHeader().setDefaultSectionSize(theme.CONTROL_HEIGHT - theme.SMALL)

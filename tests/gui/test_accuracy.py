@@ -153,6 +153,20 @@ def test_the_ranges_with_their_values(session: Session, result: Result, conversi
     assert ranges.grab().toImage() != before
 
 
+def test_long_names_do_not_widen_the_dock(session: Session, result: Result, conversion: Conversion) -> None:
+    name = "a_scope_of_mine/" * 9 + "conv"
+    told = dataclasses.replace(
+        _QUANTIZATION,
+        message=f"{name} stays in float",
+        layers=tuple(dataclasses.replace(item, node=name) for item in _QUANTIZATION.layers),
+        tensors=tuple(dataclasses.replace(item, node=name) for item in _QUANTIZATION.tensors),
+    )
+    segment = dataclasses.replace(conversion.segments[0], name=name, quantization=told)
+    show(session, dataclasses.replace(conversion, segments=(segment,), warnings=(f"{name}: refused",)))
+    result._tabs.setCurrentIndex(3)
+    assert result.minimumSizeHint().width() < 700
+
+
 def test_nncf_does_not_tell_of_layers(session: Session, result: Result, conversion: Conversion) -> None:
     told = Quantization("nncf", 72, 16, message="NNCF: 16 layers in INT8", accuracy=_JUDGED)
     show(
