@@ -232,7 +232,9 @@ class _Profiles(QWidget):
         try:
             if text:
                 profiles[name] = parse_profile(f"{name}={text}")[1]
-                _check(next(item for item in self._shown if item.name == name), profiles[name])
+                item = next(item for item in self._shown if item.name == name)
+                for shape in profiles[name]:
+                    check_shape(item, shape)
         except IcebreakerError as error:
             _mark(field, True)
             self._problem.setText(str(error))
@@ -254,16 +256,14 @@ def _is_open(item: Placeholder) -> bool:
     return item.shape is None or None in item.shape[1:]
 
 
-def _check(item: Placeholder, profile: tuple[tuple[int, ...], ...]) -> None:
-    for shape in profile:
-        fits = item.shape is None or (
-            len(shape) == len(item.shape)
-            and all(want in (None, size) for want, size in zip(item.shape, shape, strict=True))
-        )
-        if not fits:
-            raise IcebreakerError(
-                f"{figures.shape(shape)} does not fit {item.name}: it takes {figures.shape(item.shape)}"
-            )
+def check_shape(item: Placeholder, shape: tuple[int, ...]) -> None:
+    """Raises IcebreakerError if an input cannot have this shape."""
+    fits = item.shape is None or (
+        len(shape) == len(item.shape)
+        and all(want in (None, size) for want, size in zip(item.shape, shape, strict=True))
+    )
+    if not fits:
+        raise IcebreakerError(f"{figures.shape(shape)} does not fit {item.name}: it takes {figures.shape(item.shape)}")
 
 
 def _example(item: Placeholder) -> str:

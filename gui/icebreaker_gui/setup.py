@@ -36,7 +36,7 @@ from icebreaker.reports import EngineStatus
 from icebreaker.settings import ENGINES, PRECISIONS, parse_size
 from icebreaker_gui import figures, memory, theme
 from icebreaker_gui.calibrate import Calibration, lacks_data
-from icebreaker_gui.options import Options, unmet, usable
+from icebreaker_gui.options import Options, check_shape, unmet, usable
 from icebreaker_gui.session import Session
 from icebreaker_gui.widgets import Elided, Progress, Section, button, label, number, set_look
 
@@ -252,12 +252,7 @@ def _parse_shape(text: str, item: Placeholder) -> tuple[int, ...] | None:
     if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
         raise IcebreakerError(f"{text!r} is not a shape: write sizes with commas, such as 1, 224, 224, 3")
     sizes = tuple(int(part) for part in parts)
-    fits = item.shape is None or (
-        len(sizes) == len(item.shape)
-        and all(want in (None, size) for want, size in zip(item.shape, sizes, strict=True))
-    )
-    if not fits:
-        raise IcebreakerError(f"{figures.shape(sizes)} does not fit {item.name}: it takes {figures.shape(item.shape)}")
+    check_shape(item, sizes)
     return sizes
 
 

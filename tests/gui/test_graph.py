@@ -662,6 +662,11 @@ def test_pictures_out(both: Any, tmp_path: Path, kind: str, whole: bool) -> None
     assert not list(tmp_path.glob("*.tmp"))
 
 
+def test_one_result_is_told_as_one(both: Any) -> None:
+    both.search_field.setText("^net/one/conv1/Relu$")
+    assert both.search_panel._count.text() == "1 node matches"
+
+
 def test_a_picture_of_another_kind_is_refused(both: Any, tmp_path: Path) -> None:
     with pytest.raises(IcebreakerError, match=r"\.png, \.svg or \.pdf"):
         both.save_picture(False, str(tmp_path / "graph.bmp"))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from PySide6.QtCore import QRectF
+from PySide6.QtCore import QCoreApplication, QRectF
 from PySide6.QtGui import QColor, QImage, QPainter
 
 from icebreaker.graph import Node
-from icebreaker_gui import theme
+from icebreaker_gui import figures, theme
 
 # Constants of more elements than this are not looked at.
 _MOST = 16_000_000
@@ -43,20 +43,24 @@ def preview(node: Node, width: int) -> tuple[QImage | None, list[tuple[str, str]
         return None, [("", words + more)]
     flat = array.reshape(-1).astype(np.float64) if array.dtype.kind != "c" else np.abs(array).reshape(-1)
     finite = flat[np.isfinite(flat)]
-    figures = [("values", f"{array.size:,}")]
+    rows = [(_tr("values"), f"{array.size:,}")]
     if len(finite):
-        figures += [
-            ("least", f"{finite.min():.5g}"), ("mean", f"{finite.mean():.5g}"),
-            ("most", f"{finite.max():.5g}"), ("deviation", f"{finite.std():.5g}"),
+        rows += [
+            (_tr("least"), f"{finite.min():.5g}"), (_tr("mean"), f"{finite.mean():.5g}"),
+            (_tr("most"), f"{finite.max():.5g}"), (_tr("deviation"), f"{finite.std():.5g}"),
         ]  # fmt: skip
     zeros = int((flat == 0).sum())
     if zeros:
-        figures.append(("zeros", f"{zeros / len(flat):.1%}"))
+        rows.append((_tr("zeros"), figures.percent(zeros / len(flat))))
     if len(finite) < len(flat):
-        figures.append(("not finite", f"{len(flat) - len(finite):,}"))
-    figures.append(("first", ", ".join(f"{item:.4g}" for item in flat[:8].tolist()) + " …"))
+        rows.append((_tr("not finite"), f"{len(flat) - len(finite):,}"))
+    rows.append((_tr("first"), ", ".join(f"{item:.4g}" for item in flat[:8].tolist()) + " …"))
     plane = _plane(array)
-    return (_image(plane, width) if plane is not None else _histogram(finite, width)), figures
+    return (_image(plane, width) if plane is not None else _histogram(finite, width)), rows
+
+
+def _tr(text: str) -> str:
+    return QCoreApplication.translate("graph", text)
 
 
 def _word(item: object) -> str:

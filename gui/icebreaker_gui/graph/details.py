@@ -467,7 +467,7 @@ def _words(value: Any) -> str:
             text = ", ".join(_words(item) for item in value[:64])
             return f"[{text}]" if len(value) <= 64 else f"[{text}, … {len(value)}]"
         case bytes():
-            return f"{len(value):,} bytes"
+            return figures.size(len(value))
         case float():
             return f"{value:.7g}"
         case {"function": name}:

@@ -400,9 +400,9 @@ class GraphPanel(QWidget):
         state = self.state
         if state.graph is None:
             return
-        nodes = self.tr("{n} nodes")
-        before = nodes.format(n=f"{len(state.graph):,}")
-        after = nodes.format(n=f"{len(state.after):,}") if state.after is not None else ""
+        words = self.tr("{n} node"), self.tr("{n} nodes")
+        before = figures.count(len(state.graph), *words)
+        after = figures.count(len(state.after), *words) if state.after is not None else ""
         if state.conversion:
             after += (" · " if after else "") + self.tr("{share} in engines").format(
                 share=figures.percent(state.conversion.coverage)

@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QLabel, QLineEdit, QListView, QVBoxLayout, QWidget
 
 from icebreaker.graph import Graph
 from icebreaker.layout import Inner
-from icebreaker_gui import theme
+from icebreaker_gui import figures, theme
 from icebreaker_gui.graph.state import GraphState
 
 
@@ -149,7 +149,8 @@ class SearchPanel(QWidget):
         if wrong:
             self._count.setText(self.tr("Not a regular expression: {error}").format(error=wrong))
         elif text:
-            self._count.setText(self.tr("{n} nodes match").format(n=f"{len(names):,}"))
+            found = figures.count(len(names), self.tr("{n} node matches"), self.tr("{n} nodes match"))
+            self._count.setText(found)
         else:
             self._count.setText(
                 self.tr("Type part of a name, an op or an attribute, such as Conv2D, block3/.*relu or T=int64.")
