@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QPoint, QPointF, Qt
+from PySide6.QtCore import QPoint, QPointF, QRect, Qt
 from PySide6.QtGui import QImage, QPainter
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QStyle, QStyleOptionViewItem
 
 from icebreaker import formats
 from icebreaker.errors import IcebreakerError
@@ -660,6 +660,28 @@ def test_pictures_out(both: Any, tmp_path: Path, kind: str, whole: bool) -> None
         assert image.width() > 300
         assert len(np.unique(pixels(image).reshape(-1, 4), axis=0)) > 20
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_reasons_are_shown_to_their_ends(both: Any) -> None:
+    tree = both.why_not._tree
+    both._tabs.setCurrentWidget(both.why_not)
+    for width in range(200, 320, 7):
+        both._outer.setSizes([both.width() - width, width])
+        tree.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        QApplication.processEvents()
+        tree.doItemsLayout()
+        tree.visualItemRect(tree.topLevelItem(0))
+        tree.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOn)  # as when there are too many rows
+        for row in range(tree.topLevelItemCount()):
+            item, option = tree.topLevelItem(row), QStyleOptionViewItem()
+            tree.initViewItemOption(option)
+            tree.itemDelegate().initStyleOption(option, tree.indexFromItem(item))
+            option.rect = tree.visualItemRect(item)
+            room = tree.style().subElementRect(QStyle.SubElement.SE_ItemViewItemText, option, tree)
+            room.adjust(3, 0, -3, 0)  # what the style leaves free beside words
+            flags = int(Qt.TextFlag.TextWordWrap)
+            needed = tree.fontMetrics().boundingRect(QRect(0, 0, room.width(), 10_000), flags, item.text(0))
+            assert needed.height() <= room.height(), f"{item.text(0)!r} at {width}"
 
 
 def test_one_result_is_told_as_one(both: Any) -> None:

@@ -84,7 +84,7 @@ class _Wrapping(QStyledItemDelegate):
     def sizeHint(self, option, index) -> QSize:
         tree = self._tree
         used = tree.indentation() * (2 if index.parent().isValid() else 1) + (0 if index.parent().isValid() else 24)
-        room = QRect(0, 0, max(40, tree.viewport().width() - used - 16), 10_000)
+        room = QRect(0, 0, max(40, tree.viewport().width() - used - 26), 10_000)
         words = index.data(Qt.ItemDataRole.DisplayRole)
         flags = Qt.TextFlag.TextWordWrap if " " in words else Qt.TextFlag.TextWrapAnywhere
         needed = tree.fontMetrics().boundingRect(room, int(flags), words)
