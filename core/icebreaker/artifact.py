@@ -11,6 +11,7 @@ segment). What an engine needs rides along in private attributes (a leading unde
 `_icebreaker_sha256`        hex digest of the payload
 `_icebreaker_payload`       the payload itself, or
 `_icebreaker_file`          the name of a side file beside the graph that holds it
+`_icebreaker_weights`       the folder beside the graph with the weights of a payload in a side file
 `_icebreaker_shapes`        input shapes that the engine takes; an open dimension is unknown there
 `_icebreaker_output`        on the graph's output nodes: pairs of (position among the outputs, port)
 `_icebreaker_function`      on engine nodes that are live in a process (`runtime.live`): their native segment
@@ -27,20 +28,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from icebreaker.engines import Built
+from icebreaker import beside, onnx_export
+from icebreaker.engines import Built, Model
 from icebreaker.errors import IcebreakerError
-from icebreaker.files import Pieces, digest_of, field, size_of, write_together
+from icebreaker.files import Pieces, digest_of, size_of, write_together
 from icebreaker.graph import DTYPES, Graph, Tensor
-from icebreaker.onnx_export import whole as whole_onnx
-from icebreaker.original import Original, to_tensorflow
+from icebreaker.original import Original
 from icebreaker.partition import Segment
+from icebreaker.rewrite import to_tensorflow
 from icebreaker.store import Store
 
 # Beyond this, payloads go to side files: protobuf ends at 2 GiB, and readers copy a message more than once.
 INLINE_BYTES = 1_000_000_000
-_MOST_BYTES = (1 << 31) - 1
 _ENUMS = {name: number for number, name in DTYPES.items()}
 _PREFIX = "_icebreaker_"
+_SIDES = (".engine", ".onnx")  # what side files end in
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,13 @@ class StoredEngine:
     function: str
     _inline: bytes
     _file: Path | None
+    _weights_apart: bool = False
 
-    def payload(self) -> bytes:
-        """The engine's bytes.
+    def payload(self) -> Model:
+        """The engine's bytes; an ONNX model whose weights lie beside the graph as its file.
 
         Raises:
-            IcebreakerError: The side file is missing, or the bytes are not those that were written.
+            IcebreakerError: A side file is missing, or the bytes are not those that were written.
         """
         data = self._inline
         if self._file is not None:
@@ -87,6 +90,9 @@ class StoredEngine:
                 ) from error
         if hashlib.sha256(data).hexdigest() != self.sha256:
             raise IcebreakerError(f"engine {self.node} is damaged (its checksum differs): convert the graph again")
+        if self._weights_apart and self._file is not None:
+            onnx_export.check_files(self._file)
+            return self._file
         return data
 
 
@@ -245,7 +251,7 @@ def _add_engine(result: Any, graph: Graph, item: EngineNode, original: Original,
         "precision": built.precision,
         "version": built.version,
         "device": built.device,
-        "sha256": digest_of([built.payload] if isinstance(built.payload, bytes) else whole_onnx(built.payload)),
+        "sha256": digest_of([built.payload] if isinstance(built.payload, bytes) else onnx_export.whole(built.payload)),
     }.items():
         call.attr[_PREFIX + key].s = text.encode()
     if isinstance(built.payload, bytes):
@@ -321,7 +327,7 @@ def copy_private(source: Any, target: Any) -> None:
 def write(
     definition: Any, path: Path, job_id: str = "", *, engines: Sequence[EngineNode] = (), store: Store | None = None
 ) -> None:
-    """Writes an optimized graph; payloads go to side files where it would pass 1 GB.
+    """Writes an optimized graph; payloads go to side files where it would pass 1 GB, weights where it would pass 2 GB.
 
     A side file's name has the payload's hash in it, `NAME.TRTEngineOp_000.0123abcd.engine`, so that the graph that is
     replaced keeps its own until the new one is there.
@@ -337,10 +343,13 @@ def write(
         IcebreakerError: The graph is too big for protobuf even so, or the disk refuses.
     """
     payloads = {
-        item.segment.name: whole_onnx(item.built.payload) for item in engines if isinstance(item.built.payload, Path)
+        item.segment.name: onnx_export.whole(item.built.payload)
+        for item in engines
+        if isinstance(item.built.payload, Path)
     }
+    inline = {name: (f"{_PREFIX}payload", payload) for name, payload in payloads.items()}
     try:
-        graph = _pieces(definition, payloads, store)
+        graph = beside.pieces(definition, store, inline)
         files: dict[Path, bytes | Pieces] = {}
         if size_of(graph) > INLINE_BYTES:
             definition = to_tensorflow(definition)
@@ -352,8 +361,11 @@ def write(
                     name = f"{path.name}.{node.name.replace('/', '_')}.{digest[:8]}.engine"
                     files[path.with_name(name)] = payloads[node.name]
                     node.attr[f"{_PREFIX}file"].s = name.encode()
-            graph = _pieces(definition, {}, store)
-        if size_of(graph) > _MOST_BYTES:
+            graph = beside.pieces(definition, store)
+        if size_of(graph) > beside.MOST_BYTES and store is not None:
+            definition, files = _set_apart(definition, path, engines, store, files)
+            graph = beside.pieces(definition)
+        if size_of(graph) > beside.MOST_BYTES:
             raise ValueError
     except (ValueError, RuntimeError) as error:
         raise IcebreakerError(
@@ -361,53 +373,36 @@ def write(
         ) from error
     files[path] = graph
     write_together(files, job_id)
-    for other in path.parent.glob(f"{glob.escape(path.name)}.TRTEngineOp_*.engine"):
-        if other not in files:  # of the graph that was replaced
+    # Of the graph that was replaced:
+    for other in path.parent.glob(f"{glob.escape(path.name)}.TRTEngineOp_*"):
+        if other not in files and other.suffix in _SIDES:
             with contextlib.suppress(OSError):
                 other.unlink()
+    beside.sweep(beside.folder_of(path), files)
 
 
-def _pieces(definition: Any, payloads: Mapping[str, Pieces], store: Store | None) -> Pieces:
-    """The serialized graph; what lies in files is where it belongs."""
-    if store is None:
-        return [definition.SerializeToString(deterministic=True)]
-    rest = type(definition)()
-    rest.CopyFrom(definition)
-    pieces = _taken_out(rest.node, 1, payloads, store)
-    functions = list(rest.library.function)
-    del rest.library.function[:]
-    for function in functions:
-        inside = _taken_out(function.node_def, 3, {}, store)
-        if inside:
-            pieces += field(2, field(1, [function.SerializeToString(deterministic=True), *inside]))
-        else:
-            rest.library.function.append(function)
-    # Messages that follow one another are one: what is repeated is appended.
-    return [rest.SerializeToString(deterministic=True), *pieces]
-
-
-def _taken_out(nodes: Any, number: int, payloads: Mapping[str, Pieces], store: Store) -> list[bytes | Path]:
-    """Removes the nodes that have something in a file from a repeated field, and spells them for it."""
-    pieces: list[bytes | Path] = []
-    kept = []
-    for node in nodes:
-        file = store.of(node)
-        if file is not None:
-            tensor = node.attr["value"].tensor
-            tensor.ClearField("tensor_content")
-            key, value = "value", field(8, [tensor.SerializeToString(), *field(4, [file])])
-            node.attr.pop("value")
-        elif node.name in payloads:
-            node.attr.pop(f"{_PREFIX}payload", None)
-            key, value = f"{_PREFIX}payload", field(2, payloads[node.name])
-        else:
-            kept.append(node)
-            continue
-        attribute = field(5, [*field(1, [key.encode()]), *field(2, value)])
-        pieces += field(number, [node.SerializeToString(deterministic=True), *attribute])
-    del nodes[:]
-    nodes.extend(kept)
-    return pieces
+def _set_apart(
+    definition: Any, path: Path, engines: Sequence[EngineNode], store: Store, files: Mapping[Path, bytes | Pieces]
+) -> tuple[Any, dict[Path, bytes | Pieces]]:
+    """A graph and its side files with what lies in a store in the folder beside it."""
+    folder = beside.folder_of(path)
+    weights = {file.name for file in beside.stored(definition, store)}
+    result = dict(files)
+    nodes = {node.name: node for node in definition.node}
+    for item in engines:
+        if isinstance(item.built.payload, Path):
+            attributes = nodes[item.segment.name].attr
+            result.pop(path.with_name(attributes[f"{_PREFIX}file"].s.decode()), None)
+            model, names = onnx_export.with_files_in(item.built.payload, folder.name)
+            weights |= names
+            digest = hashlib.sha256(model).hexdigest()
+            # The suffix tells OpenVINO what is in a file.
+            name = f"{path.name}.{item.segment.name.replace('/', '_')}.{digest[:8]}.onnx"
+            result[path.with_name(name)] = model
+            for key, text in {"sha256": digest, "file": name, "weights": folder.name}.items():
+                attributes[_PREFIX + key].s = text.encode()
+    result |= {folder / name: [store.folder / name] for name in weights}
+    return beside.mapped(definition, store, folder.name), result
 
 
 def stored_engines(graph: Graph, folder: Path) -> tuple[StoredEngine, ...]:
@@ -447,6 +442,7 @@ def stored_engines(graph: Graph, folder: Path) -> tuple[StoredEngine, ...]:
                 function=attributes["f"].func.name,
                 _inline=attributes[f"{_PREFIX}payload"].s if f"{_PREFIX}payload" in attributes else b"",
                 _file=file,
+                _weights_apart=f"{_PREFIX}weights" in attributes,
             )
         )
     return tuple(found)

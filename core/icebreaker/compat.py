@@ -34,8 +34,8 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.files import write_whole
 from icebreaker.graph import Graph, Tensor
 from icebreaker.int8 import RECORDING
-from icebreaker.original import to_tensorflow
 from icebreaker.reports import Left
+from icebreaker.rewrite import to_tensorflow
 from icebreaker.settings import DEFAULT_WORKSPACE, PRECISIONS, ConvertSettings
 
 _log = logging.getLogger(__name__)

@@ -39,7 +39,7 @@ from icebreaker.feeds import Feeds, sample_run
 from icebreaker.graph import PASSIVE, Graph, Tensor
 from icebreaker.int8 import Int8
 from icebreaker.onnx_export import Exported
-from icebreaker.original import Original, exact_float32, inline_functions, prune, to_tensorflow
+from icebreaker.original import Original, exact_float32
 from icebreaker.partition import Partition, Refusal, Segment, partition
 from icebreaker.reports import (
     Accuracy,
@@ -48,6 +48,7 @@ from icebreaker.reports import (
     EngineStatus,
     Left,
 )
+from icebreaker.rewrite import inline_functions, prune, to_tensorflow
 from icebreaker.runtime import Model
 from icebreaker.settings import ENGINES, ConvertSettings, Profile, profile_text
 from icebreaker.store import Store, give_memory_back

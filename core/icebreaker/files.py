@@ -94,21 +94,24 @@ def _parts(pieces: Pieces) -> Iterator[bytes]:
 def write_together(files: Mapping[Path, bytes | Path | Pieces], job_id: str = "") -> None:
     """As `write_whole`, for files that belong together: all are on the disk before the first is renamed.
 
-    A path in place of the content names a file to copy.
+    A path in place of the content names a file to copy. A folder beside the other files is made if need be.
     """
+    home = min((path.parent for path in files), key=lambda folder: len(folder.parts))
     pairs: list[tuple[Path, Path]] = []
     path = next(iter(files))
     try:
         for path, data in files.items():
             if path.is_dir():
                 raise IcebreakerError(f"{path} is a folder: give the name of a file to write")
-            temporary = path.with_name(f".{path.name}.{job_id or uuid.uuid4().hex[:12]}.tmp")
+            temporary = home / f".{path.name}.{job_id or uuid.uuid4().hex[:12]}.tmp"
             pairs.append((temporary, path))
             with temporary.open("wb") as stream:
                 stream.writelines(_parts([data] if isinstance(data, bytes | Path) else data))
                 stream.flush()
                 os.fsync(stream.fileno())
         for temporary, path in pairs:
+            if path.parent != home:
+                path.parent.mkdir(exist_ok=True)
             temporary.replace(path)
     except OSError as error:
         raise IcebreakerError(

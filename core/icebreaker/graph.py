@@ -42,7 +42,7 @@ _FLOATS = frozenset({"float16", "float32", "float64"})
 # Op → the input in which it takes a weight: of that, only type and shape matter to whoever looks at the graph.
 WEIGHT_SLOTS: Mapping[str, int] = {
     "Conv2D": 1, "DepthwiseConv2dNative": 1, "Conv3D": 1, "Conv2DBackpropInput": 1, "MatMul": 1,
-    "BatchMatMulV2": 1,
+    "BatchMatMulV2": 1, "GatherV2": 0,
 }  # fmt: skip
 # Ops whose inputs are looked at one by one: fewer make no sense.
 _FEWEST_INPUTS: Mapping[str, int] = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gc
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from icebreaker.feeds import every_row, rows, sample_run
 from icebreaker.original import Original
 from icebreaker.reports import Benchmark, Comparison, Latency, OutputDifference, Profile, Speedup
 from icebreaker.settings import ConvertSettings
+from icebreaker.store import Store
 
 Emit = Callable[[events.Event], None]
 _Call = Callable[[], Sequence[Any]]
@@ -186,10 +188,11 @@ class _Pair:
             self._settings = dataclasses.replace(self._settings, data=data)
         emit(events.Progress("Reading the original graph", 0.0))
         allowed = self._settings.allow_side_effects
-        self._graph = runtime.read(Path(model), allowed)
+        self._weights = tempfile.TemporaryDirectory(prefix="icebreaker-", ignore_cleanup_errors=True)
+        self._graph = runtime.read(Path(model), allowed, Store(Path(self._weights.name)))
         safety.require_consent(safety.side_effects(self._graph.definition), allowed, model)
         emit(events.Progress("Starting TensorFlow", 0.02))
-        self._original = Original(self._graph.definition, self._settings.memory_fraction)
+        self._original = Original(self._graph.definition, self._settings.memory_fraction, store=self._graph.store)
         self._optimized: runtime.Model | None = None
         if optimized is not None:
             emit(events.Progress("Loading the optimized graph", 0.08))
@@ -209,6 +212,7 @@ class _Pair:
 
     def __exit__(self, *_: object) -> None:
         self._original.close()
+        self._weights.cleanup()
 
     @property
     def has_engines(self) -> bool:

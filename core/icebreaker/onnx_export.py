@@ -22,12 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from icebreaker import onnx_ops
+from icebreaker import beside, onnx_ops
+from icebreaker.beside import MAPPED
 from icebreaker.errors import IcebreakerError
 from icebreaker.files import Pieces, field
 from icebreaker.graph import DTYPES as TYPES
 from icebreaker.graph import WEIGHT_SLOTS, Graph, Tensor
-from icebreaker.original import MAPPED, from_store
+from icebreaker.rewrite import from_store
 from icebreaker.store import Store, give_memory_back, opened, rows
 
 os.environ.setdefault("TF2ONNX_CATCH_ERRORS", "FALSE")  # else every optimizer pass deep-copies the graph
@@ -196,6 +197,45 @@ def whole(file: Path) -> Pieces:
         item.ClearField("data_location")
         pieces += field(7, field(5, [item.SerializeToString(), *field(9, [file.with_name(location)])]))
     return pieces
+
+
+def with_files_in(file: Path, folder: str) -> tuple[bytes, set[str]]:
+    """A model whose weights lie beside it, as it finds them in a folder beside it; and their names."""
+    import onnx
+
+    model = onnx.load(str(file), load_external_data=False)
+    names = set()
+    for entry in _locations(model):
+        names.add(entry.value)
+        entry.value = f"{folder}/{entry.value}"
+    return model.SerializeToString(deterministic=True), names
+
+
+def check_files(file: Path) -> None:
+    """Sees to it that a model reads nothing but weights that lie beside it.
+
+    Raises:
+        IcebreakerError: As `beside.file_at`; or it is no ONNX model.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(str(file), load_external_data=False)
+    except (OSError, DecodeError) as error:
+        raise IcebreakerError(f"{file} is no ONNX model, or is damaged: convert the graph again") from error
+    for place in {entry.value for entry in _locations(model)}:
+        beside.file_at(file.parent, place)
+
+
+def _locations(message: Any) -> Iterator[Any]:
+    """The entries in an ONNX message that name a file, wherever they are."""
+    for kind, value in message.ListFields():
+        for item in (value if kind.is_repeated else (value,)) if kind.message_type else ():
+            if item.DESCRIPTOR.name != "TensorProto":
+                yield from _locations(item)
+            else:
+                yield from (entry for entry in item.external_data if entry.key == "location")
 
 
 def _optimized(convert: Callable[[], Any]) -> Any:

@@ -44,7 +44,7 @@ Progress = Callable[[str, float], bool]
 
 _AUTO = ("minmax", "percentile", "mse", "entropy")
 _CALL_BYTES = 128 << 20
-_WALK_BYTES = 512 << 20
+_WALK_BYTES = 320 << 20
 _KEPT_BYTES = 256 << 20
 _KEPT_ROWS = 128
 _CHUNK_ROWS = 4

@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from icebreaker import artifact, cache, crashes, engines, formats
+from icebreaker import artifact, beside, cache, crashes, engines, formats, safety
 from icebreaker.artifact import StoredEngine
 from icebreaker.engines import cuda
 from icebreaker.errors import IcebreakerError
 from icebreaker.files import digest_of
 from icebreaker.graph import PLACEHOLDERS, Graph, Placeholder, canonical
+from icebreaker.store import Store
 
 _log = logging.getLogger(__name__)
 _BUILT_HERE = "engines"  # notes in the cache folder
@@ -59,11 +60,14 @@ def load(path: str | os.PathLike[str], *, fallback: bool = True, trust: bool = F
     return Model(read(path), path.absolute().parent, fallback=fallback, trust=trust)
 
 
-def read(path: Path, allow_side_effects: bool = False) -> Graph:
-    """The graph in a file; engine nodes that were live as it was written are calls again. Errors as `formats`."""
-    graph = formats.read_graph(path, allow_side_effects)
+def read(path: Path, allow_side_effects: bool = False, store: Store | None = None) -> Graph:
+    """The graph in a file; engine nodes that were live as it was written are calls again. Errors as `formats`.
+
+    Weights of more than protobuf holds go to `store`.
+    """
+    graph = formats.read_graph(path, allow_side_effects, store, beside.MOST_BYTES)
     definition = artifact.portable(graph.definition)
-    return graph if definition is graph.definition else Graph(definition)
+    return graph if definition is graph.definition else Graph(definition, graph.store)
 
 
 _living: list[Any] = []
@@ -207,7 +211,8 @@ class Model:
         """An ordinary `tf.compat.v1.Session` on the graph, with the segments in their engines."""
         import tensorflow as tf
 
-        from icebreaker.original import from_store, session_config
+        from icebreaker.original import session_config
+        from icebreaker.rewrite import from_store
 
         definition = _with_functions(self._graph, self._nodes, from_host=True)
         graph = tf.Graph()
@@ -260,12 +265,20 @@ class Model:
         """
         import tensorflow as tf
 
+        from icebreaker.rewrite import from_store
+
         definition = _with_functions(self._graph, self._nodes)
+        whole = from_store(definition.graph, self._graph.store)
+        # TensorFlow knows functions by name, in all graphs alike: native segments that nothing calls stay out.
+        called = safety.reachable_functions(whole.node, whole.library)
+        kept = [item for item in whole.library.function if item.signature.name in called]
+        del whole.library.function[:]
+        whole.library.function.extend(kept)
         wanted = [f"{item.node}:{item.port}" for item in self._output_tensors]
 
         def body(*tensors: Any) -> list[Any]:
             given = {f"{name}:0": tensor for name, tensor in zip(self._required, tensors, strict=True)}
-            return tf.import_graph_def(definition.graph, input_map=given, return_elements=wanted, name="")
+            return tf.import_graph_def(whole, input_map=given, return_elements=wanted, name="")
 
         specs: Any = [tf.TensorSpec(item.shape, getattr(tf, item.dtype)) for item in self._required.values()]  # pyright: ignore
         function = tf.compat.v1.wrap_function(body, specs)
@@ -401,7 +414,8 @@ class _EngineNode:
         """The native segment in a session of its own, with threads of its own: it is called from inside a session."""
         import tensorflow as tf
 
-        from icebreaker.original import from_store, session_config
+        from icebreaker.original import session_config
+        from icebreaker.rewrite import from_store
 
         whole = from_store(self._graph.definition, self._graph.store)
         definition = type(whole)(versions=whole.versions, library=whole.library)
@@ -436,7 +450,7 @@ def _with_functions(graph: Graph, nodes: Mapping[str, _EngineNode], *, from_host
     """
     import tensorflow as tf
 
-    from icebreaker.original import to_tensorflow
+    from icebreaker.rewrite import to_tensorflow
 
     whole = artifact.without_payloads(to_tensorflow(graph.definition))
     scratch = tf.Graph()

@@ -119,7 +119,7 @@ def side_effects(
     nodes = [node for node in definition.node if wanted is None or node.name in wanted]
     functions = {item.signature.name: item for item in definition.library.function}
     found = list(_effects("", nodes, ignored))
-    for name in _callable(nodes, functions, definition.library):
+    for name in reachable_functions(nodes, definition.library):
         found += _effects(name, functions[name].node_def, ignored)
     return tuple(found)
 
@@ -138,8 +138,9 @@ def _effects(function: str, nodes: Sequence[Any], ignored: frozenset[str]) -> It
             yield SideEffect(node.name, op, effect, function)
 
 
-def _callable(nodes: Sequence[Any], functions: Mapping[str, Any], library: Any) -> list[str]:
-    """Names of the functions that the nodes can reach, each once."""
+def reachable_functions(nodes: Sequence[Any], library: Any) -> list[str]:
+    """Names of the functions that nodes of a graph can reach, each once."""
+    functions = {item.signature.name: item for item in library.function}
     if not functions:
         return []
     gradients = {item.function_name: item.gradient_func for item in library.gradient}

@@ -44,6 +44,12 @@ class Store:
                 stream.write(piece)
         return draft.replace(self.folder / digest.hexdigest())
 
+    def link(self, file: Path) -> None:
+        """Takes in a content that lies elsewhere under its SHA-256, and stays there."""
+        place = self.folder / file.name
+        if not place.exists():
+            place.symlink_to(file.absolute())
+
     @staticmethod
     def mark(path: Path) -> bytes:
         """What stands for a file in the content's place."""

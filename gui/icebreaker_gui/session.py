@@ -585,5 +585,8 @@ def _copy_graph(source: Path, target: Path) -> None:
     """Runs in a thread: copies a graph and the side files that lie in its folder."""
     if not target.parent.is_dir():
         raise IcebreakerError(f"{target.parent} is not a folder: choose another place")
-    sides = {target.parent / path.name: path for path in source.parent.iterdir() if path != source}
+    home = source.parent
+    sides = {
+        target.parent / path.relative_to(home): path for path in home.rglob("*") if path.is_file() and path != source
+    }
     write_together(sides | {target: source})  # the graph last, so that it never names a file that is not there

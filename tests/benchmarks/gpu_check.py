@@ -29,7 +29,8 @@ from icebreaker import artifact, convert, engines, formats, gpu, measure, runtim
 from icebreaker.differences import difference
 from icebreaker.errors import IcebreakerError
 from icebreaker.feeds import sample_run
-from icebreaker.original import Original, to_tensorflow
+from icebreaker.original import Original
+from icebreaker.rewrite import to_tensorflow
 from icebreaker.settings import ConvertSettings
 
 _LIMIT_MS = 7.0  # "images a second within 7 ms", as inference benchmarks have it

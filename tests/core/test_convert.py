@@ -124,6 +124,7 @@ def test_a_damaged_payload_is_found_and_the_native_segment_takes_over(
     path, _ = converted
     graph = formats.read_graph(path)
     payload = artifact.stored_engines(graph, path.parent)[0].payload()
+    assert isinstance(payload, bytes)
     damaged = tmp_path / "damaged.pb"
     damaged.write_bytes(path.read_bytes().replace(payload, payload[:-1] + bytes([payload[-1] ^ 1])))
     with pytest.warns(icebreaker.EngineWarning, match="damaged"):

@@ -7,8 +7,8 @@ import pytest
 
 from icebreaker import original, safety
 from icebreaker.graph import Graph, Tensor
-from icebreaker.original import inline_functions, prune
 from icebreaker.protos import GraphDef
+from icebreaker.rewrite import inline_functions, prune
 
 
 def graph(*nodes: tuple[str, str, str]) -> Graph:

@@ -23,7 +23,7 @@ def compare(graph: Graph, told: Graph | None = None) -> tuple[int, int, int]:
     """Fails where TensorFlow says otherwise; returns tensors, those fully known here, and those TensorFlow knows."""
     import tensorflow as tf
 
-    from icebreaker.original import to_tensorflow
+    from icebreaker.rewrite import to_tensorflow
 
     found = shapes.infer(told or graph)
     with tf.Graph().as_default() as made:

@@ -7,13 +7,14 @@ format that needs TensorFlow to freeze its model imports it inside `read`, which
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from icebreaker import safety
+from icebreaker import beside, safety
 from icebreaker.errors import IcebreakerError
-from icebreaker.files import write_whole
+from icebreaker.files import write_together
 from icebreaker.formats import graphdef, keras, saved_model, skim
 from icebreaker.graph import Graph, Node
 from icebreaker.reports import Inspection
@@ -55,12 +56,17 @@ def read_graph(
     With a `store`, the weights of a graph of so many bytes go there; None: `BIG_BYTES`.
     """
     big = BIG_BYTES if big is None else big
-    if store is None or not path.exists():
-        return Graph(read_definition(path, allow_side_effects))
-    if _format_of(path) is graphdef and path.stat().st_size >= big and (graph := _read_apart(path, store)):
-        return graph
+    if store is not None and path.exists():
+        form = _format_of(path)
+        if form is saved_model and (definition := saved_model.read_apart(path, store, big, allow_side_effects)):
+            safety.check_limits(definition, str(path))
+            return Graph(definition, store)
+        if form is graphdef and path.stat().st_size >= big and (graph := _read_apart(path, store)):
+            return graph
     definition = read_definition(path, allow_side_effects)
-    if definition.ByteSize() < big:
+    if found := beside.take_in(definition, path.absolute().parent, store):
+        return Graph(definition, found)
+    if store is None or definition.ByteSize() < big:
         return Graph(definition)
     # It was frozen, unpacked or parsed on the way in: from here on it is a file like any other.
     frozen = store.folder / "frozen.pb"
@@ -80,7 +86,9 @@ def _read_apart(path: Path, store: Store) -> Graph | None:
         if not definition.node:
             return None
         safety.check_limits(definition, str(path))
-        return Graph(skim.read_apart(path, Graph(definition).weights, store), store)
+        definition = skim.read_apart(path, Graph(definition).weights, store)
+        beside.take_in(definition, path.absolute().parent, store)
+        return Graph(definition, store)
     except (OSError, ValueError):
         return None
 
@@ -95,6 +103,7 @@ def read_structure(path: Path) -> Graph:
     if not definition.node:
         return read_graph(path)
     safety.check_limits(definition, str(path))
+    beside.show(definition)
     return Graph(definition)
 
 
@@ -106,12 +115,13 @@ def read_constant(path: Path, name: str) -> Node | None:
 
 def inspect(path: Path, frozen: str | None = None, allow_side_effects: bool = False) -> Inspection:
     """What is in a graph. With `frozen`, what had to be frozen on the way in is written there as a .pb."""
-    graph = read_graph(path, allow_side_effects)
-    kept = ""
-    if frozen and needs_worker(path):
-        write_whole(Path(frozen), graph.definition.SerializeToString())
-        kept = frozen
-    return describe(graph, kept)
+    if not needs_worker(path):
+        return describe(read_graph(path, allow_side_effects))
+    with tempfile.TemporaryDirectory(prefix="icebreaker-", ignore_cleanup_errors=True) as folder:
+        graph = read_graph(path, allow_side_effects, Store(Path(folder)))
+        if frozen:
+            write_together(beside.files(Path(frozen), graph.definition, graph.store))
+        return describe(graph, frozen or "")
 
 
 def describe(graph: Graph, frozen_path: str = "") -> Inspection:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from icebreaker import safety
+import numpy as np
+
+from icebreaker import beside, safety
 from icebreaker.errors import IcebreakerError
+from icebreaker.graph import Graph, Tensor
+from icebreaker.rewrite import inline_functions, prune
+from icebreaker.store import Store, rows
+
+_BIG = 256 << 10  # bytes of a weight that is worth a file
 
 
 def matches(path: Path) -> bool:
@@ -27,12 +35,150 @@ def read(path: Path, allow_side_effects: bool = False) -> Any:
         raise IcebreakerError(f"{folder} could not be loaded as a SavedModel: {error}") from error
     if not signatures:
         raise IcebreakerError(f"{folder} has no signature: save it again with signatures=…")
-    name = "serving_default" if "serving_default" in signatures else sorted(signatures)[0]
-    return freeze(signatures[name], str(folder))
+    return freeze(signatures[_signature(signatures)], str(folder))
 
 
-def _look(folder: Path, allow_side_effects: bool) -> None:
-    """Reads what TensorFlow would run while it loads.
+def read_apart(path: Path, store: Store, big: int, allow_side_effects: bool = False) -> Any | None:
+    """Freezes a SavedModel with variables of so many bytes; its weights go from the checkpoint to `store`, one by one.
+
+    Nothing of it is loaded or runs. None: it is smaller, or its variables are not only read, so that it takes `read`;
+    or the disk is full.
+    """
+    folder = path.parent if path.name == "saved_model.pb" else path
+    variables = folder / "variables"
+    if sum(file.stat().st_size for file in variables.glob("variables.data-*")) < big:
+        return None
+    model = _look(folder, allow_side_effects)
+    meta = next((item for item in model.meta_graphs if "serve" in item.meta_info_def.tags), None)
+    if meta is None or not meta.signature_def:
+        return None
+    name = _signature(dict(meta.signature_def))
+    import tensorflow as tf
+
+    try:
+        definition, variable_of = _constants(meta, meta.signature_def[name])
+        reader = tf.train.load_checkpoint(str(variables / "variables"))
+        weights = Graph(definition).weights
+        for node in definition.node:
+            if node.name not in variable_of:
+                continue
+            value = np.asarray(reader.get_tensor(variable_of[node.name]))
+            tensor = node.attr["value"].tensor
+            if value.shape != tuple(dim.size for dim in tensor.tensor_shape.dim):
+                return None
+            if node.name in weights and value.nbytes >= _BIG:
+                tensor.tensor_content = store.mark(store.keep(rows(value)))
+            else:
+                tensor.CopyFrom(tf.make_tensor_proto(value, tf.as_dtype(tensor.dtype)))
+    except (_Unsuited, OSError, tf.errors.OpError, IcebreakerError):
+        return None
+    return definition
+
+
+class _Unsuited(Exception):
+    """A variable is not only read, or it cannot be told where its value lies."""
+
+
+def _constants(meta: Any, signature: Any) -> tuple[Any, dict[str, str]]:
+    """A signature as a graph whose variables are constants without values; their names → keys of the checkpoint."""
+    whole = Graph(meta.graph_def)
+    keys = _keys(meta, whole)
+    outputs = {key: Tensor.parse(item.name) for key, item in signature.outputs.items() if item.name}
+    if not outputs or len(outputs) != len(signature.outputs):
+        raise _Unsuited
+    graph = inline_functions(prune(whole, outputs.values()))
+    graph = prune(graph, outputs.values())
+    inputs = {Tensor.parse(item.name).node: key for key, item in signature.inputs.items()}
+    taken = {node.name for node in graph}
+    names = {node: key for node, key in inputs.items() if node in taken and key not in taken}
+    result = type(graph.definition)(versions=graph.definition.versions)
+    variable_of = {}
+    for node in graph:
+        made = result.node.add()
+        made.CopyFrom(node.definition)
+        made.name = names.get(node.name, node.name)
+        for slot, text in enumerate(made.input):
+            base = Tensor.parse(text).node
+            if base in names:
+                made.input[slot] = text.replace(base, names[base], 1)
+        if node.op == "VarHandleOp":
+            variable_of[node.name] = keys[node.name] if node.name in keys else _fail()
+            shape, dtype = made.attr["shape"].shape, made.attr["dtype"].type
+            if shape.unknown_rank or any(dim.size < 0 for dim in shape.dim):
+                raise _Unsuited
+            made.op = "Const"
+            made.attr["value"].tensor.dtype = dtype
+            made.attr["value"].tensor.tensor_shape.CopyFrom(shape)
+            for key in [key for key in made.attr if key not in ("value", "dtype")]:
+                del made.attr[key]
+        elif node.op == "ReadVariableOp":
+            dtype = made.attr["dtype"].type
+            made.op = "Identity"
+            made.attr.clear()
+            made.attr["T"].type = dtype
+        elif node.op == "ResourceGather":
+            _as_gather(made, result)
+        elif any(graph[tensor.node].op == "VarHandleOp" for tensor in node.inputs):
+            raise _Unsuited
+    called = set(safety.reachable_functions(graph.definition.node, graph.definition.library))
+    result.library.function.extend(item for item in graph.definition.library.function if item.signature.name in called)
+    for key, tensor in sorted(outputs.items()):
+        if key not in taken:
+            source = str(tensor._replace(node=names.get(tensor.node, tensor.node)))
+            made = result.node.add(name=key, op="Identity", input=[source])
+            made.attr["T"].type = signature.outputs[key].dtype
+    return result, variable_of
+
+
+def _as_gather(node: Any, definition: Any) -> None:
+    """Makes a GatherV2 of a ResourceGather, whose variable is a constant now."""
+    axis = definition.node.add(name=f"{node.name}/axis", op="Const")
+    axis.attr["dtype"].type = axis.attr["value"].tensor.dtype = 3
+    axis.attr["value"].tensor.int_val.append(node.attr["batch_dims"].i)
+    axis.attr["value"].tensor.tensor_shape.SetInParent()
+    values, indices, batch = node.attr["dtype"].type, node.attr["Tindices"].type, node.attr["batch_dims"].i
+    node.op = "GatherV2"
+    node.attr.clear()
+    for key, kind in {"Tparams": values, "Tindices": indices, "Taxis": 3}.items():
+        node.attr[key].type = kind
+    node.attr["batch_dims"].i = batch
+    node.input.insert(2, axis.name)
+
+
+def _keys(meta: Any, graph: Graph) -> dict[str, str]:
+    """VarHandleOp → where its value is in the checkpoint, as the function that restores it says."""
+    import tensorflow as tf
+
+    if not meta.saver_def.restore_op_name:
+        raise _Unsuited
+    restore = inline_functions(prune(graph, [Tensor.parse(meta.saver_def.restore_op_name)]))
+
+    def behind(tensor: Tensor) -> Tensor:
+        while restore[tensor.node].op == "Identity":
+            tensor = restore[tensor.node].inputs[0]
+        return tensor
+
+    found = {}
+    for node in restore:
+        if node.op == "AssignVariableOp":
+            handle, value = (behind(tensor) for tensor in node.inputs[:2])
+            if restore[value.node].op == "RestoreV2":
+                names = restore[behind(restore[value.node].inputs[1]).node]
+                if names.op == "Const" and restore[handle.node].op == "VarHandleOp":
+                    found[handle.node] = tf.make_ndarray(names.definition.attr["value"].tensor)[value.port].decode()
+    return found
+
+
+def _fail() -> str:
+    raise _Unsuited
+
+
+def _signature(signatures: Mapping[str, Any]) -> str:
+    return "serving_default" if "serving_default" in signatures else sorted(signatures)[0]
+
+
+def _look(folder: Path, allow_side_effects: bool) -> Any:
+    """Reads what TensorFlow would run while it loads; returns the message.
 
     Raises:
         IcebreakerError: It is no SavedModel, or needs consent.
@@ -51,6 +197,7 @@ def _look(folder: Path, allow_side_effects: bool) -> None:
         safety.check_limits(meta.graph_def, str(folder))
         effects = safety.side_effects(meta.graph_def, ignored=safety.CHECKPOINT_OPS)
         safety.require_consent(effects, allow_side_effects, str(folder))
+    return model
 
 
 def freeze(function: Any, source: str) -> Any:
@@ -67,6 +214,12 @@ def freeze(function: Any, source: str) -> Any:
 
     from icebreaker.protos import GraphDef
 
+    size = sum(item.dtype.size * int(np.prod(item.shape)) for item in function.variables)
+    if size > beside.MOST_BYTES:
+        raise IcebreakerError(
+            f"{source} would be a graph of {size / 1e9:.1f} GB, but protobuf ends at 2 GB: export a part of it, or, of "
+            "a Keras file, a SavedModel without loops (model.export)"
+        )
     try:
         frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
     except Exception as error:
@@ -80,9 +233,7 @@ def freeze(function: Any, source: str) -> Any:
     try:
         definition = GraphDef.FromString(frozen.graph.as_graph_def().SerializeToString())
     except Exception as error:  # protobuf's and TensorFlow's versions raise differently
-        raise IcebreakerError(
-            f"{source} could not be frozen ({error}): protobuf ends at 2 GB: export a part of it"
-        ) from error
+        raise IcebreakerError(f"{source} could not be frozen ({error}): export a part of it") from error
     _name_outputs(definition, function.structured_outputs, frozen.outputs)
     return definition
 
