@@ -61,7 +61,8 @@ def inline_functions(graph: Graph) -> Graph:
 
     A call becomes an Identity of the same name on its results; its ops are called `call/op`. Conditions and loops,
     whose functions run sometimes or often, stay. So do the engine nodes of an optimized graph, and all calls where
-    the result would pass `safety.MOST_NODES`.
+    the result would pass `safety.MOST_NODES`, or where a call and its function do not go together: TensorFlow says
+    that better when it imports them.
     """
     if not graph.definition.library.function:
         return graph
@@ -75,13 +76,18 @@ def inline_functions(graph: Graph) -> Graph:
 
     result = type(definition)(versions=definition.versions, library=definition.library)
     taken = {node.name for node in definition.node}
-    with tf.Graph().as_default():
-        tf.import_graph_def(type(definition)(versions=definition.versions, library=definition.library), name="")
-        for node in definition.node:
-            if node.name in called:
-                _inline(node, library, result, taken)
-            else:
-                result.node.add().CopyFrom(node)
+    bodies = (definition.node, *(function.node_def for function in library.values()))
+    anchored = any(node.op in V1_CONTROL_FLOW for nodes in bodies for node in nodes)
+    try:
+        with tf.Graph().as_default():
+            tf.import_graph_def(type(definition)(versions=definition.versions, library=definition.library), name="")
+            for node in definition.node:
+                if node.name in called:
+                    _inline(node, library, result, taken, anchored)
+                else:
+                    result.node.add().CopyFrom(node)
+    except Exception:  # of many kinds
+        return graph
     return Graph(result, graph.store)
 
 
@@ -108,8 +114,13 @@ def _sizes(library: Mapping[str, Any]) -> Mapping[str, int]:
     return sizes
 
 
-def _inline(call: Any, library: Mapping[str, Any], result: Any, taken: set[str]) -> None:
-    """Writes the body of the function that `call` calls into `result`, and an Identity in the place of the call."""
+def _inline(call: Any, library: Mapping[str, Any], result: Any, taken: set[str], anchored: bool) -> None:
+    """Writes the body of the function that `call` calls into `result`, and an Identity in the place of the call.
+
+    Where v1 control flow is about, all of it is `anchored` to the arguments, as the call was: a constant, too, must be
+    in the loop that the call is in, and is dead in the branch that is not taken. Only what reads an output of a Switch
+    can tell which one it is, hence the Identities.
+    """
     from tensorflow.python.framework.function_def_to_graph import function_def_to_graph_def
 
     function = library[_called(call, library)]
@@ -117,14 +128,22 @@ def _inline(call: Any, library: Mapping[str, Any], result: Any, taken: set[str])
     given = [text for text in call.input if not text.startswith("^")]
     waits = [text for text in call.input if text.startswith("^")]
     arguments = dict(zip((item.name for item in function.signature.input_arg), given, strict=True))
-    names: dict[str, str] = {}
-    for node in body.node:
-        if node.name not in arguments:
-            name = f"{call.name}/{node.name}"
-            while name in taken:
-                name += "_"
-            taken.add(name)
-            names[node.name] = name
+
+    def fresh(name: str) -> str:
+        name = f"{call.name}/{name}"
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        return name
+
+    if anchored:
+        for item in function.signature.input_arg:
+            entry = result.node.add(name=fresh(item.name), op="Identity", input=[arguments[item.name]])
+            entry.attr["T"].type = item.type
+            arguments[item.name] = entry.name
+            waits.append(f"^{entry.name}")
+        waits = [f"^{result.node.add(name=fresh('begin'), op='NoOp', input=waits).name}"]
+    names = {node.name: fresh(node.name) for node in body.node if node.name not in arguments}
 
     def spelled(text: str) -> str:
         node, _, port = text.removeprefix("^").partition(":")
@@ -138,20 +157,22 @@ def _inline(call: Any, library: Mapping[str, Any], result: Any, taken: set[str])
         if node.name in arguments:
             continue
         inputs = list(map(spelled, node.input))
-        if node.op != "Const":
+        if anchored or node.op != "Const":
             inputs += [text for text in waits if text not in inputs]
         node.name = names[node.name]
         node.attr.pop("_class", None)  # colocation with nodes that have other names now
         del node.input[:]
         node.input.extend(inputs)
         if _called(node, library):
-            _inline(node, library, result, taken)
+            _inline(node, library, result, taken, anchored)
         else:
             result.node.add().CopyFrom(node)
     made = result.node.add(name=call.name, device=call.device)
     types = [item.type for item in function.signature.output_arg]
     made.input.extend(spelled(flat[function.ret[item.name]]) for item in function.signature.output_arg)
-    made.input.extend(dict.fromkeys(f"^{names[name]}" for name in function.control_ret.values() if name in names))
+    made.input.extend(
+        dict.fromkeys([*waits, *(f"^{names[name]}" for name in function.control_ret.values() if name in names)])
+    )
     made.op = ("NoOp", "Identity", "IdentityN")[min(len(types), 2)]
     if len(types) == 1:
         made.attr["T"].type = types[0]

@@ -1,11 +1,12 @@
 """What the outputs need of a graph, and no more; calls of functions."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from icebreaker import original, safety
+from icebreaker.errors import IcebreakerError
 from icebreaker.graph import Graph, Tensor
 from icebreaker.protos import GraphDef
 from icebreaker.rewrite import inline_functions, prune
@@ -120,6 +121,83 @@ def test_a_function_called_by_its_name_gives_way_too() -> None:
     after = inline_functions(Graph(whole.as_graph_def()))
     assert after.op_counts["RealDiv"] == 1
     assert original.Original(after.definition).run([Tensor("y")], {"x": np.float32([4])})[0] == [3]
+
+
+def test_calls_in_loops_and_branches_of_old_do_what_they_did() -> None:
+    """A constant in a function belongs into the loop, or the branch, that the call is in."""
+    import tensorflow as tf
+    from tensorflow.python.framework import function
+
+    v1 = tf.compat.v1
+
+    @function.Defun(tf.float32)
+    def scaled(x: Any) -> Any:
+        return x * 2.0 + 1.0
+
+    @function.Defun()
+    def seven() -> Any:
+        return tf.constant(7.0)
+
+    @function.Defun(tf.float32, tf.float32)
+    def apart(x: Any, y: Any) -> Any:
+        return x * 3.0, y + 1.0
+
+    with tf.Graph().as_default() as whole:
+        v1.disable_control_flow_v2()
+        x: Any = v1.placeholder(tf.float32, (), "x")
+        looped = v1.while_loop(lambda i, y: i < 3, lambda i, y: (i + 1, tf.ensure_shape(scaled(y), ())), [0, x])[1]
+        branch = v1.cond(x > 0, lambda: seven(), lambda: x * 1.0)
+        below, above = tf.raw_ops.Switch(data=x, pred=x > 0)
+        _, sum_of_another = cast(Any, apart(above, x + 100.0))
+        merged = tf.raw_ops.Merge(inputs=[below, sum_of_another])
+        for name, value in {"looped": looped, "branch": branch, "merged": merged.output}.items():
+            tf.identity(value, name)
+    before = Graph(whole.as_graph_def())
+    fetches = [Tensor("looped"), Tensor("branch"), Tensor("merged")]
+    after = prune(inline_functions(before), fetches)
+    assert not {"scaled", "seven", "apart"} & {node.op.partition("_")[0] for node in after}
+    for value in (2, -2):
+        feeds = {"x": np.float32(value)}
+        sessions = (original.Original(item.definition, reference=True) for item in (after, before))
+        have, want = (item.run(fetches, feeds) for item in sessions)
+        assert have == want == ([23, 7, 103] if value > 0 else [-9, -2, -2])
+
+
+def test_what_a_call_waits_for_comes_before_its_results() -> None:
+    import tensorflow as tf
+    from tensorflow.python.framework import function
+
+    @function.Defun(tf.float32)
+    def same(x: Any) -> Any:
+        return x
+
+    with tf.Graph().as_default() as whole:
+        x: Any = tf.compat.v1.placeholder(tf.float32, (), "x")
+        with tf.control_dependencies([tf.raw_ops.Assert(condition=x < 5.0, data=[x])]):
+            called: Any = same(x)
+        tf.add(called, 1.0, name="y")
+    after = inline_functions(Graph(whole.as_graph_def()))
+    assert "same" not in {node.op.partition("_")[0] for node in after}
+    assert original.Original(after.definition).run([Tensor("y")], {"x": np.float32(4)}) == [5]
+    with pytest.raises(Exception, match="assertion"):
+        original.Original(after.definition).run([Tensor("y")], {"x": np.float32(9)})
+
+
+@pytest.mark.parametrize("fault", ["inputs", "result", "op", "argument"])
+def test_a_function_that_does_not_fit_its_call_is_told_of_in_tensorflows_words(fault: str) -> None:
+    definition, _ = with_calls()
+    call = next(node for node in definition.node if node.op in ("PartitionedCall", "StatefulPartitionedCall"))
+    body = next(item for item in definition.library.function if item.signature.name == call.attr["f"].func.name)
+    if fault == "inputs":
+        call.input.append("x")
+    elif fault == "result":
+        body.ret.clear()
+    elif fault == "op":
+        body.node_def[0].op = "NoSuchOp"
+    else:
+        body.node_def[-1].input[0] = "nowhere:y:0"
+    with pytest.raises(IcebreakerError, match="TensorFlow refuses the graph"):
+        original.Original(inline_functions(Graph(definition)).definition)
 
 
 def test_calls_stay_where_what_they_call_would_be_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
