@@ -110,8 +110,9 @@ def export(
         inputs: The placeholders, in the order that the engine will take them.
         outputs: The tensors to give.
         handlers: Converters of our own by op, in tf2onnx's form, such as `quantized_ops.HANDLERS`.
-        store: Where some of the segment's constants lie; its ONNX form then goes there too, unless it
-        folds: what can be folded into weights, such as a batch norm. It takes half of the time, and engines that
+        store: Where some of the segment's constants lie; its ONNX form then goes there too, unless
+            it is folded.
+        folds: Fold what can be folded into weights, such as a batch norm. It takes half of the time, and engines that
             compile for this machine do it as well.
 
     Raises:
