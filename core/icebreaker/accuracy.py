@@ -61,8 +61,8 @@ class Budget:
 
     def __str__(self) -> str:
         """In words, for the user."""
-        disagreement = None if self.disagreement is None else f"{self.disagreement:.2%} top-1 disagreement"
-        error = None if self.error is None else f"{self.error:.2%} error"
+        disagreement = None if self.disagreement is None else f"{self.disagreement * 100:.3g}% top-1 disagreement"
+        error = None if self.error is None else f"{self.error * 100:.3g}% error"
         return " and ".join(text for text in (disagreement, error) if text)
 
 

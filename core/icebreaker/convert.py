@@ -302,7 +302,7 @@ class _Work:
         handlers = None
         trained = self.settings.precision == "int8" and any(n.op in quantized_ops.OPS for n in definition.node)
         if trained:
-            definition = quantized_ops.with_fixed_ranges(definition, self.int8 is None or self.int8.has_data)
+            definition = quantized_ops.with_fixed_ranges(definition, self.int8 is None or self.int8.is_calibrated)
             handlers = quantized_ops.HANDLERS
         try:
             exported = onnx_export.export(

@@ -106,6 +106,7 @@ class Int8:
 
     Attributes:
         has_data: Whether ranges are found on data.
+        is_calibrated: Whether they are or were, for a table that is given; else the graph's own count.
         is_random: Whether that data means nothing.
         notes: What was guessed, for the log.
         warnings: What the user should know.
@@ -137,6 +138,7 @@ class Int8:
         data = self._open(graph)
         self.is_random = data is not None and data.kind == "random"
         self.has_data = data is not None or self._recording is not None
+        self.is_calibrated = self.has_data or settings.calibration_table is not None
         self._data = self._held_back = None
         if data is not None:
             self.notes += data.notes

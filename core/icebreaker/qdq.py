@@ -63,7 +63,7 @@ class Table:
         method: How the thresholds were chosen; `tried` says why, if it was left open.
         tensors: Tensor that gets Q/DQ → its range, in the order in which the layers read them.
         layers: Layer → what is added to its output, per channel (0 where that did not help); None: it stays float.
-        tried: Method → signal to noise at the outputs in dB, where several were compared.
+        tried: Method → signal to noise at the outputs in dB, as a mean over rows, where several were compared.
     """
 
     graph: str

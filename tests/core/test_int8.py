@@ -333,3 +333,9 @@ def test_trained_ranges_need_no_data(tmp_path: Path) -> None:
         x, labels = digits["x"][..., None].astype(np.float32) * 2 / 255 - 1, digits["y"]
     found = np.concatenate([model(x[k : k + 1000])["output"].argmax(1) for k in range(0, len(x), 1000)])
     assert (found == labels).mean() > 0.977
+    # Calibrated with data, its nodes are left out; a table of that must find the same network again.
+    table = tmp_path / "table.json"
+    np.savez(tmp_path / "digits.npz", input=x[:64])
+    calibrate(SHARED / "graphs/tftrt_mnist_qdq.pb", table, settings(calibration=str(tmp_path / "digits.npz")))
+    again = convert(SHARED / "graphs/tftrt_mnist_qdq.pb", output, settings(calibration_table=str(table)))
+    assert again.segments[0].precision == "int8" and again.segments[0].quantization.samples == 48
