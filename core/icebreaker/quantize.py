@@ -50,6 +50,7 @@ _KEPT_ROWS = 128
 _CHUNK_ROWS = 4
 _AUTO_ROWS = 16
 _CORRECT_ROWS = 32
+_GONE = np.empty(0, np.float32)
 _MOST_DB = 120.0  # what a row without any error counts as
 # What clipping must gain at least: what it gains on held-back rows of the same pictures is lost again on others.
 _CLIPPING_DB = 1.5
@@ -324,17 +325,24 @@ def walk(
     errors: list[LayerError] = []
     waiting: list[int] = []
 
-    def run(nodes: Sequence[Any], outputs: Sequence[str]) -> None:
+    def run(nodes: Sequence[Any], outputs: Sequence[str], until: int) -> None:
         made = {name for node in nodes for name in node.output}
         names = [n for n in dict.fromkeys(n for node in nodes for n in reads(node)) if n in live and n not in made]
         session = prepared.session(nodes, {name: live[name][0][0] for name in names}, outputs)
 
+        same = all(live[name][0] is live[name][1] for name in names)
+        # What nobody reads any more goes chunk by chunk: the more rows fit, the better are the corrections.
+        done = [n for n in names if last.get(n, -1) < until and (same or live[n][0] is not live[n][1])]
+
         def values(side: int) -> list[list[np.ndarray]]:
-            results = [session.run(outputs, {name: live[name][side][k] for name in names}) for k in range(len(chunks))]
+            results = []
+            for k in range(len(chunks)):
+                results.append(session.run(outputs, {name: live[name][side][k] for name in names}))
+                for name in done:
+                    live[name][side][k] = _GONE
             return [list(column) for column in zip(*results, strict=True)]
 
         plain = values(0)
-        same = all(live[name][0] is live[name][1] for name in names)
         live.update(zip(outputs, zip(plain, plain if same else values(1), strict=True), strict=True))
 
     def flush(until: int) -> None:
@@ -342,7 +350,7 @@ def walk(
         waiting.clear()
         outputs = [name for node in nodes for name in node.output if last.get(name, -1) >= until]
         if outputs:
-            run(nodes, outputs)
+            run(nodes, outputs, until)
         for name in [name for name in live if last.get(name, -1) < until]:
             del live[name]
 
@@ -480,6 +488,7 @@ def _chunks(prepared: Prepared, rows: Sequence[Batch]) -> list[Batch]:
         name: value.nbytes if isinstance(value, np.ndarray) else 0 for name, value in zip(names, values, strict=True)
     }
     del values
+    layers = {layer.index for layer in prepared.layers}
     alive = peak = 0
     ends: dict[int, int] = {}
     for index, node in enumerate(prepared.nodes):
@@ -487,8 +496,10 @@ def _chunks(prepared: Prepared, rows: Sequence[Batch]) -> list[Batch]:
             alive += sizes[name]
             end = max(prepared.readers.get(name, [index]))
             ends[end] = ends.get(end, 0) + sizes[name]
-        peak = max(peak, alive)
+        # A layer's inputs stay until all of its output is there; what other nodes read goes as they read it.
+        peak = max(peak, alive if index in layers else 0)
         alive -= ends.get(index, 0)
+        peak = max(peak, alive)
     room = max(2, int(_WALK_BYTES // (2 * peak + 1)))
     picked = list(rows[:: max(1, -(-len(rows) // room))])
     first = next(iter(prepared.inputs), None)

@@ -324,6 +324,21 @@ def test_memory_stays_bounded_whatever_a_batch_has(net):
     assert seen.samples == 300 and len(seen.rows) == 128 and all(len(row["x:0"]) == 1 for row in seen.rows)
 
 
+def test_a_walk_keeps_no_tensor_that_nobody_reads_any_more(monkeypatch):
+    """An activation takes its input's place row by row, so that more rows fit: they make better corrections."""
+    net = Net()
+    wide = net.add("Relu", net.relu6(net.conv("x:0", 64, 3)))
+    model = net.model("x:0", [3, 16, 16], net.conv(wide, 4, 64))
+    one = 64 * 16 * 16 * 4  # bytes of the wide tensor of a row
+    monkeypatch.setattr(quantize, "_WALK_BYTES", 40 * 2 * one)
+    rows = [{"x:0": row[None]} for row in data(64, 0)]
+    prepared = qdq.Prepared(model)
+    assert sum(len(chunk["x:0"]) for chunk in quantize._chunks(prepared, rows)) == 32  # every second; 16 if both stayed
+    table = quantize.calibrate(model, batches(data(64, 0)), "minmax")
+    test = data(32, 1)
+    assert decibels(run(model, test), run(quantize.quantize(model, table), test)) > 30
+
+
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 7e4])
 def test_histograms_grow_without_losing_counts(scale):
     random = np.random.default_rng(0)
