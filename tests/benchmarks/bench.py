@@ -19,8 +19,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def in_turns(runs: dict[str, Callable[[], Any]], seconds: float) -> dict[str, Any]:
-    """Milliseconds of each call, by name; at least 10 rounds."""
+    """Milliseconds of each call, by name; at least 10 rounds.
+
+    Each round has an order of its own: who comes after TensorFlow finds its threads still spinning.
+    """
     import numpy as np
+
+    random = np.random.default_rng(0)
 
     for run in runs.values():
         run()
@@ -28,9 +33,9 @@ def in_turns(runs: dict[str, Callable[[], Any]], seconds: float) -> dict[str, An
     times: dict[str, list[float]] = {name: [] for name in runs}
     begun = time.perf_counter()
     while time.perf_counter() - begun < seconds or len(next(iter(times.values()))) < 10:
-        for name, run in runs.items():
+        for name in random.permutation(list(runs)):
             start = time.perf_counter()
-            run()
+            runs[name]()
             times[name].append(1000 * (time.perf_counter() - start))
     return {name: np.array(values) for name, values in times.items()}
 
