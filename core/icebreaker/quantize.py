@@ -43,7 +43,7 @@ Batch = Mapping[str, np.ndarray]
 Progress = Callable[[str, float], bool]
 
 _AUTO = ("minmax", "percentile", "mse", "entropy")
-_CALL_BYTES = 128 << 20
+_CALL_BYTES = 64 << 20
 _WALK_BYTES = 320 << 20
 _KEPT_BYTES = 256 << 20
 _KEPT_ROWS = 128
@@ -137,6 +137,7 @@ def calibrate(
     start = 0.82 if method == "auto" else 0.5
     report = _part(progress, "Correcting biases", start, 1 - start)
     shifts = walk(prepared, ranges, learn, keep=keep, progress=report).shifts
+    give_memory_back()
     corrected, plain = (judge(prepared.write(ranges, item, keep, unsigned=False)) for item in (shifts, {}))
     layers = prepared.outcome(ranges, shifts if corrected > plain else {}, keep)
     return Table(prepared.digest, seen.data, seen.samples, chosen, ranges, layers, tried)
@@ -365,6 +366,7 @@ def walk(
             shifts[layer.name] = tuple(float(x) for x in shift)
         errors.append(error)
         progress(index / len(prepared.nodes))
+        give_memory_back()  # the C library would keep as much again
     flush(len(prepared.nodes))
     ratios = [_ratio(*live[name]) for name in prepared.outputs if name in live and live[name][0][0].dtype.kind == "f"]
     return Walked(shifts, tuple(errors), _db(float(np.mean(ratios)) if ratios else 0.0))

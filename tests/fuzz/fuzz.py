@@ -37,7 +37,7 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 from PIL import Image
 
-from icebreaker import artifact, calibration, events, feeds, formats, layout, partition, qdq, reports, shapes
+from icebreaker import artifact, beside, calibration, events, feeds, formats, layout, partition, qdq, reports, shapes
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import skim
 from icebreaker.graph import Graph, Placeholder, Tensor
@@ -49,6 +49,7 @@ ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "graphs"
 SECONDS = 2.0  # of processor time
 BYTES = 1 << 30
+_BESIDE, _WEIGHT = "graph.pb.weights", bytes(256)
 _HOSTILE = (0, 1, -1, 2, 127, 128, 255, 1 << 15, (1 << 31) - 1, -(1 << 31), (1 << 63) - 1, -(1 << 63))
 _OPS = (
     "Const", "Placeholder", "PlaceholderWithDefault", "Identity", "Switch", "Merge", "Enter", "Exit", "NextIteration",
@@ -133,6 +134,19 @@ def optimized() -> bytes:
     output.attr["T"].type = 1
     output.attr["_icebreaker_output"].list.i.extend((0, 0))
     return result.SerializeToString()
+
+
+def weights_beside() -> bytes:
+    """The same, with a weight in a file beside it."""
+    definition = GraphDef.FromString(optimized())
+    node = next(node for node in definition.library.function[0].node_def if node.op == "Const")
+    dtype = node.attr["dtype"].type
+    node.Clear()
+    node.name, node.op = "weight", beside.MAPPED
+    node.attr["dtype"].type = dtype
+    node.attr["shape"].shape.dim.add(size=len(_WEIGHT) // 4)
+    node.attr["memory_region_name"].s = f"{_BESIDE}/{artifact.hashlib.sha256(_WEIGHT).hexdigest()}".encode()
+    return definition.SerializeToString()
 
 
 def calibration_table() -> bytes:
@@ -432,7 +446,7 @@ def targets() -> list[Target]:
     conversion = reports.Conversion("o", 1.0, 0.5, (segment,), (reports.Left("a", "b", "c", "d"),), ("w",))
     return [
         Target("graphs", read_graph, graphs(), damage_graph, 40),
-        Target("optimized graphs", read_graph, [optimized()], damage_graph, 25),
+        Target("optimized graphs", read_graph, [optimized(), weights_beside()], damage_graph, 25),
         Target("calibration tables", read_table, [calibration_table()], damage_json, 8),
         Target("input values", read_arrays, [arrays(False), arrays(True)], damage_arrays, 5, ".npz"),
         Target("calibration arrays", read_calibration, [arrays(False), arrays(True)], damage_arrays, 5, ".npz"),
@@ -464,6 +478,9 @@ def run(
     faulthandler.dump_traceback_later(1e6, exit=True)
     try:
         with tempfile.TemporaryDirectory() as folder:
+            weight = Path(folder) / _BESIDE / artifact.hashlib.sha256(_WEIGHT).hexdigest()
+            weight.parent.mkdir()
+            weight.write_bytes(_WEIGHT)
             for index in range(first, first + count):
                 if time.monotonic() - began > seconds:
                     break

@@ -162,6 +162,20 @@ def test_an_output_that_does_not_exist(session: Session, qtbot: QtBot, digits: P
     assert session.conversion is None
 
 
+def test_what_lies_beside_a_graph_is_saved_with_it(session: Session, qtbot: QtBot, tmp_path: Path) -> None:
+    home, target = tmp_path / "results", tmp_path / "mine"
+    (home / "optimized.pb.weights").mkdir(parents=True)
+    target.mkdir()
+    names = ("optimized.pb", "optimized.pb.TRTEngineOp_000.0123abcd.onnx", f"optimized.pb.weights/{'0' * 64}")
+    for name in names:
+        (home / name).write_text(name)
+    session.optimized_path = home / "optimized.pb"
+    session.save(target / "saved.pb")
+    wait_idle(qtbot, session)
+    found = {str(path.relative_to(target)): path.read_text() for path in target.rglob("*") if path.is_file()}
+    assert found == {"saved.pb": names[0], names[1]: names[1], names[2]: names[2]}
+
+
 def test_a_saved_model_is_frozen_in_the_worker(session: Session, qtbot: QtBot, tmp_path: Path) -> None:
     folder = tmp_path / "a model of mine"
     code = """
