@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from pytestqt.qtbot import QtBot
 
+from icebreaker import reports
 from icebreaker.errors import IcebreakerError
 from icebreaker_gui import autosave
 from icebreaker_gui.session import Session
@@ -169,7 +170,7 @@ def test_what_lies_beside_a_graph_is_saved_with_it(session: Session, qtbot: QtBo
     names = ("optimized.pb", "optimized.pb.TRTEngineOp_000.0123abcd.onnx", f"optimized.pb.weights/{'0' * 64}")
     for name in names:
         (home / name).write_text(name)
-    session.optimized_path = home / "optimized.pb"
+    session.conversion = reports.Conversion(str(home / names[0]), 1.0, 1.0, (), ())
     session.save(target / "saved.pb")
     wait_idle(qtbot, session)
     found = {str(path.relative_to(target)): path.read_text() for path in target.rglob("*") if path.is_file()}
