@@ -216,6 +216,7 @@ class Prepared:
         # In the order in which the layers read them.
         self.tensors = tuple(dict.fromkeys(name for layer in self.layers for name in layer.activations))
         self.digest = self._digest()
+        self._sizes: dict[Any, Mapping[str, int]] = {}
 
     def constant(self, name: str) -> np.ndarray:
         """A constant's value."""
@@ -233,6 +234,18 @@ class Prepared:
         content = self.model.SerializeToString()  # a copy of the model would double its weights
         del outputs[count:]
         return open_session(content)
+
+    def sizes(self, row: Mapping[str, np.ndarray]) -> Mapping[str, int]:
+        """Bytes of every tensor that is computed from this row."""
+        key = tuple((name, value.shape) for name, value in row.items())
+        if key not in self._sizes:
+            names = [name for node in self.nodes for name in node.output if name]
+            values = self.telling(names).run(names, dict(row))
+            self._sizes[key] = {
+                name: value.nbytes if isinstance(value, np.ndarray) else 0
+                for name, value in zip(names, values, strict=True)
+            }
+        return self._sizes[key]
 
     def chosen(self, ranges: Mapping[str, Range], keep: Collection[str]) -> dict[int, Layer]:
         """The layers to quantize, by index: all but those that `keep` names, or whose input or output it names."""

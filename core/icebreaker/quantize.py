@@ -484,12 +484,7 @@ def parts(prepared: Prepared, batch: dict[str, np.ndarray], rows: int) -> Iterat
 
 def _chunks(prepared: Prepared, rows: Sequence[Batch]) -> list[Batch]:
     """Some of the rows, joined to small batches where they can be, so many that a walk stays within its memory."""
-    names = [name for node in prepared.nodes for name in node.output if name]
-    values = prepared.telling(names).run(names, dict(rows[0]))
-    sizes = {
-        name: value.nbytes if isinstance(value, np.ndarray) else 0 for name, value in zip(names, values, strict=True)
-    }
-    del values
+    sizes = prepared.sizes(rows[0])
     layers = {layer.index for layer in prepared.layers}
     alive = peak = 0
     ends: dict[int, int] = {}
