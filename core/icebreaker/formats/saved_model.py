@@ -14,6 +14,7 @@ from icebreaker.graph import Graph, Tensor
 from icebreaker.rewrite import inline_functions, prune
 from icebreaker.store import Store, rows
 
+_RESOURCE = 20  # among TensorFlow's dtypes
 _BIG = 256 << 10  # bytes of a weight that is worth a file
 
 
@@ -70,8 +71,10 @@ def read_apart(path: Path, store: Store, big: int, allow_side_effects: bool = Fa
                 tensor.tensor_content = store.mark(store.keep(rows(value)))
             else:
                 tensor.CopyFrom(tf.make_tensor_proto(value, tf.as_dtype(tensor.dtype)))
-    except (_Unsuited, OSError, tf.errors.OpError, IcebreakerError):
+    except (_Unsuited, OSError, tf.errors.OpError):
         return None
+    except (IcebreakerError, ValueError, TypeError, LookupError, AttributeError, RuntimeError):
+        return None  # no graph that anybody made: `read` has the words
     return definition
 
 
@@ -102,10 +105,10 @@ def _constants(meta: Any, signature: Any) -> tuple[Any, dict[str, str]]:
             if base in names:
                 made.input[slot] = text.replace(base, names[base], 1)
         if node.op == "VarHandleOp":
-            variable_of[node.name] = keys[node.name] if node.name in keys else _fail()
             shape, dtype = made.attr["shape"].shape, made.attr["dtype"].type
-            if shape.unknown_rank or any(dim.size < 0 for dim in shape.dim):
+            if node.name not in keys or shape.unknown_rank or any(dim.size < 0 for dim in shape.dim):
                 raise _Unsuited
+            variable_of[node.name] = keys[node.name]
             made.op = "Const"
             made.attr["value"].tensor.dtype = dtype
             made.attr["value"].tensor.tensor_shape.CopyFrom(shape)
@@ -118,7 +121,7 @@ def _constants(meta: Any, signature: Any) -> tuple[Any, dict[str, str]]:
             made.attr["T"].type = dtype
         elif node.op == "ResourceGather":
             _as_gather(made, result)
-        elif any(graph[tensor.node].op == "VarHandleOp" for tensor in node.inputs):
+        elif _keeps_state(node.op) or any(graph[tensor.node].op == "VarHandleOp" for tensor in node.inputs):
             raise _Unsuited
     called = set(safety.reachable_functions(graph.definition.node, graph.definition.library))
     result.library.function.extend(item for item in graph.definition.library.function if item.signature.name in called)
@@ -128,6 +131,14 @@ def _constants(meta: Any, signature: Any) -> tuple[Any, dict[str, str]]:
             made = result.node.add(name=key, op="Identity", input=[source])
             made.attr["T"].type = signature.outputs[key].dtype
     return result, variable_of
+
+
+def _keeps_state(op: str) -> bool:
+    """Whether an op gives a handle, such as that of a table, which somebody would have to fill."""
+    from tensorflow.python.framework import op_def_registry
+
+    definition = op_def_registry.get(op)
+    return definition is not None and any(item.type == _RESOURCE for item in definition.output_arg)
 
 
 def _as_gather(node: Any, definition: Any) -> None:
@@ -154,9 +165,11 @@ def _keys(meta: Any, graph: Graph) -> dict[str, str]:
     restore = inline_functions(prune(graph, [Tensor.parse(meta.saver_def.restore_op_name)]))
 
     def behind(tensor: Tensor) -> Tensor:
-        while restore[tensor.node].op == "Identity":
+        for _ in restore:  # a stranger's graph may go in circles
+            if restore[tensor.node].op != "Identity":
+                return tensor
             tensor = restore[tensor.node].inputs[0]
-        return tensor
+        raise _Unsuited
 
     found = {}
     for node in restore:
@@ -167,10 +180,6 @@ def _keys(meta: Any, graph: Graph) -> dict[str, str]:
                 if names.op == "Const" and restore[handle.node].op == "VarHandleOp":
                     found[handle.node] = tf.make_ndarray(names.definition.attr["value"].tensor)[value.port].decode()
     return found
-
-
-def _fail() -> str:
-    raise _Unsuited
 
 
 def _signature(signatures: Mapping[str, Any]) -> str:
