@@ -161,8 +161,9 @@ class Trials:
             self.warnings.append(f"{segment.name} is not INT8: {told.message}")
         candidates: list[_Candidate] = []
         one_by_one = exported.file is not None  # big: two engines at once would take too much memory
-        # What is on a GPU is timed while it is built, and nothing may disturb that.
-        native = None if one_by_one or gpu.find() else _in_background(lambda: self._native(segment, first[0]))
+        # What is on a GPU is timed while it is built, and nothing may disturb that; nor what maps files (`Store.rest`).
+        alone = self.graph.store is not None or gpu.find() is not None
+        native = None if alone else _in_background(lambda: self._native(segment, first[0]))
         begun = 1.0 if told else 0.0  # of `report`, which building takes to 1.25
         for index, engine in enumerate(self.engines):
             # FP32 is what there is to fall back on.
