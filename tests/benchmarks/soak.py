@@ -194,7 +194,8 @@ def judge(warm: Sequence[Standing], later: Sequence[Standing]) -> list[str]:
         if after > before * 1.05:
             faults.append(f"{name} grew by {100 * (after / before - 1):.1f} %")
     for name in ("threads", "children", "files", "stored", "objects"):
-        before, last = getattr(warm[-1], name), getattr(later[-1], name)
+        # Of three rounds, since the threads of a job that has just been cancelled may still be ending.
+        before, last = (min(getattr(item, name) for item in part[-3:]) for part in (warm, later))
         if last > before:
             faults.append(f"{name} grew from {before} to {last}")
     return faults
