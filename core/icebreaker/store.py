@@ -27,7 +27,7 @@ class Store:
     """A folder of contents, each named by its SHA-256; two constants with one content share a file."""
 
     def __init__(self, folder: Path) -> None:
-        """Begins an empty store; `folder` is there already, and whoever made it removes it."""
+        """Begins an empty store, or opens one to read; `folder` is there already, and whoever made it removes it."""
         self.folder = folder
 
     def keep(self, pieces: Iterable[bytes]) -> Path:

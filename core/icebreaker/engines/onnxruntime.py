@@ -85,7 +85,8 @@ class OnnxRuntime:
         """Makes a runner over one session."""
         why = _why_not_cuda() if gpu.find() else "no NVIDIA GPU"
         if not why:
-            assert isinstance(payload, bytes)  # noqa: S101 - as in `build`
+            if isinstance(payload, Path):
+                raise IcebreakerError("its weights lie beside the graph, for a CPU: convert the original graph here")
             return _OnCuda(payload, precision == "fp16")
         if precision == "fp16":
             raise IcebreakerError(f"the engine was built in FP16 for an NVIDIA GPU, which cannot be used here: {why}")
