@@ -20,8 +20,6 @@ segment). What an engine needs rides along in private attributes (a leading unde
 
 from __future__ import annotations
 
-import contextlib
-import glob
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -42,7 +40,6 @@ from icebreaker.store import Store
 INLINE_BYTES = 1_000_000_000
 _ENUMS = {name: number for number, name in DTYPES.items()}
 _PREFIX = "_icebreaker_"
-_SIDES = (".engine", ".onnx")  # what side files end in
 
 
 @dataclass(frozen=True)
@@ -373,12 +370,7 @@ def write(
         ) from error
     files[path] = graph
     write_together(files, job_id)
-    # Of the graph that was replaced:
-    for other in path.parent.glob(f"{glob.escape(path.name)}.TRTEngineOp_*"):
-        if other not in files and other.suffix in _SIDES:
-            with contextlib.suppress(OSError):
-                other.unlink()
-    beside.sweep(beside.folder_of(path), files)
+    beside.sweep(path, files)
 
 
 def _set_apart(

@@ -5,14 +5,16 @@ folder `NAME.pb.weights`, named by the SHA-256 of what it holds. TensorFlow look
 folder: plain TensorFlow runs such a graph from the folder it lies in, Icebreaker from anywhere. An engine's ONNX model
 names the same files as its external data.
 
-Owns: that form, read and written, and how a message is written of which parts lie in files. Refuses: a file that is not
-what its name says.
+Owns: that form, read and written, how a message is written of which parts lie in files, and which side files are not
+needed any more. Refuses: a file that is not what its name says.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import glob
+import mmap
 import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -25,6 +27,7 @@ from icebreaker.store import Store
 
 MAPPED = "ImmutableConst"
 MOST_BYTES = (1 << 31) - 1  # that a message has
+SIDES = (".engine", ".onnx")  # what the side files of engines end in
 _PLACE = re.compile(r"([^/\\]+\.weights)/([0-9a-f]{64})")
 
 
@@ -71,7 +74,8 @@ def take_in(definition: Any, folder: Path, store: Store | None = None) -> Store 
         The store that they belong to; None if there are none.
 
     Raises:
-        IcebreakerError: As `file_at`; or a weight has not the size that the graph says.
+        IcebreakerError: As `file_at`; a weight has not the size that the graph says; or `store` is on another disk,
+            which is full.
     """
     files: dict[str, Path] = {}
 
@@ -82,7 +86,13 @@ def take_in(definition: Any, folder: Path, store: Store | None = None) -> Store 
             if store is None:
                 store = Store(files[place].parent)
             elif store.folder != files[place].parent:
-                store.link(files[place])
+                try:
+                    store.link(files[place])
+                except OSError as error:
+                    raise IcebreakerError(
+                        f"{files[place]} could not be copied to {store.folder}: {error.strerror or error}: free some "
+                        "space, or set TMPDIR to a folder that has it"
+                    ) from error
         if files[place].stat().st_size != value.nbytes:
             raise IcebreakerError(f"{name} is not as its file beside the graph: convert the graph again")
         return Store.mark(files[place])
@@ -209,10 +219,32 @@ def files(path: Path, definition: Any, store: Store | None) -> dict[Path, Pieces
     return {**weights, path: pieces(mapped(definition, store, folder.name))}
 
 
-def sweep(folder: Path, keep: Collection[Path]) -> None:
-    """Removes weights of the graph that was replaced."""
+def sweep(path: Path, keep: Collection[Path]) -> None:
+    """Removes side files of the graph that was replaced, unless another graph has them, such as a renamed copy.
+
+    Args:
+        path: The graph that they are named after.
+        keep: What was written in its place.
+    """
+    folder = folder_of(path)
     with contextlib.suppress(OSError):
-        for file in folder.iterdir():
-            if file not in keep and re.fullmatch("[0-9a-f]{64}", file.name):
-                file.unlink()
+        engines = [item for item in path.parent.glob(f"{glob.escape(path.name)}.TRTEngineOp_*") if item.suffix in SIDES]
+        weights = [item for item in folder.glob("*") if re.fullmatch("[0-9a-f]{64}", item.name)]
+        old = {*engines, *weights} - set(keep)
+        others = (item for item in path.parent.iterdir() if item not in old and item not in keep)
+        if not old or any(_may_name(other, path.name) for other in others):
+            return
+        for file in old:
+            file.unlink()
         folder.rmdir()  # fails if something is left in it
+
+
+def _may_name(other: Path, name: str) -> bool:
+    """True if a file that could be a graph speaks of the side files of the graph `name`."""
+    if other.suffix in SIDES or not other.is_file() or not 0 < other.stat().st_size <= MOST_BYTES:
+        return False
+    with other.open("rb") as stream:
+        if stream.read(1) not in (b"\x0a", b"\x12", b"\x22"):  # which a GraphDef begins with: one of its fields
+            return False
+        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return any(content.find(f"{name}.{rest}".encode()) >= 0 for rest in ("weights/", "TRTEngineOp_"))

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import hashlib
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -45,10 +46,20 @@ class Store:
         return draft.replace(self.folder / digest.hexdigest())
 
     def link(self, file: Path) -> None:
-        """Takes in a content that lies elsewhere under its SHA-256, and stays there."""
+        """Takes in a content that lies elsewhere under its SHA-256, and stays there.
+
+        Raises:
+            OSError: It had to be copied, and the disk is full.
+        """
         place = self.folder / file.name
-        if not place.exists():
-            place.symlink_to(file.absolute())
+        if place.exists():
+            return
+        try:
+            os.link(file, place)  # engines follow no symbolic link out of a model's folder
+        except OSError:  # another disk, or another user's file
+            draft = self.folder / "draft"
+            shutil.copyfile(file, draft)
+            draft.replace(place)
 
     @staticmethod
     def mark(path: Path) -> bytes:

@@ -18,7 +18,7 @@ from typing import Any
 
 from PySide6.QtCore import QObject, QSettings, QTimer, Signal
 
-from icebreaker import events, reports
+from icebreaker import beside, events, reports
 from icebreaker.errors import IcebreakerError
 from icebreaker.files import write_together
 from icebreaker.graph import Graph
@@ -582,7 +582,7 @@ def _sample_data(file: Path) -> str | None:
 
 
 def _copy_graph(source: Path, target: Path) -> None:
-    """Runs in a thread: copies a graph and the side files that lie in its folder."""
+    """Runs in a thread: copies a graph and the side files that lie in its folder, named after the graph as it is there."""
     if not target.parent.is_dir():
         raise IcebreakerError(f"{target.parent} is not a folder: choose another place")
     home = source.parent
@@ -590,3 +590,4 @@ def _copy_graph(source: Path, target: Path) -> None:
         target.parent / path.relative_to(home): path for path in home.rglob("*") if path.is_file() and path != source
     }
     write_together(sides | {target: source})  # the graph last, so that it never names a file that is not there
+    beside.sweep(target.with_name(source.name), {*sides, target})

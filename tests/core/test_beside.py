@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import icebreaker
 from icebreaker import artifact, beside, formats, measure, safety
 from icebreaker.convert import convert
 from icebreaker.errors import IcebreakerError
+from icebreaker.files import write_together
 from icebreaker.formats import saved_model, skim
 from icebreaker.graph import Graph, Tensor
 from icebreaker.original import Original
@@ -112,6 +115,46 @@ def test_what_is_replaced_goes(model: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(beside, "MOST_BYTES", 1 << 30)
     optimized(model)
     assert [item.name for item in beside.folder_of(target).iterdir()] == ["note.txt"]
+
+
+def test_what_another_graph_needs_stays(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = optimized(model)
+    renamed = target.rename(model.with_name("renamed"))
+    before = set(target.parent.glob("optimized.pb.*/*")) | set(target.parent.glob("optimized.pb.TRT*"))
+    optimized(model, "onnxruntime")
+    now = set(target.parent.glob("optimized.pb.*/*")) | set(target.parent.glob("optimized.pb.TRT*"))
+    assert before < now
+    (found,) = icebreaker.load(renamed, fallback=False)(VALUES).values()
+    assert np.abs(found - expected(model)).max() < 1e-5
+    renamed.unlink()
+    monkeypatch.setattr(beside, "MOST_BYTES", 1 << 30)
+    optimized(model)
+    assert len(list(target.parent.glob("optimized.pb.TRT*"))) == 2 and not beside.folder_of(target).exists()
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+@pytest.mark.parametrize("links", [True, False])
+def test_a_graph_with_its_weights_beside_it_is_converted(
+    model: Path, monkeypatch: pytest.MonkeyPatch, engine: str, links: bool
+) -> None:
+    want = expected(model)
+    monkeypatch.setattr(beside, "MOST_BYTES", 1 << 30)
+    with tempfile.TemporaryDirectory() as folder:
+        graph = formats.read_graph(model, store=Store(Path(folder)), big=0)
+        monkeypatch.setattr(beside, "MOST_BYTES", 20_000)
+        frozen = model.with_name("frozen.pb")
+        write_together(beside.files(frozen, graph.definition, graph.store))
+    assert list(beside.folder_of(frozen).iterdir())
+    if not links:  # the folder for temporary files is on another disk
+
+        def refuse(*_: object) -> None:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+        monkeypatch.setattr(os, "link", refuse)
+    target = optimized(frozen, engine)
+    shutil.rmtree(beside.folder_of(frozen))
+    (found,) = icebreaker.load(target, fallback=False)(VALUES).values()
+    assert np.abs(found - want).max() < 1e-5
 
 
 def test_what_is_damaged_or_missing_is_told(model: Path) -> None:
