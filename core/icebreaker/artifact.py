@@ -70,6 +70,11 @@ class StoredEngine:
     _file: Path | None
     _weights_apart: bool = False
 
+    @property
+    def has_side_file(self) -> bool:
+        """True if its payload lies beside the graph."""
+        return self._file is not None
+
     def payload(self) -> Model:
         """The engine's bytes; an ONNX model whose weights lie beside the graph as its file.
 
@@ -323,7 +328,7 @@ def copy_private(source: Any, target: Any) -> None:
 
 def write(
     definition: Any, path: Path, job_id: str = "", *, engines: Sequence[EngineNode] = (), store: Store | None = None
-) -> None:
+) -> list[str]:
     """Writes an optimized graph; payloads go to side files where it would pass 1 GB, weights where it would pass 2 GB.
 
     A side file's name has the payload's hash in it, `NAME.TRTEngineOp_000.0123abcd.engine`, so that the graph that is
@@ -335,6 +340,9 @@ def write(
         job_id: As for `files.write_whole`.
         engines: The engine nodes, and
         store: the original's store, if parts of the graph lie in files.
+
+    Returns:
+        The SHA-256 of the payload of each of `engines`, as it was written.
 
     Raises:
         IcebreakerError: The graph is too big for protobuf even so, or the disk refuses.
@@ -371,6 +379,13 @@ def write(
     files[path] = graph
     write_together(files, job_id)
     beside.sweep(path, files)
+    return digests(definition, engines)
+
+
+def digests(definition: Any, engines: Sequence[EngineNode]) -> list[str]:
+    """The SHA-256 of the payload of each of `engines` in a graph; others may be in it that were built elsewhere."""
+    names = {item.segment.name for item in engines}
+    return [node.attr[f"{_PREFIX}sha256"].s.decode() for node in definition.node if node.name in names]
 
 
 def _set_apart(

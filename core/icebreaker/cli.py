@@ -493,12 +493,14 @@ def _inspect(arguments: argparse.Namespace, console: _Console) -> _Answer:
         found = reports.load(reports.Inspection, console.run("inspect", order))
     else:
         found = formats.inspect(path)  # needs no TensorFlow: answers at once
+    engines = ", ".join(name if here else f"{name} (built elsewhere)" for name, here in found.engines.items())
     lines = [
         *_table([
             ("nodes", str(found.nodes)),
             ("constants", _bytes(found.bytes)),
             ("control flow", "yes" if found.control_flow else "no"),
             ("functions", str(len(found.functions))),
+            *([("engines", engines)] if engines else []),
         ]),
         "",
         *_table([("input", "type", "shape"), *((i["name"], i["dtype"], _shape(i["shape"])) for i in found.inputs)]),

@@ -29,7 +29,6 @@ from icebreaker import (
     gpu,
     onnx_export,
     quantized_ops,
-    runtime,
     safety,
 )
 from icebreaker.differences import difference
@@ -79,6 +78,13 @@ def convert(
         _check_target(table)
     with tempfile.TemporaryDirectory(prefix="icebreaker-", ignore_cleanup_errors=True) as folder:
         work = _begin(model, settings, emit, Path(folder))
+        if model.absolute().parent != output.absolute().parent and any(
+            item.has_side_file for item in artifact.stored_engines(work.graph, Path())
+        ):
+            raise IcebreakerError(
+                f"{model} is optimized already, and the side files of its engines would stay behind: convert the graph "
+                "that it was made from"
+            )
         accepted = work.accept()
         emit(events.Progress("Putting the graph together", 0.9))
         definition, accepted = work.assemble(accepted)
@@ -87,8 +93,8 @@ def convert(
             work.int8.save_tables(table, job_id)
             work.table = str(table)
         nodes = [item.node for item in accepted]
-        artifact.write(definition, output, job_id, engines=nodes, store=work.graph.store)
-    runtime.remember_engines(item.node.built.payload for item in accepted if item.node.engine not in ONNX_PAYLOADS)
+        built = artifact.write(definition, output, job_id, engines=nodes, store=work.graph.store)
+    safety.remember_engines(built)
     report = work.report(str(output), accepted)
     emit(events.Progress("Converted", 1.0))
     return report
@@ -107,7 +113,7 @@ def optimize(
     """
     work = _begin_with(graph, settings, emit, "the graph")
     definition, accepted = work.assemble(work.accept())
-    runtime.remember_engines(item.node.built.payload for item in accepted if item.node.engine not in ONNX_PAYLOADS)
+    safety.remember_engines(artifact.digests(definition, [item.node for item in accepted]))
     runners = {item.report.name: item.runner for item in accepted if item.runner is not None}
     return definition, runners, work.report("", accepted)
 

@@ -56,7 +56,7 @@ def benchmark(
 
     Args:
         model: The original graph.
-        optimized: What `convert` made of it.
+        optimized: What `convert` made of it; or `model` again, which then runs in plain TensorFlow and in its engines.
         batch: Rows of every input whose first dimension is open.
         seconds: How long to measure, both graphs together, warm-up excluded; six turns each are made at least.
         data: An `.npz` with input values; its first `batch` rows are used. Overrides that of `settings`.
@@ -75,7 +75,7 @@ def benchmark(
     if not 0 < seconds < float("inf"):
         raise IcebreakerError(f"{seconds} seconds is no time to measure: give a positive number")
     with _warnings_logged(emit), _Pair(model, optimized, data, settings, emit) as pair:
-        if pair.has_engines:
+        if pair.has_engines and model != optimized:
             text = f"{model} has engines in it, but as the original it runs in plain TensorFlow, without them"
             emit(events.Log("warning", text))
         feeds = pair.sample(batch)

@@ -64,12 +64,13 @@ class Inspection:
     functions: tuple[str, ...] = ()
     frozen_path: str = ""  # a .pb with the graph, where the file itself is a SavedModel or Keras model
     side_effects: tuple[SideEffect, ...] = ()
+    engines: Mapping[str, bool] = field(default_factory=dict)  # in an optimized graph: engine → built here, all of its
 
     def to_json(self) -> dict[str, Any]:
-        """The contract of `icebreaker inspect --json`; `side_effects` is there only if the graph has some."""
+        """The contract of `icebreaker inspect --json`; `side_effects` and `engines` only if the graph has some."""
         data = dump(self)
         keys = ["nodes", "ops", "inputs", "outputs", "control_flow", "bytes"]
-        return {key: data[key] for key in (*keys, *(["side_effects"] if self.side_effects else []))}
+        return {key: data[key] for key in (*keys, *(key for key in ("side_effects", "engines") if data[key]))}
 
 
 @dataclass(frozen=True)

@@ -10,23 +10,21 @@ import logging
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from icebreaker import artifact, beside, cache, crashes, engines, formats, safety
+from icebreaker import artifact, beside, crashes, engines, formats, safety
 from icebreaker.artifact import StoredEngine
 from icebreaker.engines import cuda
 from icebreaker.errors import IcebreakerError
-from icebreaker.files import digest_of
 from icebreaker.graph import PLACEHOLDERS, Graph, Placeholder, canonical
 from icebreaker.store import Store
 
 _log = logging.getLogger(__name__)
-_BUILT_HERE = "engines"  # notes in the cache folder
 
 
 class Outputs(dict[str, np.ndarray]):
@@ -100,12 +98,6 @@ def live(definition: Any, runners: Mapping[str, engines.Runner] | None = None) -
     return made.graph
 
 
-def remember_engines(payloads: Iterable[engines.Model]) -> None:
-    """Notes in the user's cache folder that these engines were built here, so that `load` takes them."""
-    for payload in payloads:
-        cache.write_note(_BUILT_HERE, digest_of([payload]), {})
-
-
 def _load_engine(stored: StoredEngine, trust: bool) -> engines.Runner:
     """Makes a stored engine runnable, its payload checked first.
 
@@ -113,7 +105,7 @@ def _load_engine(stored: StoredEngine, trust: bool) -> engines.Runner:
         IcebreakerError: It is damaged, comes from elsewhere and is code, crashed before, or does not fit this machine.
     """
     payload = stored.payload()
-    if stored.engine not in engines.ONNX_PAYLOADS and not trust and cache.read_note(_BUILT_HERE, stored.sha256) is None:
+    if stored.engine not in engines.ONNX_PAYLOADS and not trust and not safety.built_here(stored.sha256):
         raise IcebreakerError(
             "it is code that was not built by you on this machine: convert the graph here, or, if you trust where it "
             "comes from, load it with trust=True (--trust-engines)"

@@ -1,7 +1,8 @@
 """What a graph may do to the world, and how big it may be: read before anything of it runs.
 
-A graph file is a program from a stranger. Owns: the list of ops that act outside the graph, the limits on size.
-Refuses: asking the user (the app and the command line do) and running anything: it only reads the message.
+A graph file is a program from a stranger. Owns: the list of ops that act outside the graph, the limits on size, which
+engines were built here. Refuses: asking the user (the app and the command line do) and running anything: it only reads
+the message.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from icebreaker import cache
 from icebreaker.errors import IcebreakerError
 from icebreaker.reports import SideEffect
 
@@ -23,6 +25,8 @@ _ITEM_BYTES: Mapping[int, int] = {
     1: 4, 2: 8, 3: 4, 4: 1, 5: 2, 6: 1, 7: 24, 8: 8, 9: 8, 10: 1, 11: 1, 12: 1, 13: 4, 14: 2, 15: 2, 16: 2, 17: 2,
     18: 16, 19: 2, 20: 64, 21: 64, 22: 4, 23: 8,
 }  # fmt: skip
+
+_BUILT_HERE = "engines"  # notes in the cache folder
 
 _READS, _WRITES = "reads files", "writes files"
 _NETWORK, _CODE, _ENDS = "talks to other processes", "runs code that is not in the graph", "ends the process"
@@ -273,3 +277,14 @@ def _check_depth(functions: Mapping[str, Any], source: str) -> None:
             elif other not in depth:
                 open_ones.add(other)
                 stack.append((other, iter(calls[other])))
+
+
+def remember_engines(digests: Iterable[str]) -> None:
+    """Notes in the user's cache folder that the engines with these SHA-256 were built here."""
+    for digest in digests:
+        cache.write_note(_BUILT_HERE, digest, {})
+
+
+def built_here(digest: str) -> bool:
+    """True if this user built the engine with this SHA-256 on this machine."""
+    return digest.isascii() and digest.isalnum() and cache.read_note(_BUILT_HERE, digest) is not None

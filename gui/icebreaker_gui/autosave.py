@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -44,7 +43,9 @@ class Lost:
 
     def discard(self) -> None:
         """Removes it for good."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            (self.folder / _STATE).unlink()  # at once, so that it is not offered again
+        folders.remove_later(self.folder)
 
     def restore(self, session: Session) -> None:
         """Lets `session` open again what was lost, with its result."""
@@ -74,7 +75,7 @@ def find_lost() -> Lost | None:
         if lost:
             found = lost
         else:
-            shutil.rmtree(folder, ignore_errors=True)
+            folders.remove_later(folder)
     return found
 
 

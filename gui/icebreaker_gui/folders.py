@@ -11,6 +11,7 @@ import os
 import shutil
 import stat
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +43,20 @@ class SessionFolder:
         """Removes it, and all that is in it."""
         self._lock.unlock()
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def remove_later(*paths: Path) -> None:
+    """Removes files and folders in a thread: gigabytes take a while. What an exit leaves goes with its session."""
+
+    def work() -> None:
+        for path in paths:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+    threading.Thread(target=work, name="remove", daemon=True).start()
 
 
 def abandoned() -> Iterator[Path]:

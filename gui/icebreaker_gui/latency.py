@@ -221,6 +221,9 @@ class Latency(QWidget):
             finding, sure = self.tr("Stopped"), self.tr("The measurement was stopped before its end.")
         elif session.conversion:
             finding, sure = self.tr("Not measured yet"), self.tr("Press Measure to let both graphs race.")
+        elif session.inspection and session.inspection.engines:
+            finding = self.tr("Not measured yet")
+            sure = self.tr("Press Measure to let its engines race plain TensorFlow.")
         elif session.graph:
             finding = self.tr("Not measured yet")
             sure = self.tr("Press Measure to time the graph as it is, or convert it first and let both race.")

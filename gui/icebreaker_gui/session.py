@@ -10,7 +10,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import datetime
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +85,7 @@ class Session(QObject):
     recentChanged = Signal()  # `recent`
     ending = Signal()  # `folder` goes next
     consentWanted = Signal(str, object)  # what the graph does to the world, and what to call if the user allows it
+    trustWanted = Signal(list, object)  # engines built elsewhere, and what to call with whether they may be loaded
 
     def __init__(self, parent: QObject | None = None) -> None:
         """Makes an empty session; `start` asks the engines."""
@@ -266,13 +266,23 @@ class Session(QObject):
             lambda batch: self._on_job(batch, failed, lambda result: self._on_converted(result, _Outcome(settings))),
         ).run_job("convert", {"model": str(self._model_path), "output": str(output), "settings": chosen})
 
-    def measure(self) -> None:
-        """Measures the original and, if there is one, the optimized graph."""
-        if self._model_path is None or self.busy or not self._allowed(self.measure):
+    def measure(self, *, engines: bool = True) -> None:
+        """Measures the original and, if there is one, the optimized graph; of an open optimized graph both in one.
+
+        Args:
+            engines: Load also those that the open graph has in it; the user is asked if some were built elsewhere.
+        """
+        again = lambda: self.measure(engines=engines)  # noqa: E731
+        if self._model_path is None or self.busy or not self._allowed(again):
             return
+        optimized = self.optimized_path
+        if optimized is None and engines and self.inspection and self.inspection.engines:
+            if not self._trusted(self.inspection.engines):
+                return
+            optimized = self._model_path
         settings = self.converted_with or self.settings
         arguments: dict[str, Any] = {
-            "model": str(self._model_path), "optimized": str(self.optimized_path) if self.conversion else None,
+            "model": str(self._model_path), "optimized": str(optimized) if optimized else None,
             "batch": self.batch, "seconds": self.seconds, "data": settings.data, "settings": settings.to_json(),
             "profile": True,
         }  # fmt: skip
@@ -300,6 +310,20 @@ class Session(QObject):
         if len(effects) > 3:
             shown += self.tr("; and {n} more nodes").format(n=len(effects) - 3)
         self.consentWanted.emit(shown, allow)
+        return False
+
+    def _trusted(self, engines: Mapping[str, bool]) -> bool:
+        """True if these were built here, or the user trusts them; else asks for that, and then measures."""
+        elsewhere = [name for name, here in engines.items() if not here]
+        if not elsewhere or self.settings.trust_engines:
+            return True
+
+        def answer(trusted: bool) -> None:
+            if trusted:
+                self.change(trust_engines=True)
+            self.measure(engines=trusted)
+
+        self.trustWanted.emit(elsewhere, answer)
         return False
 
     def cancel(self) -> None:
@@ -453,6 +477,8 @@ class Session(QObject):
         graph, self.inspection = outcome
         self.graph = graph
         self._remove_results()
+        frozen = [item for item in self.folder.glob("*.pb*") if not item.name.startswith(file.name)]
+        folders.remove_later(*frozen)  # what graphs before this one were frozen into
         self.conversion = self.converted_with = self.optimized_graph = self.saved_path = self.benchmark = None
         self.samples = events.Samples()
         self.settings = dataclasses.replace(
@@ -486,9 +512,7 @@ class Session(QObject):
 
     def _remove_results(self, keep: Path | None = None) -> None:
         """Removes what earlier conversions left in the session's folder: each may be as large as the graph."""
-        for folder in self.folder.glob("run*"):
-            if folder != keep:
-                shutil.rmtree(folder, ignore_errors=True)
+        folders.remove_later(*(folder for folder in self.folder.glob("run*") if folder != keep))
 
     def _on_converted(self, result: Mapping[str, Any], outcome: _Outcome) -> None:
         if self.activity:
@@ -582,7 +606,7 @@ def _sample_data(file: Path) -> str | None:
 
 
 def _copy_graph(source: Path, target: Path) -> None:
-    """Runs in a thread: copies a graph and the side files that lie in its folder, named after the graph as it is there."""
+    """Runs in a thread: copies a graph and the side files that lie in its folder, which bear its name there."""
     if not target.parent.is_dir():
         raise IcebreakerError(f"{target.parent} is not a folder: choose another place")
     home = source.parent

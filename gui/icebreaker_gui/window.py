@@ -24,7 +24,7 @@ from PySide6.QtWidgets import (
 )
 
 from icebreaker.reports import RETRY, Conversion
-from icebreaker_gui import autosave, theme
+from icebreaker_gui import autosave, figures, theme
 from icebreaker_gui.graph import GraphPanel
 from icebreaker_gui.latency import Latency
 from icebreaker_gui.log import Log
@@ -181,6 +181,7 @@ class Window(QMainWindow):
         session.problemChanged.connect(lambda: self._banner.show_problem(session.problem))
         session.recentChanged.connect(self._fill_recent)
         session.consentWanted.connect(self._ask_consent)
+        session.trustWanted.connect(self._ask_trust)
         self.graph_panel.excludeRequested.connect(session.exclude)
         self._fill_recent()
 
@@ -263,6 +264,19 @@ class Window(QMainWindow):
             self.tr("Run it"),
             self.tr("Do not run it"),
             then,
+        )
+
+    def _ask_trust(self, engines: list[str], then: Callable[[bool], object]) -> None:
+        names = ", ".join(figures.engine(name)[:40] for name in engines[:4])
+        self._ask(
+            self.tr(
+                "This graph brings engines along that were not built here: {names}. Load them only if you trust where "
+                "it comes from."
+            ).format(names=names),
+            self.tr("Load the engines"),
+            self.tr("Measure without them"),
+            lambda: then(True),
+            lambda: then(False),
         )
 
     def offer_restore(self) -> None:

@@ -97,12 +97,15 @@ def test_plain_tensorflow_runs_it_in_its_folder(model: Path, monkeypatch: pytest
 
 def test_goes_in_again(model: Path, tmp_path: Path) -> None:
     target = optimized(model)
-    again = tmp_path / "again" / "again.pb"
-    again.parent.mkdir()
+    again = tmp_path / "again.pb"
     assert convert(target, again, ConvertSettings(engine="onnxruntime")).segments == ()  # it is optimized already
-    (found,) = icebreaker.load(again)(VALUES).values()
+    (found,) = icebreaker.load(again, fallback=False)(VALUES).values()
     assert np.abs(found - expected(model)).max() < 1e-5
-    assert formats.inspect(target).side_effects == ()
+    (tmp_path / "elsewhere").mkdir()
+    with pytest.raises(IcebreakerError, match="side files of its engines would stay behind: convert the graph that"):
+        convert(target, tmp_path / "elsewhere" / "again.pb", ConvertSettings())
+    told = formats.inspect(target)
+    assert told.side_effects == () and told.engines == {"openvino": True}
     shown = formats.read_structure(target)
     assert "ImmutableConst" not in {node.op for f in shown.definition.library.function for node in f.node_def}
 

@@ -6,6 +6,7 @@ import dataclasses
 import gzip
 import json
 import re
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -349,7 +350,7 @@ def test_engines_that_are_code_load_only_where_they_were_built_or_are_trusted(
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    from icebreaker import engines, runtime
+    from icebreaker import engines
 
     monkeypatch.setenv("ICEBREAKER_CACHE", str(tmp_path / "cache"))
     call = tf.function(lambda x: tf.nn.relu(tf.nn.tanh(x * 2.0) + 1.0, name="y"))
@@ -359,6 +360,8 @@ def test_engines_that_are_code_load_only_where_they_were_built_or_are_trusted(
     convert(source, target, ConvertSettings(outputs=("y",), engine="onnxruntime"))
     assert icebreaker.load(target, fallback=False).engines  # ONNX: data, no question
     (stored,) = artifact.stored_engines(formats.read_graph(target), tmp_path)
+    assert safety.built_here(stored.sha256)
+    shutil.rmtree(tmp_path / "cache" / "engines")  # as on another machine
     # From here on ONNX Runtime's payloads count as code, as TensorRT's do.
     monkeypatch.setattr(engines, "ONNX_PAYLOADS", frozenset())
     with pytest.raises(IcebreakerError, match="not built by you on this machine"):
@@ -368,7 +371,7 @@ def test_engines_that_are_code_load_only_where_they_were_built_or_are_trusted(
     x = np.ones((1, 4), np.float32)
     assert not model.engines and model(x)["y"].shape == (1, 4)
     assert icebreaker.load(target, fallback=False, trust=True).engines
-    runtime.remember_engines([stored.payload()])
+    safety.remember_engines([stored.sha256])
     assert icebreaker.load(target, fallback=False).engines
 
 

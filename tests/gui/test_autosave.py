@@ -104,9 +104,10 @@ def test_discarded_is_gone(qtbot: QtBot, session: Session, tmp_path: Path) -> No
     window.offer_restore()
     assert "settings for graph.pb" in window._question._text.text()
     window._question.no.click()
-    assert not folder.exists() and session.folder.exists()
     window.offer_restore()
     assert not window._question.isVisible()
+    qtbot.waitUntil(lambda: not folder.exists(), timeout=5000)
+    assert session.folder.exists()
 
 
 @pytest.mark.parametrize(
@@ -119,11 +120,11 @@ def test_discarded_is_gone(qtbot: QtBot, session: Session, tmp_path: Path) -> No
         {"batch": "x"},
     ],
 )
-def test_damaged_states_are_removed(session: Session, tmp_path: Path, changes: dict[str, object]) -> None:
+def test_damaged_states_are_removed(session: Session, qtbot: QtBot, tmp_path: Path, changes: dict[str, object]) -> None:
     folder = tmp_path / "cache" / "sessions" / "icebreaker-session-dead"
     _state(folder, **changes)
     assert autosave.find_lost() is None
-    assert not folder.exists()
+    qtbot.waitUntil(lambda: not folder.exists(), timeout=5000)
     assert session.folder.exists()  # ours lives
 
 

@@ -199,7 +199,7 @@ tf.saved_model.save(model, sys.argv[1], signatures=model.serve)
     assert session.inspection.outputs == ("y",)
 
 
-def test_what_a_killed_session_left_is_removed(session: Session) -> None:
+def test_what_a_killed_session_left_is_removed(session: Session, qtbot: QtBot) -> None:
     code = (
         "import os; from icebreaker_gui.session import Session; s = Session(); print(s.folder); os.kill(os.getpid(), 9)"
     )
@@ -207,4 +207,5 @@ def test_what_a_killed_session_left_is_removed(session: Session) -> None:
     left = Path(killed.stdout.strip())
     assert left.is_dir() and left != session.folder
     assert autosave.find_lost() is None  # there was nothing in it that could come back
-    assert not left.exists() and session.folder.is_dir()
+    qtbot.waitUntil(lambda: not left.exists(), timeout=5000)
+    assert session.folder.is_dir()

@@ -8,6 +8,7 @@ format that needs TensorFlow to freeze its model imports it inside `read`, which
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -139,7 +140,19 @@ def describe(graph: Graph, frozen_path: str = "") -> Inspection:
         functions=graph.functions,
         frozen_path=frozen_path,
         side_effects=safety.side_effects(graph.definition),
+        engines=_engines(graph),
     )
+
+
+def _engines(graph: Graph) -> Mapping[str, bool]:
+    found: dict[str, bool] = {}
+    for node in graph:
+        attributes = node.definition.attr
+        if "_icebreaker_engine" in attributes:  # `artifact` tells of the form
+            name = attributes["_icebreaker_engine"].s.decode("utf-8", "replace")
+            digest = attributes["_icebreaker_sha256"].s.decode("utf-8", "replace")
+            found[name] = found.get(name, True) and safety.built_here(digest)
+    return found
 
 
 def _format_of(path: Path) -> ModuleType:
