@@ -364,6 +364,8 @@ class Window(QMainWindow):
             return self.tr("Saved as {path}").format(path=session.saved_path)
         if session.unsaved:
             return self.tr("Converted. The optimized graph has not been saved yet.")
+        if session.inspection and session.inspection.engines:
+            return self.tr("Optimized already: ready to measure")
         if session.graph:
             return self.tr("Ready to convert")
         return self.tr("Open a graph, or drop one here")
