@@ -309,7 +309,7 @@ def _memory_of(pid: int) -> int:
 
 def remove_partial_output(arguments: Mapping[str, Any], job_id: str) -> None:
     """Removes what a killed job left beside its output; the worker names such files `.NAME.JOB_ID.tmp`."""
-    output = arguments.get("output")
+    output = arguments.get("output") or arguments.get("frozen")
     if output:
         with contextlib.suppress(OSError):
             for path in Path(output).absolute().parent.iterdir():  # patterns would be kept, one for each job

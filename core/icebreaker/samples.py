@@ -34,8 +34,10 @@ def sample_data(name: str) -> Path | None:
     return _shipped(f"{name}_test.npz")
 
 
-def write_sample(name: str, path: Path) -> None:
+def write_sample(name: str, path: Path, job_id: str = "") -> None:
     """Writes a sample's frozen graph. `resnet50` needs TensorFlow and takes some ten seconds.
+
+    `job_id` is as for `files.write_whole`.
 
     Raises:
         IcebreakerError: There is no such sample, or `path` cannot be written.
@@ -48,7 +50,7 @@ def write_sample(name: str, path: Path) -> None:
         content = shipped.read_bytes()
     else:
         raise IcebreakerError(f"sample {name!r} is missing from this installation: install Icebreaker again")
-    write_whole(path, content)
+    write_whole(path, content, job_id)
 
 
 def _shipped(file: str) -> Path | None:

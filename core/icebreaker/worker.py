@@ -32,7 +32,7 @@ def _inspect(arguments: Mapping[str, Any], emit: Emit, job_id: str) -> Any:
 
     emit(events.Progress("Reading the graph", 0.0))
     return formats.inspect(
-        Path(arguments["model"]), arguments.get("frozen"), allow_side_effects=arguments.get("allow_side_effects", False)
+        Path(arguments["model"]), arguments.get("frozen"), arguments.get("allow_side_effects", False), job_id
     )
 
 
@@ -49,7 +49,7 @@ def _sample(arguments: Mapping[str, Any], emit: Emit, job_id: str) -> Any:
     from icebreaker import samples
 
     emit(events.Progress(f"Making the sample {arguments['name']}", 0.0))
-    samples.write_sample(arguments["name"], Path(arguments["output"]))
+    samples.write_sample(arguments["name"], Path(arguments["output"]), job_id)
     return {"output": arguments["output"]}
 
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ import numpy as np
 import pytest
 
 import icebreaker
-from icebreaker import artifact, beside, formats, measure, safety
+from icebreaker import artifact, beside, events, formats, measure, safety
 from icebreaker.convert import convert
 from icebreaker.errors import IcebreakerError
 from icebreaker.files import write_together
 from icebreaker.formats import saved_model, skim
 from icebreaker.graph import Graph, Tensor
+from icebreaker.jobs import Job
 from icebreaker.original import Original
 from icebreaker.protos import GraphDef
 from icebreaker.settings import ConvertSettings
@@ -277,3 +279,27 @@ def test_a_saved_model_becomes_a_file_with_its_weights_beside(
     feeds = {"ids": np.zeros((1, 7), np.int32), "image": np.ones((1, 16, 16, 3), np.float32)}
     want, have = outcome(formats.read_graph(exported[0]), feeds), outcome(graph, feeds)
     assert all(np.array_equal(want[name], have[name]) for name in want)
+
+
+_MAKES_BIG = """
+import sys, tensorflow as tf
+model = tf.Module()
+model.w = tf.Variable(tf.random.stateless_normal((40_000, 1_000), (1, 2)))
+call = tf.function(lambda x: {"y": tf.matmul(x, model.w)}, [tf.TensorSpec((None, 40_000), tf.float32, "x")])
+tf.saved_model.save(model, sys.argv[1], signatures=call)
+"""
+
+
+def test_opening_leaves_nothing_when_it_is_cancelled_while_it_writes(tmp_path: Path) -> None:
+    made, frozen = tmp_path / "big", tmp_path / "here" / "big.frozen.pb"
+    frozen.parent.mkdir()
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    subprocess.run([sys.executable, "-c", _MAKES_BIG, str(made)], check=True, env=environment, capture_output=True)
+    seen: list[events.Event] = []
+    job = Job("inspect", {"model": str(made), "frozen": str(frozen)}, seen.append).start()
+    end = time.monotonic() + 60
+    while not any(item.stat().st_size > 1 << 20 for item in frozen.parent.iterdir() if item.suffix == ".tmp"):
+        assert time.monotonic() < end and not frozen.exists(), seen
+    job.cancel()
+    assert isinstance(job.wait(2), events.Cancelled)
+    assert not list(frozen.parent.iterdir())

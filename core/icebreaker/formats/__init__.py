@@ -114,14 +114,17 @@ def read_constant(path: Path, name: str) -> Node | None:
     return None if found is None or found.op != "Const" else Node(found.name, found.op, (), (), found.device, found)
 
 
-def inspect(path: Path, frozen: str | None = None, allow_side_effects: bool = False) -> Inspection:
-    """What is in a graph. With `frozen`, what had to be frozen on the way in is written there as a .pb."""
+def inspect(path: Path, frozen: str | None = None, allow_side_effects: bool = False, job_id: str = "") -> Inspection:
+    """What is in a graph. With `frozen`, what had to be frozen on the way in is written there as a .pb.
+
+    `job_id` is as for `files.write_whole`, the rest and the errors as for `read_definition`.
+    """
     if not needs_worker(path):
         return describe(read_graph(path, allow_side_effects))
     with tempfile.TemporaryDirectory(prefix="icebreaker-", ignore_cleanup_errors=True) as folder:
         graph = read_graph(path, allow_side_effects, Store(Path(folder)))
         if frozen:
-            write_together(beside.files(Path(frozen), graph.definition, graph.store))
+            write_together(beside.files(Path(frozen), graph.definition, graph.store), job_id)
         return describe(graph, frozen or "")
 
 
