@@ -421,6 +421,7 @@ class Window(QMainWindow):
         settings.setValue("geometry", self.saveGeometry())
         settings.setValue("arrangement", self.saveState(_STATE_VERSION))
         self.hide()
+        self.graph_panel.close()  # Qt tells windows only
         self._session.shutdown()
         self.close()
 

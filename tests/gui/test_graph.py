@@ -639,6 +639,7 @@ def test_weights_that_were_left_in_the_file_are_shown(panel: Any, digits: Path, 
     qtbot.waitUntil(lambda: panel.details._image.isVisibleTo(panel.details), timeout=10_000)
     assert any("values\t5,184" in line for line in panel.details._lines)
     panel.save_files(str(tmp_path / "out"))
+    qtbot.waitUntil(lambda: not panel._busy.text(), timeout=10_000)
     assert (tmp_path / "out" / "before" / "before.pb").read_bytes() == file.read_bytes()  # with its weights
     file.unlink()
     panel.go_to("block1/conv2/weights")  # no harm
@@ -694,7 +695,7 @@ def test_a_picture_of_another_kind_is_refused(both: Any, tmp_path: Path) -> None
         both.save_picture(False, str(tmp_path / "graph.bmp"))
 
 
-def test_a_failed_save_is_told_in_the_panel(both: Any, monkeypatch, tmp_path: Path) -> None:
+def test_a_failed_save_is_told_in_the_panel(both: Any, qtbot, monkeypatch, tmp_path: Path) -> None:
     from PySide6.QtWidgets import QFileDialog
 
     wrong = tmp_path / "nowhere" / "graph.png"
@@ -709,15 +710,17 @@ def test_a_failed_save_is_told_in_the_panel(both: Any, monkeypatch, tmp_path: Pa
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path / "file"))
     both.save_files()
-    assert "choose another folder" in both._busy.text()
+    qtbot.waitUntil(lambda: "choose another folder" in both._busy.text(), timeout=10_000)
 
 
-def test_files_for_tensorboard_and_netron(both: Any, tmp_path: Path) -> None:
+def test_files_for_tensorboard_and_netron(both: Any, qtbot, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     from icebreaker import formats
 
     both.save_files(str(tmp_path))
+    assert both._busy.text() == "Saving …"
+    qtbot.waitUntil(lambda: not both._busy.text(), timeout=10_000)
     assert len(formats.read_graph(tmp_path / "before" / "before.pb")) == len(network())
     for run, count in (("before", len(network())), ("after", 6)):
         events = EventAccumulator(str(tmp_path / run)).Reload()

@@ -9,7 +9,7 @@ from PySide6.QtGui import QImage, QPageSize, QPainter, QPdfWriter
 from PySide6.QtSvg import QSvgGenerator
 
 from icebreaker.errors import IcebreakerError
-from icebreaker.files import write_whole
+from icebreaker.files import write_together, write_whole
 from icebreaker.formats import skim
 from icebreaker.graph import Graph
 from icebreaker.protos import Event
@@ -98,7 +98,7 @@ def save(path: Path, pane: Pane, legend: list[Entry], whole: bool) -> None:
 def save_files(
     folder: Path, before: Graph, after: Graph | None, before_file: Path | None = None, after_file: Path | None = None
 ) -> list[Path]:
-    """Writes `before` and `after` as .pb (Netron, TensorBoard's upload) and as TensorBoard runs.
+    """Writes `before` and `after` as .pb (Netron, TensorBoard's upload) and as TensorBoard runs; in a thread.
 
     `tensorboard --logdir FOLDER` shows both under Graphs. The .pb is a copy of the graph's file where that is one: the
     graphs themselves may have been read without their weights.
@@ -113,7 +113,7 @@ def save_files(
         run = folder / name
         try:
             run.mkdir(parents=True, exist_ok=True)
-            write_whole(run / f"{name}.pb", file.read_bytes() if file and skim.is_binary(file) else data)
+            write_together({run / f"{name}.pb": file if file and skim.is_binary(file) else data})
             writer = EventFileWriter(str(run))
             writer.add_event(Event(graph_def=data))
             writer.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from PySide6.QtCore import QEvent, QPoint, QSettings, Qt, QTimer, Signal
 from PySide6.QtGui import QAction, QActionGroup, QGuiApplication, QKeySequence, QStandardItemModel
@@ -36,6 +37,7 @@ from icebreaker_gui.graph.search import SearchField, SearchPanel
 from icebreaker_gui.graph.state import GraphState
 from icebreaker_gui.graph.whynot import WhyNot
 from icebreaker_gui.widgets import Elided
+from icebreaker_gui.work import Work
 
 BEFORE, BOTH, SLIDER, AFTER = "before", "both", "slider", "after"
 
@@ -56,6 +58,7 @@ class GraphPanel(QWidget):
         self._place = -1
         self._travelling = False
         self._bookmarks: list[str] = []
+        self._saving: Work | None = None
         self.before_pane, self.after_pane = Pane(), Pane()
         self.panes = (self.before_pane, self.after_pane)
         self._build()
@@ -618,16 +621,23 @@ class GraphPanel(QWidget):
 
     def save_files(self, folder: str = "") -> None:
         """Saves before and after as files that TensorBoard and Netron open."""
-        graph = self.state.graph
-        if graph is None:
+        graph, after, made = self.state.graph, self.state.after, self.state.conversion
+        if graph is None or self._saving:
             return
-        asked = not folder
-        if asked:
-            folder = QFileDialog.getExistingDirectory(self, self.tr("Save for TensorBoard and Netron"))
+        folder = folder or QFileDialog.getExistingDirectory(self, self.tr("Save for TensorBoard and Netron"))
         if folder:
-            state, made = self.state, self.state.conversion
-            files = state.file, Path(made.output) if made and made.output else None
-            self._tell_failure(lambda: export.save_files(Path(folder), graph, state.after, *files), asked)
+            files = self.state.file, Path(made.output) if made and made.output else None
+            self._busy.setText(self.tr("Saving …"), "muted")
+            self._saving = Work(self, self._on_files_saved).run_thread(
+                lambda: export.save_files(Path(folder), graph, after, *files)
+            )
+
+    def _on_files_saved(self, batch: list[Any]) -> None:
+        failed = isinstance(batch[0], Exception)
+        self._busy.setText(str(batch[0]) if failed else "", "error" if failed else "muted")
+        if self._saving:
+            self._saving.wait(1)
+            self._saving = None
 
     def _tell_failure(self, do: Callable[[], object], asked: bool) -> None:
         """Does it; what the user asked for in a dialog fails with a line in the toolbar, all else with an error."""
@@ -648,8 +658,10 @@ class GraphPanel(QWidget):
         super().changeEvent(event)
 
     def closeEvent(self, event) -> None:
-        """Stops work in the background."""
+        """Stops work in the background; what is being saved is saved."""
         self.state.wait()
+        if self._saving:
+            self._saving.wait(30)
         super().closeEvent(event)
 
 
