@@ -217,6 +217,7 @@ class WhyNot(QWidget):
     def __init__(self, state: GraphState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._state = state
+        self._swatches: dict[tuple[int, Qt.BrushStyle], QIcon] = {}
         self._figure = QLabel()
         self._figure.setProperty("look", "title")
         self._figure.setWordWrap(True)
@@ -298,7 +299,11 @@ class WhyNot(QWidget):
             if now and now.reasons.get(code, 0.0) > 0.0005:
                 words += " · " + self.tr("{share} of the time now").format(share=figures.percent(now.reasons[code]))
             item = QTreeWidgetItem([words.replace(" %", "\u00a0%")])
-            item.setIcon(0, swatch(theme.hue(hue), pattern))
+            color = theme.hue(hue)
+            key = color.rgba(), pattern
+            if key not in self._swatches:  # Qt keeps drawn icons: new ones each time would fill its cache
+                self._swatches[key] = swatch(color, pattern)
+            item.setIcon(0, self._swatches[key])
             item.setData(0, _NODE, "")
             item.setData(0, _NODE + 1, code)
             item.setToolTip(0, tr(REASONS.get(code, code)))
