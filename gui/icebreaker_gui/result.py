@@ -21,7 +21,7 @@ from icebreaker.reports import REASONS, Conversion, Left, SegmentReport
 from icebreaker_gui import figures, theme
 from icebreaker_gui.accuracy import Accuracy, Layers, Ranges, quantizations
 from icebreaker_gui.session import Session
-from icebreaker_gui.widgets import Table, breakable, label
+from icebreaker_gui.widgets import Table, breakable, clear, label
 
 
 class Result(QWidget):
@@ -113,9 +113,7 @@ class Result(QWidget):
             self._update()
 
     def _show_figures(self, conversion: Conversion) -> None:
-        while item := self._figures.takeAt(0):
-            if widget := item.widget():
-                widget.deleteLater()
+        clear(self._figures)
         segments = len(conversion.segments)
         left = sum(item.code != "passive" for item in conversion.left_in_tensorflow)
         engines = " + ".join(dict.fromkeys(figures.engine(item.engine) for item in conversion.segments))

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QHeaderView,
     QLabel,
+    QLayout,
     QPushButton,
     QSizePolicy,
     QSpinBox,
@@ -222,6 +223,17 @@ class Banner(QFrame):
         if problem:
             self._title.setText(breakable(problem.title, 60))
             self._text.setText(breakable(problem.text, 60))
+
+
+def clear(layout: QLayout) -> None:
+    """Empties a layout, and deletes what was in it."""
+    for index in reversed(range(layout.count())):
+        item = layout.itemAt(index)
+        if item and (widget := item.widget()):
+            layout.removeWidget(widget)  # the items that takeAt gives are never deleted
+            widget.deleteLater()
+        else:
+            layout.takeAt(index)
 
 
 class Question(QFrame):

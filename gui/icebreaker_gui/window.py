@@ -31,7 +31,7 @@ from icebreaker_gui.log import Log
 from icebreaker_gui.result import Result
 from icebreaker_gui.session import Session
 from icebreaker_gui.setup import Setup
-from icebreaker_gui.widgets import Banner, Elided, Progress, Question, button, label
+from icebreaker_gui.widgets import Banner, Elided, Progress, Question, button, clear, label
 
 _ICON = theme.ICONS / "icebreaker.svg"
 _WELCOME_WIDTH = 620
@@ -511,9 +511,7 @@ class Welcome(QWidget):
             way.setEnabled(not self._session.busy)
 
     def _fill_recent(self) -> None:
-        while item := self._recent.takeAt(0):
-            if widget := item.widget():
-                widget.deleteLater()
+        clear(self._recent)
         recent = [Path(path) for path in self._session.recent[:4]]
         if recent:
             self._recent.addWidget(label(self.tr("Opened lately"), "title"), 0, Qt.AlignmentFlag.AlignHCenter)

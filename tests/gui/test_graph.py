@@ -819,3 +819,23 @@ def test_it_looks_as_it_did(panel: Any, qapp, mode: str, side: str) -> None:
     difference = np.abs(coarse(pixels(image)) - coarse(pixels(QImage(str(path)))))
     assert difference.mean() < 1.5, f"the view differs from {path}: delete the file if it should"
     assert difference.max() < 60
+
+
+def test_buttons_follow_their_actions_and_do_not_gather_connections(both: Any) -> None:
+    from PySide6.QtCore import SIGNAL
+    from PySide6.QtWidgets import QToolButton
+
+    buttons = {item.text(): item for item in both.findChildren(QToolButton)}
+    actions = both._mode_actions.values()
+    listening = [action.receivers(SIGNAL("changed()")) for action in actions]
+    for _ in range(10):
+        both._set_mode("both")
+        both._set_mode("before")
+    assert [action.receivers(SIGNAL("changed()")) for action in actions] == listening
+    assert buttons["After"].isEnabled() and buttons["Before"].isChecked() and not buttons["Side by side"].isChecked()
+    buttons["Before"].click()  # chosen already: it stays so
+    assert buttons["Before"].isChecked()
+    buttons["After"].click()
+    assert both.mode == "after" and buttons["After"].isChecked() and not buttons["Before"].isChecked()
+    both.show_graph(both.state.graph, (), None)
+    assert not buttons["After"].isEnabled() and buttons["Before"].isChecked()

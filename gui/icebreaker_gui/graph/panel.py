@@ -228,10 +228,24 @@ class GraphPanel(QWidget):
             self.addAction(action)
 
     def _button(self, action: QAction) -> QToolButton:
+        # Not its default action: Qt 6.11 connects that once more whenever the action changes, and never lets go.
         button = QToolButton()
-        button.setDefaultAction(action)
+        button.setText(action.text())
+        button.setToolTip(action.toolTip())
+        button.setCheckable(action.isCheckable())
         button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextOnly)
+
+        def follow() -> None:
+            button.setEnabled(action.isEnabled())
+            button.setChecked(action.isChecked())
+
+        def press() -> None:
+            action.trigger()
+            follow()  # the button has toggled itself, whatever became of the action
+
+        action.changed.connect(follow)
+        button.clicked.connect(press)
+        follow()
         return button
 
     def _action(self, words: str, tip: str, do, row: QHBoxLayout, keys: str = "") -> QAction:
