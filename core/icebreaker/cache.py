@@ -64,6 +64,15 @@ def drop_note(kind: str, key: str) -> None:
         (folder() / kind / f"{_checked(key)}.json").unlink()
 
 
+def keep_latest(kind: str, most: int) -> None:
+    """Forgets the oldest notes of a kind beyond `most`."""
+    with contextlib.suppress(OSError, RuntimeError):
+        notes = list((folder() / kind).iterdir())
+        if len(notes) > most:
+            for note in sorted(notes, key=lambda item: item.stat().st_mtime)[: len(notes) - most]:
+                note.unlink()
+
+
 def _checked(key: str) -> str:
     if not (key.isascii() and key.isalnum()):
         raise ValueError(f"{key!r} is no key")

@@ -27,6 +27,7 @@ _ITEM_BYTES: Mapping[int, int] = {
 }  # fmt: skip
 
 _BUILT_HERE = "engines"  # notes in the cache folder
+_MOST_REMEMBERED = 2000
 
 _READS, _WRITES = "reads files", "writes files"
 _NETWORK, _CODE, _ENDS = "talks to other processes", "runs code that is not in the graph", "ends the process"
@@ -280,9 +281,10 @@ def _check_depth(functions: Mapping[str, Any], source: str) -> None:
 
 
 def remember_engines(digests: Iterable[str]) -> None:
-    """Notes in the user's cache folder that the engines with these SHA-256 were built here."""
+    """Notes in the user's cache folder that the engines with these SHA-256 were built here; the latest 2,000 are known."""
     for digest in digests:
         cache.write_note(_BUILT_HERE, digest, {})
+    cache.keep_latest(_BUILT_HERE, _MOST_REMEMBERED)
 
 
 def built_here(digest: str) -> bool:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import json
+import os
 import re
 import shutil
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -373,6 +375,19 @@ def test_engines_that_are_code_load_only_where_they_were_built_or_are_trusted(
     assert icebreaker.load(target, fallback=False, trust=True).engines
     safety.remember_engines([stored.sha256])
     assert icebreaker.load(target, fallback=False).engines
+
+
+def test_the_latest_engines_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ICEBREAKER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(safety, "_MOST_REMEMBERED", 3)
+    names = [f"{number:064x}" for number in range(5)]
+    for age, name in enumerate(names[:4]):
+        safety.remember_engines([name])
+        moment = time.time() - 100 + age
+        os.utime(tmp_path / "cache" / "engines" / f"{name}.json", (moment, moment))
+    safety.remember_engines([names[1], names[4]])
+    assert [safety.built_here(name) for name in names] == [False, True, False, True, True]
+    assert not safety.built_here("") and not safety.built_here("../x") and not safety.built_here("a" * 5000)
 
 
 def test_names_and_paths_in_any_script(tmp_path: Path) -> None:
