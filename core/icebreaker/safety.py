@@ -281,7 +281,7 @@ def _check_depth(functions: Mapping[str, Any], source: str) -> None:
 
 
 def remember_engines(digests: Iterable[str]) -> None:
-    """Notes in the user's cache folder that the engines with these SHA-256 were built here; the latest 2,000 are known."""
+    """Notes in the user's cache folder that the engines with these SHA-256 were built here: the latest 2,000."""
     for digest in digests:
         cache.write_note(_BUILT_HERE, digest, {})
     cache.keep_latest(_BUILT_HERE, _MOST_REMEMBERED)
