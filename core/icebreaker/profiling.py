@@ -79,7 +79,7 @@ def profile_session(
         for name, op, milliseconds in _executed(statistics):
             if name not in called:
                 called[name] = key = _key(name, graph)
-                if op and key == name and op != graph[key].op:
+                if op and key == name and name in graph and op != graph[name].op:
                     ran_as[key] = op
             ms, calls = times.get(called[name], (0.0, 0))
             times[called[name]] = ms + milliseconds, calls + 1

@@ -12,6 +12,7 @@ import dataclasses
 import datetime
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -272,8 +273,7 @@ class Session(QObject):
         Args:
             engines: Load also those that the open graph has in it; the user is asked if some were built elsewhere.
         """
-        again = lambda: self.measure(engines=engines)  # noqa: E731
-        if self._model_path is None or self.busy or not self._allowed(again):
+        if self._model_path is None or self.busy or not self._allowed(partial(self.measure, engines=engines)):
             return
         optimized = self.optimized_path
         if optimized is None and engines and self.inspection and self.inspection.engines:

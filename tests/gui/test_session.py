@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from pytestqt.qtbot import QtBot
 from icebreaker import reports
 from icebreaker.errors import IcebreakerError
 from icebreaker_gui import autosave
-from icebreaker_gui.session import Session
+from icebreaker_gui.session import Session, _copy_graph
 
 _SECONDS = 60_000
 
@@ -209,3 +210,67 @@ def test_what_a_killed_session_left_is_removed(session: Session, qtbot: QtBot) -
     assert autosave.find_lost() is None  # there was nothing in it that could come back
     qtbot.waitUntil(lambda: not left.exists(), timeout=5000)
     assert session.folder.is_dir()
+
+
+def test_an_open_optimized_graph_is_measured_with_its_engines_if_the_user_trusts_them(
+    session: Session, qtbot: QtBot, digits: Path, tmp_path: Path
+) -> None:
+    optimized = tmp_path / "optimized.pb"
+    session.measure_after_convert, session.seconds = False, 0.3
+    session.open(digits)
+    wait_idle(qtbot, session)
+    session.change(engine="onnxruntime", minimum_segment_size=1)
+    session.convert()
+    wait_idle(qtbot, session)
+    assert session.conversion and session.conversion.segments
+    session.save(optimized)
+    wait_idle(qtbot, session)
+    questions: list[tuple[list[str], Callable[[bool], object]]] = []
+    session.trustWanted.connect(lambda engines, answer: questions.append((engines, answer)))
+
+    session.open(optimized)
+    wait_idle(qtbot, session)
+    assert session.inspection and session.inspection.engines == {"onnxruntime": True}
+    session.measure()
+    wait_idle(qtbot, session)
+    assert not questions and session.benchmark and session.benchmark.optimized, session.problem
+    assert set(session.benchmark.profiles) == {"original", "optimized"}
+    assert all(item.max_abs < 1e-5 for item in session.benchmark.outputs.values())
+    assert not [line for line in session.log if line.level == "warning"]
+
+    shutil.rmtree(tmp_path / "cache" / "engines")  # as on another machine
+    session.open(optimized)
+    wait_idle(qtbot, session)
+    session.measure()
+    assert not session.busy and len(questions) == 1 and questions[0][0] == ["onnxruntime"]
+    questions[0][1](False)
+    wait_idle(qtbot, session)
+    assert session.benchmark and session.benchmark.optimized is None and not session.settings.trust_engines
+    session.measure()
+    assert not session.busy and len(questions) == 2
+    questions[1][1](True)
+    wait_idle(qtbot, session)
+    assert session.benchmark.optimized and session.settings.trust_engines
+    session.open(optimized)
+    wait_idle(qtbot, session)
+    assert not session.settings.trust_engines, "trust is in one file, not in all that follow"
+
+
+def test_saving_again_leaves_no_side_files_behind(tmp_path: Path) -> None:
+    home, there = tmp_path / "run1", tmp_path / "there"
+    for folder in (home, there):
+        folder.mkdir()
+    names = [f"g.optimized.pb.TRTEngineOp_000.{text}.onnx" for text in ("0123abcd", "4567abcd", "89abcdef")]
+
+    def save(name: str, target: str) -> set[str]:
+        for item in home.iterdir():
+            item.unlink()
+        (home / name).write_bytes(b"engine")
+        source = home / "g.optimized.pb"
+        source.write_bytes(b"\x0a" + name.encode())  # a GraphDef begins with this byte
+        _copy_graph(source, there / target)
+        return {item.name for item in there.iterdir()}
+
+    assert save(names[0], "one.pb") == {"one.pb", names[0]}
+    assert save(names[1], "one.pb") == {"one.pb", names[1]}
+    assert save(names[2], "two.pb") == {"one.pb", "two.pb", names[1], names[2]}
