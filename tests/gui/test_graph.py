@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import gc
 import re
+import subprocess
+import sys
 import time
 import weakref
 from pathlib import Path
@@ -719,8 +721,10 @@ def test_files_for_tensorboard_and_netron(both: Any, qtbot, tmp_path: Path) -> N
     from icebreaker import formats
 
     both.save_files(str(tmp_path))
-    assert both._busy.text() == "Saving …"
+    assert both._busy.text() == "Saving"
     qtbot.waitUntil(lambda: not both._busy.text(), timeout=10_000)
+    files = sorted(item.name.split(".")[0] for item in tmp_path.rglob("*") if item.is_file())
+    assert files == ["after", "before", "events", "events"]
     assert len(formats.read_graph(tmp_path / "before" / "before.pb")) == len(network())
     for run, count in (("before", len(network())), ("after", 6)):
         events = EventAccumulator(str(tmp_path / run)).Reload()
@@ -839,3 +843,13 @@ def test_buttons_follow_their_actions_and_do_not_gather_connections(both: Any) -
     assert both.mode == "after" and buttons["After"].isChecked() and not buttons["Before"].isChecked()
     both.show_graph(both.state.graph, (), None)
     assert not buttons["After"].isEnabled() and buttons["Before"].isChecked()
+
+
+def test_saving_files_loads_no_tensorflow(digits: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from icebreaker import formats; from icebreaker_gui.graph import export\n"
+        "file = Path(sys.argv[1]); export.save_files(Path(sys.argv[2]), formats.read_structure(file), None, file)\n"
+        "assert not {'tensorflow', 'onnx', 'openvino', 'onnxruntime'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(digits), str(tmp_path)], check=True)
+    assert (tmp_path / "before" / "before.pb").read_bytes() == digits.read_bytes()

@@ -307,6 +307,17 @@ def test_a_graph_that_acts_outside_itself_runs_only_if_allowed(
     assert not session.settings.allow_side_effects, "what is opened anew is asked for anew"
 
 
+def test_engines_from_elsewhere_are_loaded_only_if_trusted(window: Window, session: Session) -> None:
+    answers: list[bool] = []
+    for button, answer in ((window._question.no, False), (window._question.yes, True)):
+        session.trustWanted.emit(["onnxruntime", "<b>" + "x" * 500], answers.append)
+        assert window._question.isVisible() and not answers[1 if answer else 0 :]
+        text = window._question._text.text().replace("\u200b", "")
+        assert "not built here: ONNX Runtime, <b>xxx" in text and "x" * 50 not in text
+        button.click()
+        assert answers[-1] is answer and not window._question.isVisible()
+
+
 def test_docks_come_back_where_they_were(window: Window, session: Session, qtbot: QtBot) -> None:
     window._docks["log"].hide()
     assert window.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import time
 from pathlib import Path
 
 from PySide6.QtCore import QBuffer, QByteArray, QIODevice, QMarginsF, QRectF, QSizeF
@@ -103,7 +105,8 @@ def save_files(
     `tensorboard --logdir FOLDER` shows both under Graphs. The .pb is a copy of the graph's file where that is one: the
     graphs themselves may have been read without their weights.
     """
-    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+    # Not its EventFileWriter, which loads TensorFlow where that is installed.
+    from tensorboard.summary.writer.record_writer import RecordWriter
 
     written = []
     for name, graph, file in (("before", before, before_file), ("after", after, after_file)):
@@ -113,10 +116,14 @@ def save_files(
         run = folder / name
         try:
             run.mkdir(parents=True, exist_ok=True)
-            write_together({run / f"{name}.pb": file if file and skim.is_binary(file) else data})
-            writer = EventFileWriter(str(run))
-            writer.add_event(Event(graph_def=data))
-            writer.close()
+            now = time.time()
+            records = io.BytesIO()
+            for event in (Event(wall_time=now, file_version="brain.Event:2"), Event(wall_time=now, graph_def=data)):
+                RecordWriter(records).write(event.SerializeToString())
+            write_together({
+                run / f"{name}.pb": file if file and skim.is_binary(file) else data,
+                run / f"events.out.tfevents.{int(now)}.icebreaker": records.getvalue(),
+            })  # fmt: skip
         except OSError as error:
             reason = error.strerror or str(error)
             raise IcebreakerError(f"{run} could not be written: {reason}; choose another folder") from error

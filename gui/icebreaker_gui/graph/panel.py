@@ -641,7 +641,7 @@ class GraphPanel(QWidget):
         folder = folder or QFileDialog.getExistingDirectory(self, self.tr("Save for TensorBoard and Netron"))
         if folder:
             files = self.state.file, Path(made.output) if made and made.output else None
-            self._busy.setText(self.tr("Saving …"), "muted")
+            self._busy.setText(self.tr("Saving"), "muted")
             self._saving = Work(self, self._on_files_saved).run_thread(
                 lambda: export.save_files(Path(folder), graph, after, *files)
             )
