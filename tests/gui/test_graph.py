@@ -847,7 +847,8 @@ def test_buttons_follow_their_actions_and_do_not_gather_connections(both: Any) -
 
 def test_saving_files_loads_no_tensorflow(digits: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from icebreaker import formats; from icebreaker_gui.graph import export\n"
+        "import sys; from pathlib import Path; from icebreaker import formats\n"
+        "from icebreaker_gui.graph import export\n"
         "file = Path(sys.argv[1]); export.save_files(Path(sys.argv[2]), formats.read_structure(file), None, file)\n"
         "assert not {'tensorflow', 'onnx', 'openvino', 'onnxruntime'} & set(sys.modules)"
     )
