@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from PySide6.QtCore import QByteArray, QSettings, QSize, Qt, Signal
+from PySide6.QtCore import QByteArray, QSettings, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QAction, QCloseEvent, QDragEnterEvent, QDropEvent, QIcon, QKeySequence, QPixmap
 from PySide6.QtWidgets import (
     QApplication,
@@ -170,12 +170,15 @@ class Window(QMainWindow):
 
     def _observe(self) -> None:
         session = self._session
+        # The graph's picture has a turn of its own: drawn together with the panels, it would keep the user waiting.
+        self._picture = QTimer(self, singleShot=True, interval=0)
+        self._picture.timeout.connect(self._show_in_graph)
         session.graphChanged.connect(self._on_graph)
         session.conversionChanged.connect(self._on_conversion)
         session.savedChanged.connect(self._update)
         session.activityChanged.connect(self._update)
         session.benchmarkChanged.connect(self._update)
-        session.benchmarkChanged.connect(lambda: self.graph_panel.show_benchmark(session.benchmark))
+        session.benchmarkChanged.connect(self._picture.start)
         session.settingsChanged.connect(self._update)
         session.machineChanged.connect(self._update)
         session.problemChanged.connect(lambda: self._banner.show_problem(session.problem))
@@ -316,8 +319,15 @@ class Window(QMainWindow):
         self._pages.setCurrentWidget(self.graph_panel if self._session.graph else self._welcome)
         self._update()
 
+    def _show_in_graph(self) -> None:
+        session, state = self._session, self.graph_panel.state
+        if state.conversion is not session.conversion:
+            self.graph_panel.show_conversion(session.conversion, session.optimized_graph)
+        if state.benchmark is not session.benchmark:
+            self.graph_panel.show_benchmark(session.benchmark)
+
     def _on_conversion(self) -> None:
-        self.graph_panel.show_conversion(self._session.conversion, self._session.optimized_graph)
+        self._picture.start()
         if self._session.conversion:
             self.show_panel("result")
             self._offer_retry(self._session.conversion)
