@@ -48,8 +48,8 @@ def load(path: str | os.PathLike[str], *, fallback: bool = True, trust: bool = F
         path: The graph's file; side files are looked for beside it.
         fallback: What to do with an engine that does not fit this machine: run its segment in TensorFlow and warn
             once, or (False) raise.
-        trust: Load also TensorRT engines that were not built by this user on this machine. They are code for the GPU,
-            and TensorRT does not check it. ONNX payloads are data and need no trust beyond that in the graph itself.
+        trust: Load also engines that were not built by this user on this machine. They go to native code: TensorRT's
+            are code for the GPU that nothing checks, others meet an engine's parser.
 
     Raises:
         IcebreakerError: The file is no graph; or an engine does not fit and `fallback` is False.
@@ -102,13 +102,13 @@ def _load_engine(stored: StoredEngine, trust: bool) -> engines.Runner:
     """Makes a stored engine runnable, its payload checked first.
 
     Raises:
-        IcebreakerError: It is damaged, comes from elsewhere and is code, crashed before, or does not fit this machine.
+        IcebreakerError: It is damaged, comes from elsewhere, crashed before, or does not fit this machine.
     """
     payload = stored.payload()
-    if stored.engine not in engines.ONNX_PAYLOADS and not trust and not safety.built_here(stored.sha256):
+    if not trust and not safety.built_here(stored.sha256):
         raise IcebreakerError(
-            "it is code that was not built by you on this machine: convert the graph here, or, if you trust where it "
-            "comes from, load it with trust=True (--trust-engines)"
+            "it was not built by you on this machine: convert the graph here, or, if you trust where it comes from, "
+            "load it with trust=True (--trust-engines)"
         )
     attempt = crashes.Attempt(stored.engine, crashes.key("load", stored.engine, stored.sha256), lasting=False)
     if why := crashes.reason(attempt):

@@ -78,7 +78,7 @@ class ConvertSettings:
             error's share of the output (root mean squares). None: what is clearly broken is refused.
         keep_float: Nodes that stay in 16 or 32 bits; patterns such as `head/*` too.
         allow_side_effects: Run also a graph that acts outside itself (`safety.side_effects`): the user was asked.
-        trust_engines: Load also engines that are code and were built elsewhere (`runtime.load`).
+        trust_engines: Load also engines that were built elsewhere (`runtime.load`): the user was asked.
         retry_crashed: Try again what has crashed a worker in an earlier job.
         memory_limit_bytes: Memory the worker may take; None: nine tenths of the machine's.
         patience_seconds: How long the worker may work without a word before it counts as hanging.

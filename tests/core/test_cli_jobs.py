@@ -167,6 +167,15 @@ def test_a_damaged_engine_is_replaced_by_tensorflow_and_said(converted, tmp_path
     assert err.startswith(f"warning: engine {node.name} (openvino) cannot be used here: ") and err.count("\n") == 1
 
 
+def test_engines_from_elsewhere_need_a_yes(converted, tmp_path, monkeypatch):
+    monkeypatch.setenv("ICEBREAKER_CACHE", str(tmp_path))  # as on another machine: nothing was built here
+    out, err = run("compare", DIGITS, converted[0], "--json")
+    assert json.loads(out)["probabilities"]["max_abs"] == 0, "both ran in TensorFlow"
+    assert "not built by you on this machine" in err and "--trust-engines" in err and err.count("\n") == 1
+    out, err = run("compare", DIGITS, converted[0], "--trust-engines", "--json")
+    assert 0 < json.loads(out)["probabilities"]["max_rel"] < 1e-4 and err == ""
+
+
 def test_an_optimized_graph_in_the_wrong_place_is_said(converted):
     out, err = run("benchmark", converted[0], "--seconds", 0.2)
     assert err.startswith(f"warning: {converted[0]} has engines in it") and err.count("\n") == 1

@@ -346,13 +346,11 @@ def test_keras_models_that_are_code_are_refused_before_keras_sees_them(tmp_path:
         formats.read_graph(path)
 
 
-def test_engines_that_are_code_load_only_where_they_were_built_or_are_trusted(
+def test_engines_load_only_where_they_were_built_or_are_trusted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-    from icebreaker import engines
 
     monkeypatch.setenv("ICEBREAKER_CACHE", str(tmp_path / "cache"))
     call = tf.function(lambda x: tf.nn.relu(tf.nn.tanh(x * 2.0) + 1.0, name="y"))
@@ -360,12 +358,10 @@ def test_engines_that_are_code_load_only_where_they_were_built_or_are_trusted(
     source, target = tmp_path / "source.pb", tmp_path / "out.pb"
     source.write_bytes(frozen.graph.as_graph_def().SerializeToString())
     convert(source, target, ConvertSettings(outputs=("y",), engine="onnxruntime"))
-    assert icebreaker.load(target, fallback=False).engines  # ONNX: data, no question
+    assert icebreaker.load(target, fallback=False).engines
     (stored,) = artifact.stored_engines(formats.read_graph(target), tmp_path)
     assert safety.built_here(stored.sha256)
     shutil.rmtree(tmp_path / "cache" / "engines")  # as on another machine
-    # From here on ONNX Runtime's payloads count as code, as TensorRT's do.
-    monkeypatch.setattr(engines, "ONNX_PAYLOADS", frozenset())
     with pytest.raises(IcebreakerError, match="not built by you on this machine"):
         icebreaker.load(target, fallback=False)
     with pytest.warns(icebreaker.EngineWarning, match="trust=True"):
