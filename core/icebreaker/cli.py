@@ -393,6 +393,10 @@ def _add_safety(command: argparse.ArgumentParser) -> None:
         help="memory that the worker process may take, such as 8GB; default: nine tenths of the machine's",
     )  # fmt: skip
     command.add_argument(
+        "--time-limit", dest="time_limit_seconds", type=_checked(_duration), metavar="S",
+        help="seconds that the whole job may take; default: as long as it needs",
+    )  # fmt: skip
+    command.add_argument(
         "--patience", dest="patience_seconds", type=_checked(_duration), default=defaults.patience_seconds, metavar="S",
         help="seconds without a word before the worker counts as hanging; default: %(default)g",
     )  # fmt: skip

@@ -14,6 +14,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -61,7 +62,8 @@ class Job:
         Args:
             kind: What to do: a key of `worker.JOBS`.
             arguments: Its arguments, plain JSON values. Limits for the child are taken from their "settings":
-                "memory_limit_bytes" (None: nine tenths of the machine's memory) and "patience_seconds".
+                "memory_limit_bytes" (None: nine tenths of the machine's memory), "time_limit_seconds" (None: no limit)
+                and "patience_seconds".
             on_event: Receives every event.
             module: The module that the child runs, in place of the worker.
         """
@@ -82,7 +84,8 @@ class Job:
         settings = self._arguments.get("settings") or {}
         self._memory_limit: int = settings.get("memory_limit_bytes") or int(_machine_memory() * _DEFAULT_MEMORY_SHARE)
         self._patience: float = settings.get("patience_seconds") or _DEFAULT_PATIENCE
-        self._silent = 0.0
+        self._time_limit: float = settings.get("time_limit_seconds") or math.inf
+        self._silent = self._taken = 0.0
         self._stopped = ""  # why the child was stopped at a limit
         self._kernel_kills = 0  # before the child started
         self._stderr: collections.deque[str] = collections.deque(maxlen=_KEPT_STDERR_LINES)
@@ -214,7 +217,10 @@ class Job:
             time.sleep(_WATCH_SECONDS)
             # Counted in turns, not by the clock: this process may have slept.
             self._silent += _WATCH_SECONDS
-            if self._silent >= self._patience:
+            self._taken += _WATCH_SECONDS
+            if self._taken >= self._time_limit:
+                self._stopped = f"took more than {self._time_limit:g} s"
+            elif self._silent >= self._patience:
                 self._stopped = f"gave no sign of life for {self._patience:g} s"
             elif _memory_of(process.pid) > self._memory_limit:
                 self._stopped = f"took more than {self._memory_limit / 1e9:.1f} GB of memory"
@@ -257,6 +263,8 @@ class Job:
         """What happened to the child, what helps, and whether it is the child's own doing."""
         if "memory" in self._stopped:
             return self._stopped, "choose another engine or a smaller batch, or allow it more with --memory-limit", True
+        if self._stopped and self._taken >= self._time_limit:  # the fault of all steps, not of the last
+            return self._stopped, "choose one engine in place of auto, or allow it more with --time-limit", False
         if self._stopped:
             return self._stopped, "choose another engine or exclude these nodes, or give it more --patience", True
         if status < 0:

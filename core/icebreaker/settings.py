@@ -81,6 +81,7 @@ class ConvertSettings:
         trust_engines: Load also engines that were built elsewhere (`runtime.load`): the user was asked.
         retry_crashed: Try again what has crashed a worker in an earlier job.
         memory_limit_bytes: Memory the worker may take; None: nine tenths of the machine's.
+        time_limit_seconds: How long the whole job may take; None: as long as it needs.
         patience_seconds: How long the worker may work without a word before it counts as hanging.
     """
 
@@ -115,6 +116,7 @@ class ConvertSettings:
     trust_engines: bool = False
     retry_crashed: bool = False
     memory_limit_bytes: int | None = None
+    time_limit_seconds: float | None = None
     patience_seconds: float = 900.0
 
     def __post_init__(self) -> None:
@@ -165,6 +167,8 @@ class ConvertSettings:
             raise IcebreakerError(
                 f"memory limit {self.memory_limit_bytes} is too small: TensorFlow alone takes {FEWEST_MEMORY >> 30} GiB"
             )
+        if self.time_limit_seconds is not None and not self.time_limit_seconds >= 1:
+            raise IcebreakerError(f"time limit {self.time_limit_seconds} is too short: give at least 1 second")
         if not self.patience_seconds >= 1:
             raise IcebreakerError(f"patience {self.patience_seconds} is too short: give at least 1 second")
 

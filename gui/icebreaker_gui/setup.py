@@ -731,6 +731,11 @@ class _Advanced(Section):
             self.tr("Memory that the worker may take, such as 8 GB; empty: nine tenths of the machine's")
         )
         self._memory.editingFinished.connect(self._on_memory)
+        tip = self.tr("How long a conversion or a measurement may take as a whole; 0: as long as it needs")
+        self._time = number(0, 604_800, 0, tip)
+        self._time.setSpecialValueText(self.tr("none"))
+        self._time.setSuffix(self.tr(" s"))
+        self._time.valueChanged.connect(lambda value: session.change(time_limit_seconds=float(value) or None))
         tip = self.tr("A worker that gives no sign of life for so long counts as hanging and is ended")
         self._patience = number(1, 86_400, round(session.settings.patience_seconds), tip)
         self._patience.setSuffix(self.tr(" s"))
@@ -749,17 +754,19 @@ class _Advanced(Section):
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(theme.SPACE)
         grid.setVerticalSpacing(theme.SMALL)
-        for row, (text, field) in enumerate(
-            ((self.tr("Memory limit"), self._memory), (self.tr("Patience"), self._patience))
-        ):
+        fields = (
+            (self.tr("Memory limit"), self._memory), (self.tr("Time limit"), self._time),
+            (self.tr("Patience"), self._patience),
+        )  # fmt: skip
+        for row, (text, field) in enumerate(fields):
             name = label(text)
             name.setBuddy(field)
             name.setToolTip(field.toolTip())
             field.setFixedWidth(124)
             grid.addWidget(name, row, 0)
             grid.addWidget(field, row, 1)
-        grid.addWidget(self._problem, 2, 0, 1, 2)
-        grid.addWidget(self._trust, 3, 0, 1, 2)
+        grid.addWidget(self._problem, 3, 0, 1, 2)
+        grid.addWidget(self._trust, 4, 0, 1, 2)
         grid.setColumnStretch(0, 1)
         self._unfold(False)
         session.settingsChanged.connect(self._update)
@@ -771,7 +778,8 @@ class _Advanced(Section):
 
     def _update(self) -> None:
         settings = self._session.settings
-        with QSignalBlocker(self._patience), QSignalBlocker(self._trust):
+        with QSignalBlocker(self._time), QSignalBlocker(self._patience), QSignalBlocker(self._trust):
+            self._time.setValue(round(settings.time_limit_seconds or 0))
             self._patience.setValue(round(settings.patience_seconds))
             self._trust.setChecked(settings.trust_engines)
         if not self._problem.isVisibleTo(self._fields):

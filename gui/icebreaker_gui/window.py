@@ -186,6 +186,7 @@ class Window(QMainWindow):
         session.consentWanted.connect(self._ask_consent)
         session.trustWanted.connect(self._ask_trust)
         self.graph_panel.excludeRequested.connect(session.exclude)
+        self.graph_panel.failed.connect(session.report)
         self._fill_recent()
 
     # What the user does

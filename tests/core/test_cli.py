@@ -144,7 +144,8 @@ def test_every_setting_has_its_option():
         "convert", "m.pb", "-o", "o.pb", "--inputs", "^a:0=1x3,b,c=", "--outputs", "y:0,z:1", "--precision", "fp16",
         "--engine", "openvino", "--max-batch-size", "8", "--workspace", "4GB", "--memory-fraction", "0.67",
         "--minimum-segment-size", "5", "--exclude", "n:0", "^m", "--data", "d.npz",
-        "--allow-side-effects", "--retry-crashed", "--memory-limit", "2GiB", "--patience", "60",
+        "--allow-side-effects", "--retry-crashed", "--memory-limit", "2GiB", "--time-limit", "600",
+        "--patience", "60",
         "--calibration", "photos", "--calibration-method", "mse", "--calibration-table", "t.json",
         "--calibration-samples", "99", "--calibration-seed", "7", "--accuracy-budget", "0.01",
         "--keep-fp", "n:0", "head/*", "--quantizer", "nncf",
@@ -191,6 +192,7 @@ def test_every_setting_has_its_option():
         "trust_engines": False,
         "retry_crashed": True,
         "memory_limit_bytes": 1 << 31,
+        "time_limit_seconds": 600.0,
         "patience_seconds": 60.0,
     }
     assert settings_of("compare", "m.pb", "o.pb", "--trust-engines").trust_engines

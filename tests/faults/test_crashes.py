@@ -125,6 +125,15 @@ def test_a_worker_that_is_asked_to_end_is_not_started_again(number: int) -> None
     assert cache.folder().exists() is False  # nothing to remember
 
 
+def test_a_job_may_be_given_a_time() -> None:
+    began = time.monotonic()
+    final = do("steps", steps(("first", "sleep")) | {"settings": {"time_limit_seconds": 2.0}})
+    assert isinstance(final, events.Failed) and time.monotonic() - began < 8
+    assert final.message.startswith("the worker process took more than 2 s while trying first")
+    assert "--time-limit" in final.message
+    assert cache.folder().exists() is False, "the last step is not to blame"
+
+
 def test_silence_outside_of_a_step_ends_the_job_with_its_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAULT", "hang@status")
     final = do("engines", {"settings": {"patience_seconds": 3.0}})

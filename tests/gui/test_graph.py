@@ -19,7 +19,6 @@ from PySide6.QtGui import QImage, QPainter
 from PySide6.QtWidgets import QApplication, QStyle, QStyleOptionViewItem
 
 from icebreaker import formats
-from icebreaker.errors import IcebreakerError
 from icebreaker.graph import Graph, Tensor
 from icebreaker.protos import GraphDef
 from icebreaker.reports import (
@@ -566,7 +565,7 @@ def test_from_left_to_right_in_every_mode(both: Any, qtbot, tmp_path: Path) -> N
     assert both.state.selected == "decode/split"
     qtbot.keyClick(pane, Qt.Key.Key_Left)
     assert both.state.selected == "text"
-    both.save_picture(True, str(tmp_path / "wide.png"))
+    save_picture(both, qtbot, True, tmp_path / "wide.png")
     image = QImage(str(tmp_path / "wide.png"))
     assert image.width() > image.height()
     pane.zoom(6)
@@ -648,11 +647,16 @@ def test_weights_that_were_left_in_the_file_are_shown(panel: Any, digits: Path, 
     assert "block1/conv2/weights" in panel.details._name.text().replace("\u200b", "")
 
 
+def save_picture(panel: Any, qtbot, whole: bool, path: Path) -> None:
+    panel.save_picture(whole, str(path))
+    qtbot.waitUntil(lambda: not panel._busy.text(), timeout=10_000)
+
+
 @pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
-def test_pictures_out(both: Any, tmp_path: Path, kind: str, whole: bool) -> None:
+def test_pictures_out(both: Any, qtbot, tmp_path: Path, kind: str, whole: bool) -> None:
     path = tmp_path / f"graph.{kind}"
-    both.save_picture(whole, str(path))
+    save_picture(both, qtbot, whole, path)
     data = path.read_bytes()
     assert data.startswith({"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[kind])
     if kind == "svg":
@@ -692,27 +696,30 @@ def test_one_result_is_told_as_one(both: Any) -> None:
     assert both.search_panel._count.text() == "1 node matches"
 
 
-def test_a_picture_of_another_kind_is_refused(both: Any, tmp_path: Path) -> None:
-    with pytest.raises(IcebreakerError, match=r"\.png, \.svg or \.pdf"):
+def test_a_picture_of_another_kind_is_refused(both: Any, qtbot, tmp_path: Path) -> None:
+    with qtbot.waitSignal(both.failed) as told:
         both.save_picture(False, str(tmp_path / "graph.bmp"))
+    assert "end it in .png, .svg or .pdf" in told.args[1]
 
 
-def test_a_failed_save_is_told_in_the_panel(both: Any, qtbot, monkeypatch, tmp_path: Path) -> None:
+def test_a_failed_save_is_told(both: Any, qtbot, monkeypatch, tmp_path: Path) -> None:
     from PySide6.QtWidgets import QFileDialog
 
     wrong = tmp_path / "nowhere" / "graph.png"
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(wrong), ""))
-    both.save_picture(whole=False)
-    assert "graph.png" in both._busy.text()
-    assert both._busy.property("look") == "error"
+    with qtbot.waitSignal(both.failed) as told:
+        both.save_picture(whole=False)
+    assert told.args[0] == "The picture could not be saved" and "graph.png" in told.args[1]
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "picture"), ""))
     both.save_picture(whole=False)
+    assert both._busy.text() == "Saving"
+    qtbot.waitUntil(lambda: not both._busy.text())
     assert (tmp_path / "picture.png").exists()
-    assert both._busy.text() == ""
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path / "file"))
-    both.save_files()
-    qtbot.waitUntil(lambda: "choose another folder" in both._busy.text(), timeout=10_000)
+    with qtbot.waitSignal(both.failed) as told:
+        both.save_files()
+    assert "choose another folder" in told.args[1] and not both._busy.text()
 
 
 def test_files_for_tensorboard_and_netron(both: Any, qtbot, tmp_path: Path) -> None:

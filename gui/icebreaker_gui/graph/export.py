@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import time
 from pathlib import Path
@@ -14,18 +15,40 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.files import write_together, write_whole
 from icebreaker.formats import skim
 from icebreaker.graph import Graph
+from icebreaker.layout import Scene
 from icebreaker.protos import Event
 from icebreaker_gui import theme
-from icebreaker_gui.graph.overlays import Entry
+from icebreaker_gui.graph.overlays import Entry, Look
 from icebreaker_gui.graph.pane import Pane, legend_size, paint_legend
-from icebreaker_gui.graph.picture import Camera
+from icebreaker_gui.graph.picture import Camera, Picture
 
 # PNGs of whole graphs are scaled down to this many pixels.
 _MOST_PIXELS = 60_000_000
 
 
-def save(path: Path, pane: Pane, legend: list[Entry], whole: bool) -> None:
-    """Saves what a pane shows, or the whole graph, with the legend.
+@dataclasses.dataclass(frozen=True)
+class View:
+    """What a picture is to show: what a pane does, or the whole graph; as it was when this was made."""
+
+    scene: Scene
+    look: Look
+    morph: float
+    legend: list[Entry]
+    size: tuple[float, float]
+    camera: Camera
+
+
+def view(pane: Pane, picture: Picture, legend: list[Entry], whole: bool) -> View:
+    """What a pane shows, which is this picture, or the whole graph, with this legend."""
+    scene = picture.scene
+    size, camera = (float(pane.width()), float(pane.height())), pane.camera
+    if whole:
+        size, camera = (scene.size[0] + 48, scene.size[1] + 48), Camera(scene.size[0] / 2, scene.size[1] / 2, 1.0)
+    return View(scene, picture.look, pane.morph, legend, size, camera)
+
+
+def save(path: Path, view: View) -> None:
+    """Draws a picture and saves it; in a thread, as a large graph takes a second.
 
     Raises:
         IcebreakerError: The name does not end in .png, .svg or .pdf, or the file cannot be written.
@@ -33,14 +56,8 @@ def save(path: Path, pane: Pane, legend: list[Entry], whole: bool) -> None:
     kind = path.suffix.lower()
     if kind not in (".png", ".svg", ".pdf"):
         raise IcebreakerError(f"{path.name} is no name of a picture: end it in .png, .svg or .pdf")
-    picture = pane.picture
-    if picture is None:
-        raise IcebreakerError(f"{path.name} cannot be made: there is no graph to draw, open one first")
-    if whole:
-        width, height = picture.scene.size[0] + 48, picture.scene.size[1] + 48
-        camera = Camera(picture.scene.size[0] / 2, picture.scene.size[1] / 2, 1.0)
-    else:
-        width, height, camera = float(pane.width()), float(pane.height()), pane.camera
+    # Not the pane's own, whose caches the pane goes on using.
+    picture, legend, (width, height) = Picture(view.scene, view.look), view.legend, view.size
     probe = QImage(8, 8, QImage.Format.Format_ARGB32)
     painter = QPainter(probe)
     legend_width, legend_height = legend_size(painter, legend)
@@ -52,7 +69,7 @@ def save(path: Path, pane: Pane, legend: list[Entry], whole: bool) -> None:
         painter.fillRect(QRectF(0, 0, full_width, height + below), theme.current().color("panel"))
         painter.save()
         painter.setClipRect(QRectF(0, 0, full_width, height))
-        picture.paint(painter, camera, full_width, height, pane.morph)
+        picture.paint(painter, view.camera, full_width, height, view.morph)
         painter.restore()
         paint_legend(painter, legend, QRectF(12, 0, 1e6, height + below - 12))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from icebreaker.errors import IcebreakerError
 from icebreaker.graph import Graph
 from icebreaker.layout import Outline
 from icebreaker.reports import Benchmark, Conversion
@@ -47,6 +47,7 @@ class GraphPanel(QWidget):
 
     nodeActivated = Signal(str)
     excludeRequested = Signal(str)
+    failed = Signal(str, str)  # what could not be done, and why
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -620,18 +621,18 @@ class GraphPanel(QWidget):
     def save_picture(self, whole: bool, path: str = "") -> None:
         """Saves PNG, SVG or PDF of the view or of the whole graph; asks for a name where none is given."""
         pane = self._pane()
-        if pane.picture is None:
+        if self._saving or pane.picture is None:
             return
-        asked = not path
-        if asked:
+        if not path:
             path, _ = QFileDialog.getSaveFileName(
                 self, self.tr("Save picture"), "graph.png", self.tr("Pictures (*.png *.svg *.pdf)")
             )
             if path and not Path(path).suffix:
                 path += ".png"
-        if path:
+        if path and pane.picture is not None:
             legend = self.state.look(pane.picture.scene.outline, self._shows_after(pane))[1]
-            self._tell_failure(lambda: export.save(Path(path), pane, legend, whole), asked)
+            view = export.view(pane, pane.picture, legend, whole)
+            self._save(self.tr("The picture could not be saved"), lambda: export.save(Path(path), view))
 
     def save_files(self, folder: str = "") -> None:
         """Saves before and after as files that TensorBoard and Netron open."""
@@ -641,27 +642,22 @@ class GraphPanel(QWidget):
         folder = folder or QFileDialog.getExistingDirectory(self, self.tr("Save for TensorBoard and Netron"))
         if folder:
             files = self.state.file, Path(made.output) if made and made.output else None
-            self._busy.setText(self.tr("Saving"), "muted")
-            self._saving = Work(self, self._on_files_saved).run_thread(
-                lambda: export.save_files(Path(folder), graph, after, *files)
+            self._save(
+                self.tr("The files could not be saved"), lambda: export.save_files(Path(folder), graph, after, *files)
             )
 
-    def _on_files_saved(self, batch: list[Any]) -> None:
-        failed = isinstance(batch[0], Exception)
-        self._busy.setText(str(batch[0]) if failed else "", "error" if failed else "muted")
+    def _save(self, failure: str, do: Callable[[], object]) -> None:
+        """Does it in a thread; `failed` tells if it could not be done, with these words first."""
+        self._busy.setText(self.tr("Saving"), "muted")
+        self._saving = Work(self, partial(self._on_saved, failure)).run_thread(do)
+
+    def _on_saved(self, failure: str, batch: list[Any]) -> None:
+        self._busy.setText("", "muted")
         if self._saving:
             self._saving.wait(1)
             self._saving = None
-
-    def _tell_failure(self, do: Callable[[], object], asked: bool) -> None:
-        """Does it; what the user asked for in a dialog fails with a line in the toolbar, all else with an error."""
-        self._busy.setText("", "muted")
-        try:
-            do()
-        except IcebreakerError as error:
-            if not asked:
-                raise
-            self._busy.setText(str(error), "error")
+        if isinstance(batch[0], Exception):
+            self.failed.emit(failure, str(batch[0]))
 
     def changeEvent(self, event: QEvent) -> None:
         """Follows light and dark."""
