@@ -282,8 +282,9 @@ class Graph:
 
     @cached_property
     def constant_bytes(self) -> int:
-        """Bytes that the constants hold."""
-        return sum(node.value.nbytes for node in self.nodes if node.value is not None)
+        """Bytes that the constants hold: those in functions, and in files beside the graph (ImmutableConst), too."""
+        bodies = [self.definition.node, *(function.node_def for function in self.definition.library.function)]
+        return sum(_constant_bytes(node) for body in bodies for node in body)
 
     @cached_property
     def weights(self) -> frozenset[str]:
@@ -355,6 +356,15 @@ def tensor_value(tensor: Any) -> TensorValue:
     return TensorValue(
         DTYPES.get(tensor.dtype, f"type {tensor.dtype}"), tuple(dim.size for dim in tensor.tensor_shape.dim)
     )
+
+
+def _constant_bytes(node: Any) -> int:
+    if node.op == "Const":
+        return tensor_value(node.attr["value"].tensor).nbytes
+    if node.op == "ImmutableConst":
+        shape = tuple(max(0, dim.size) for dim in node.attr["shape"].shape.dim)
+        return TensorValue(DTYPES.get(node.attr["dtype"].type, ""), shape).nbytes
+    return 0
 
 
 def _shape(shape: Any) -> tuple[int | None, ...] | None:

@@ -171,6 +171,13 @@ def test_constants():
     graph = Graph(definition)
     assert graph["weights"].value == TensorValue("float32", (3, 3, 8))
     assert graph.constant_bytes == 288
+    body = definition.library.function.add().node_def
+    body.add(name="inner", op="Const").CopyFrom(node)
+    beside = body.add(name="beside", op="ImmutableConst")
+    beside.attr["dtype"].type = FLOAT
+    for size in (5, 2):
+        beside.attr["shape"].shape.dim.add(size=size)
+    assert Graph(definition).constant_bytes == 288 + 288 + 40
 
 
 def test_weights_are_what_only_weight_slots_read():
