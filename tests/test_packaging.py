@@ -91,4 +91,4 @@ print(json.dumps([sorted({set(HEAVY)!r} & set(sys.modules)), time.process_time()
     print(f"importing the whole app takes {seconds:.2f} s of processor time")
     assert "PySide6.QtWidgets" in modules
     assert heavy == []
-    assert seconds < 2
+    assert seconds < 3, "about 1 s on a quiet machine"

@@ -10,12 +10,11 @@ from PySide6.QtGui import QGuiApplication, QKeySequence
 from PySide6.QtWidgets import QAbstractItemView, QComboBox, QHBoxLayout, QLineEdit, QListView, QVBoxLayout, QWidget
 
 from icebreaker_gui import theme
-from icebreaker_gui.session import LogLine, Session
+from icebreaker_gui.session import KEPT_LOG_LINES, LogLine, Session
 from icebreaker_gui.widgets import button, label
 
 LEVELS = ("debug", "info", "warning", "error")
 _COLORS = {"debug": "faint", "info": "text", "warning": "warning", "error": "error"}
-_MOST_SHOWN = 20_000
 
 
 class _Lines(QAbstractListModel):
@@ -25,7 +24,7 @@ class _Lines(QAbstractListModel):
         super().__init__()
         self.level = "info"
         self.text = ""
-        self._shown: collections.deque[LogLine] = collections.deque(maxlen=_MOST_SHOWN)
+        self._shown: collections.deque[LogLine] = collections.deque(maxlen=KEPT_LOG_LINES)
 
     def show_all(self, lines: collections.deque[LogLine]) -> None:
         """Shows what matches now."""
@@ -37,7 +36,7 @@ class _Lines(QAbstractListModel):
     def append(self, lines: list[LogLine]) -> None:
         """Adds what matches of new lines."""
         new = [line for line in lines if self._matches(line)]
-        excess = len(self._shown) + len(new) - _MOST_SHOWN
+        excess = len(self._shown) + len(new) - KEPT_LOG_LINES
         if excess > 0:
             self.beginRemoveRows(QModelIndex(), 0, min(excess, len(self._shown)) - 1)
             for _ in range(min(excess, len(self._shown))):

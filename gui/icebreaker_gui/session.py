@@ -27,7 +27,7 @@ from icebreaker.settings import ConvertSettings
 from icebreaker_gui import figures, folders
 from icebreaker_gui.work import Work
 
-_KEPT_LOG_LINES = 20_000
+KEPT_LOG_LINES = 5_000
 _RECENT_FILES = 8
 _SUFFIXES = (".gz", ".pb", ".pbtxt", ".keras", ".h5")
 
@@ -105,7 +105,7 @@ class Session(QObject):
         self.saved_path: Path | None = None
         self.samples = events.Samples()
         self.benchmark: reports.Benchmark | None = None
-        self.log: collections.deque[LogLine] = collections.deque(maxlen=_KEPT_LOG_LINES)
+        self.log: collections.deque[LogLine] = collections.deque(maxlen=KEPT_LOG_LINES)
         self.problem: Problem | None = None
         self.measure_after_convert = True
         self.batch = 1

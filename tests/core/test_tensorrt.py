@@ -137,7 +137,7 @@ def test_cancel_stops_the_builder_at_its_next_step() -> None:
     assert few_steps < all_steps / 3 and stopped < whole
 
 
-def test_cancelling_the_job_ends_a_long_build_within_a_second(tmp_path: Path) -> None:
+def test_cancelling_the_job_ends_a_long_build_within_two_seconds(tmp_path: Path) -> None:
     """One step of the builder compiles everything, for seconds in a big graph; the job ends in the midst of it."""
     path = tmp_path / "long.pb"
     path.write_bytes(tower(200))
@@ -155,7 +155,7 @@ def test_cancelling_the_job_ends_a_long_build_within_a_second(tmp_path: Path) ->
     begun = time.perf_counter()
     job.cancel()
     assert isinstance(job.wait(5), events.Cancelled)
-    assert time.perf_counter() - begun < 1.0
+    assert time.perf_counter() - begun < 2.0
     assert list(tmp_path.iterdir()) == [path]
 
 
