@@ -66,7 +66,7 @@ bench: setup ## Measure the promises: speed-up, hand-over, conversion time
 bench-graph: setup ## Measure the graph view: layout, opening, frames, memory
 	$(PY) tests/benchmarks/bench_graph.py $(ARGS)
 
-bench-memory: setup ## Measure what converting and opening graphs of 500 MB takes of memory
+bench-memory: setup ## Measure what big graphs take of memory; one of 2.7 GB: make bench-memory ARGS=--large
 	$(PY) tests/benchmarks/bench_memory.py $(ARGS)
 
 bench-int8: setup ## Measure what INT8 promises: accuracy on data that calibration has not seen, and speed
