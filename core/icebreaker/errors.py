@@ -5,10 +5,15 @@ is raised as `IcebreakerError`, whose text is one line: what (the node or file),
 Any other exception is a bug.
 """
 
+_MOST_CHARACTERS = 2000
+
 
 class IcebreakerError(Exception):
     """A failure with a one-line text for the user: subject, reason, remedy."""
 
     def __init__(self, message: str) -> None:
-        """Keeps `message` on one line, whatever native library it quotes."""
-        super().__init__(" ".join(message.split()))
+        """Keeps `message` on one line, whatever it quotes; of a very long one, both ends."""
+        line = " ".join(message.split())
+        if len(line) > _MOST_CHARACTERS:
+            line = f"{line[: _MOST_CHARACTERS // 2]} … {line[-_MOST_CHARACTERS // 2 :]}"
+        super().__init__(line)
