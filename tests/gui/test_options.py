@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PySide6.QtWidgets import QCheckBox, QComboBox, QLineEdit, QPushButton, QSpinBox, QWidget
+from PySide6.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QPushButton, QSpinBox, QWidget
 from pytestqt.qtbot import QtBot
 
 from icebreaker.protos import AttrValue, GraphDef, NodeDef
@@ -104,6 +104,30 @@ def test_what_is_chosen_becomes_the_settings(session: Session, options: Options)
     assert session.settings.optimization_level is None
     back = ConvertSettings.from_json(json.loads(json.dumps(session.settings.to_json())))
     assert back == session.settings, "as the autosaved state carries it"
+
+
+def test_the_limits_of_a_worker(session: Session, options: Options) -> None:
+    setup = options.window()
+    next(item for item in setup.findChildren(QPushButton) if "Advanced" in item.text()).click()
+    time_limit, patience = (
+        next(item for item in setup.findChildren(QSpinBox) if words in item.toolTip())
+        for words in ("as a whole", "counts as hanging")
+    )
+    assert time_limit.isVisible() and time_limit.text() == "none" and session.settings.time_limit_seconds is None
+    time_limit.setValue(600)
+    patience.setValue(60)
+    assert (session.settings.time_limit_seconds, session.settings.patience_seconds) == (600, 60)
+    time_limit.setValue(0)
+    assert session.settings.time_limit_seconds is None
+    session.change(time_limit_seconds=30.0)  # as when a state is brought back
+    assert time_limit.text() == "30 s"
+    memory = next(item for item in setup.findChildren(QLineEdit) if item.placeholderText() == "automatic")
+    for text, limit in (("8 GB", 8_000_000_000), ("much", 8_000_000_000), ("", None)):
+        memory.setText(text)
+        memory.editingFinished.emit()
+        assert session.settings.memory_limit_bytes == limit
+        told = [item for item in setup.findChildren(QLabel) if item.isVisible() and "is not a size" in item.text()]
+        assert bool(told) is (text == "much")
 
 
 def test_a_profile_is_typed_checked_and_taken_away(session: Session, options: Options) -> None:
