@@ -86,7 +86,8 @@ class Job:
         self._patience: float = settings.get("patience_seconds") or _DEFAULT_PATIENCE
         self._time_limit: float = settings.get("time_limit_seconds") or math.inf
         self._silent = self._taken = 0.0
-        self._stopped = ""  # why the child was stopped at a limit
+        # Of the limit at which the child was stopped: what happened, what helps, whether the last step is to blame.
+        self._stopped: tuple[str, str, bool] | None = None
         self._kernel_kills = 0  # before the child started
         self._stderr: collections.deque[str] = collections.deque(maxlen=_KEPT_STDERR_LINES)
 
@@ -191,7 +192,7 @@ class Job:
                 env=environment, start_new_session=True,
             )  # fmt: skip
             self._process = process
-            self._stopped, self._silent = "", 0.0
+            self._stopped, self._silent = None, 0.0
             self._kernel_kills = _kernel_kills()
         threads = [threading.Thread(target=work, args=(process,), daemon=True) for work in (self._read, self._listen)]
         watcher = threading.Thread(target=self._watch, args=(process,), daemon=True)  # ends soon after the child
@@ -219,11 +220,15 @@ class Job:
             self._silent += _WATCH_SECONDS
             self._taken += _WATCH_SECONDS
             if self._taken >= self._time_limit:
-                self._stopped = f"took more than {self._time_limit:g} s"
+                why = f"took more than {self._time_limit:g} s"
+                self._stopped = why, "choose one engine in place of auto, or allow it more with --time-limit", False
             elif self._silent >= self._patience:
-                self._stopped = f"gave no sign of life for {self._patience:g} s"
+                why = f"gave no sign of life for {self._patience:g} s"
+                self._stopped = why, "choose another engine or exclude these nodes, or give it more --patience", True
             elif _memory_of(process.pid) > self._memory_limit:
-                self._stopped = f"took more than {self._memory_limit / 1e9:.1f} GB of memory"
+                why = f"took more than {self._memory_limit / 1e9:.1f} GB of memory"
+                hint = "choose another engine or a smaller batch, or allow it more with --memory-limit"
+                self._stopped = why, hint, True
             if self._stopped:
                 self._kill_later(process, 0)
                 return
@@ -261,12 +266,8 @@ class Job:
 
     def _describe_death(self, status: int) -> tuple[str, str, bool]:
         """What happened to the child, what helps, and whether it is the child's own doing."""
-        if "memory" in self._stopped:
-            return self._stopped, "choose another engine or a smaller batch, or allow it more with --memory-limit", True
-        if self._stopped and self._taken >= self._time_limit:  # the fault of all steps, not of the last
-            return self._stopped, "choose one engine in place of auto, or allow it more with --time-limit", False
         if self._stopped:
-            return self._stopped, "choose another engine or exclude these nodes, or give it more --patience", True
+            return self._stopped
         if status < 0:
             try:
                 name = signal.Signals(-status).name

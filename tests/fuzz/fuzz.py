@@ -261,7 +261,7 @@ class Target:
 
     kind: str
     read: Callable[[Path], None]
-    seeds: list[bytes]
+    seeds: list[bytes] = field(repr=False)
     damage: Callable[[random.Random, bytes, list[bytes]], bytes]
     share: int
     suffix: str = ""
@@ -458,6 +458,18 @@ def targets() -> list[Target]:
     ]
 
 
+def place_weights(folder: Path) -> None:
+    """Puts the file into a folder that graphs with weights beside them name."""
+    weight = folder / _BESIDE / artifact.hashlib.sha256(_WEIGHT).hexdigest()
+    weight.parent.mkdir()
+    weight.write_bytes(_WEIGHT)
+
+
+def is_fit_for_people(error: IcebreakerError) -> bool:
+    """True if it is one line that somebody can read."""
+    return bool(str(error)) and "\n" not in str(error) and len(str(error)) <= 3000
+
+
 def run(
     seed: int = 1, first: int = 0, count: int = 1 << 62, seconds: float = float("inf"), keep: Path | None = None
 ) -> Tally:
@@ -478,9 +490,7 @@ def run(
     faulthandler.dump_traceback_later(1e6, exit=True)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            weight = Path(folder) / _BESIDE / artifact.hashlib.sha256(_WEIGHT).hexdigest()
-            weight.parent.mkdir()
-            weight.write_bytes(_WEIGHT)
+            place_weights(Path(folder))
             for index in range(first, first + count):
                 if time.monotonic() - began > seconds:
                     break
@@ -497,7 +507,7 @@ def run(
                     target.read(path)
                     tally.taken[target.kind] += 1
                 except IcebreakerError as error:
-                    if not str(error) or "\n" in str(error) or len(str(error)) > 3000:
+                    if not is_fit_for_people(error):
                         tally.findings.setdefault(f"{target.kind}: an odd error: {str(error)[:300]!r}", []).append(
                             index
                         )

@@ -37,14 +37,14 @@ class View:
     size: tuple[float, float]
     camera: Camera
 
-
-def view(pane: Pane, picture: Picture, legend: list[Entry], whole: bool) -> View:
-    """What a pane shows, which is this picture, or the whole graph, with this legend."""
-    scene = picture.scene
-    size, camera = (float(pane.width()), float(pane.height())), pane.camera
-    if whole:
-        size, camera = (scene.size[0] + 48, scene.size[1] + 48), Camera(scene.size[0] / 2, scene.size[1] / 2, 1.0)
-    return View(scene, picture.look, pane.morph, legend, size, camera)
+    @classmethod
+    def of(cls, pane: Pane, picture: Picture, legend: list[Entry], whole: bool) -> View:
+        """What a pane shows, which is this picture, or the whole graph, with this legend."""
+        scene = picture.scene
+        size, camera = (float(pane.width()), float(pane.height())), pane.camera
+        if whole:
+            size, camera = (scene.size[0] + 48, scene.size[1] + 48), Camera(scene.size[0] / 2, scene.size[1] / 2, 1.0)
+        return cls(scene, picture.look, pane.morph, legend, size, camera)
 
 
 def save(path: Path, view: View) -> None:

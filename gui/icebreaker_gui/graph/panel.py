@@ -631,7 +631,7 @@ class GraphPanel(QWidget):
                 path += ".png"
         if path and pane.picture is not None:
             legend = self.state.look(pane.picture.scene.outline, self._shows_after(pane))[1]
-            view = export.view(pane, pane.picture, legend, whole)
+            view = export.View.of(pane, pane.picture, legend, whole)
             self._save(self.tr("The picture could not be saved"), lambda: export.save(Path(path), view))
 
     def save_files(self, folder: str = "") -> None:
