@@ -52,28 +52,28 @@ faults: setup ## Run all fault tests, the long ones too: engines that crash, han
 	ICEBREAKER_FAULTS=all QT_QPA_PLATFORM=offscreen $(PY) -m pytest tests/faults $(ARGS)
 
 fuzz: setup ## Damage real inputs and read them, for ten minutes, or otherwise: make fuzz ARGS="--seconds 60"
-	$(PY) tests/fuzz/fuzz.py --seconds 600 $(ARGS)
+	PYTHONPATH=tests $(PY) -m fuzz.fuzz --seconds 600 $(ARGS)
 
 soak: setup ## Use the app for an hour and see whether anything piles up; make soak ARGS="--seconds 300"
-	QT_QPA_PLATFORM=offscreen $(PY) tests/benchmarks/soak.py $(ARGS)
+	QT_QPA_PLATFORM=offscreen PYTHONPATH=tests $(PY) -m benchmarks.soak $(ARGS)
 
 conformance: setup ## Convert every graph of a folder of real graphs and compare with its references
-	$(PY) tests/benchmarks/conformance.py $(ARGS)
+	PYTHONPATH=tests $(PY) -m benchmarks.conformance $(ARGS)
 
 bench: setup ## Measure the promises: speed-up, hand-over, conversion time
-	$(PY) tests/benchmarks/bench.py $(ARGS)
+	PYTHONPATH=tests $(PY) -m benchmarks.bench $(ARGS)
 
 bench-graph: setup ## Measure the graph view: layout, opening, frames, memory
-	$(PY) tests/benchmarks/bench_graph.py $(ARGS)
+	PYTHONPATH=tests $(PY) -m benchmarks.bench_graph $(ARGS)
 
 bench-memory: setup ## Measure what big graphs take of memory; one of 2.7 GB: make bench-memory ARGS=--large
-	$(PY) tests/benchmarks/bench_memory.py $(ARGS)
+	PYTHONPATH=tests $(PY) -m benchmarks.bench_memory $(ARGS)
 
 bench-int8: setup ## Measure what INT8 promises: accuracy on data that calibration has not seen, and speed
-	$(PY) tests/benchmarks/bench_int8.py $(ARGS)
+	PYTHONPATH=tests $(PY) -m benchmarks.bench_int8 $(ARGS)
 
 gpu-check: setup ## On an NVIDIA GPU: convert and measure ResNet-50, or more: make gpu-check ARGS="--model FILE"
-	$(PY) tests/benchmarks/gpu_check.py --json gpu-check.json --table gpu-check.md $(ARGS)
+	PYTHONPATH=tests $(PY) -m benchmarks.gpu_check --json gpu-check.json --table gpu-check.md $(ARGS)
 
 screenshot: setup ## Remake the picture in the README: the app converts and measures the sample
 	$(PY) -m icebreaker_gui $(MODEL) --screenshot docs/images/app.png --convert --theme light --size 1280x800

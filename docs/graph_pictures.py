@@ -46,9 +46,9 @@ def resnet50() -> Any:
 
 def detector() -> Any:
     """A real one from ../shared: SSD with v1 while loops and non-maximum suppression."""
-    from icebreaker import formats
+    from icebreaker.formats import graph_files
 
-    return formats.read_definition(SHARED / "human_handtrack.pb")
+    return graph_files.read_definition(SHARED / "human_handtrack.pb")
 
 
 def control_flow() -> Any:
@@ -113,7 +113,7 @@ def control_flow() -> Any:
 
 def towers() -> Any:
     """Ten thousand nodes: an ensemble of towers of blocks with four branches each."""
-    from icebreaker.protos import GraphDef
+    from icebreaker.graph.protos import GraphDef
 
     definition = GraphDef()
     node = definition.node.add
@@ -161,8 +161,9 @@ def make(name: str, folder: Path) -> None:
     path.write_bytes(definition.SerializeToString())
     if name == "towers":
         return
-    from icebreaker import measure, reports
-    from icebreaker.convert import convert
+    from icebreaker.benchmarking import benchmark
+    from icebreaker.conversion.pipeline import convert
+    from icebreaker.reports import reports
     from icebreaker.settings import ConvertSettings
 
     settings = ConvertSettings(input_shapes={"input_tensor": (1, 320, 320, 3)} if name == "detector" else {})
@@ -172,7 +173,7 @@ def make(name: str, folder: Path) -> None:
         settings = dataclasses.replace(settings, engine="openvino")
         result = convert(path, output, settings)
     (folder / f"{name}.json").write_text(json.dumps(reports.dump(result)))
-    measured = measure.benchmark(str(path), str(output), settings=settings.to_json(), profile=True)
+    measured = benchmark.benchmark(str(path), str(output), settings=settings.to_json(), profile=True)
     (folder / f"{name}.bench.json").write_text(json.dumps(reports.dump(measured)))
 
 
@@ -193,9 +194,10 @@ def picture(
     from PySide6.QtTest import QTest
     from PySide6.QtWidgets import QApplication
 
-    from icebreaker import formats, reports
-    from icebreaker_gui import theme
-    from icebreaker_gui.graph import GraphPanel
+    from icebreaker.formats import graph_files
+    from icebreaker.reports import reports
+    from icebreaker_gui.graph_view import GraphPanel
+    from icebreaker_gui.style import theme
 
     app = QApplication.instance() or QApplication([])
     QSettings.setDefaultFormat(QSettings.Format.IniFormat)  # none of the user's
@@ -206,12 +208,12 @@ def picture(
     panel.sideways_action.setChecked(False)
     panel.resize(*size)
     panel.show()
-    panel.show_graph(formats.read_graph(folder / f"{name}.pb"))
+    panel.show_graph(graph_files.read_graph(folder / f"{name}.pb"))
     wait(panel)
     report = folder / f"{name}.json"
     if report.exists():
         conversion = reports.load(reports.Conversion, json.loads(report.read_text()))
-        panel.show_conversion(conversion, formats.read_graph(folder / f"{name}-after.pb"))
+        panel.show_conversion(conversion, graph_files.read_graph(folder / f"{name}-after.pb"))
         measured = json.loads((folder / f"{name}.bench.json").read_text())
         panel.show_benchmark(reports.load(reports.Benchmark, measured))
         wait(panel)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from helpers.paths import ROOT
+
 HEAVY = ("tensorflow", "keras", "openvino", "onnxruntime", "tensorrt", "tensorrt_rtx", "tf2onnx", "onnx")
 
 

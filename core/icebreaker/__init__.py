@@ -9,14 +9,8 @@ from typing import TYPE_CHECKING, Any
 from icebreaker.errors import IcebreakerError
 
 if TYPE_CHECKING:
-    from icebreaker.compat import (
-        TrtGraphConverter,
-        calib_graph_to_infer_graph,
-        create_inference_graph,
-        portable,
-        save,
-    )
-    from icebreaker.runtime import EngineWarning, Model, load
+    from icebreaker.runtime.loader import EngineWarning, Model, load
+    from icebreaker.tftrt import TrtGraphConverter, calib_graph_to_infer_graph, create_inference_graph, portable, save
 
 # Nothing is sent from the user's machine. Without this, ONNX Runtime uploads what it is used for, and importing
 # OpenVINO forks the process to do the same; it takes a stub where its telemetry module cannot be imported.
@@ -39,11 +33,11 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Imports what is asked for when it is first asked for, so that `import icebreaker` stays light."""
     if name in ("TrtGraphConverter", "calib_graph_to_infer_graph", "create_inference_graph", "portable", "save"):
-        from icebreaker import compat
+        from icebreaker import tftrt
 
-        return getattr(compat, name)
+        return getattr(tftrt, name)
     if name in ("load", "Model", "EngineWarning"):
-        from icebreaker import runtime
+        from icebreaker.runtime import loader
 
-        return getattr(runtime, name)
+        return getattr(loader, name)
     raise AttributeError(f"module 'icebreaker' has no attribute {name!r}")

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from icebreaker.errors import IcebreakerError
-from icebreaker.graph import canonical
-from icebreaker.reports import EngineStatus
+from icebreaker.reports.reports import EngineStatus
+from icebreaker.tensors import canonical
 
 PRECISIONS = ("fp32", "fp16", "int8")
 CALIBRATION_METHODS = ("minmax", "percentile", "mse", "entropy")

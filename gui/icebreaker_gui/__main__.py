@@ -12,9 +12,9 @@ from pathlib import Path
 from PySide6.QtCore import QSettings, QSize, QTimer
 from PySide6.QtWidgets import QApplication
 
-from icebreaker_gui import theme
-from icebreaker_gui.session import Session
-from icebreaker_gui.window import Window
+from icebreaker_gui.main_window import Window
+from icebreaker_gui.session.session import Session
+from icebreaker_gui.style import theme
 
 # How long a thread of ours that computes may keep the GUI's thread from running; Python's default is 5 ms, and the
 # GUI's thread may have to wait for its turn a dozen times within one frame.

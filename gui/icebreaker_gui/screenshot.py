@@ -9,8 +9,8 @@ from pathlib import Path
 from PySide6.QtCore import QObject, QTimer
 from PySide6.QtWidgets import QApplication
 
-from icebreaker_gui.session import Session
-from icebreaker_gui.window import Window
+from icebreaker_gui.main_window import Window
+from icebreaker_gui.session.session import Session
 
 _STEP_MILLISECONDS = 100
 _SETTLE_SECONDS = 1.5  # for layout, fitting and the last frame of a chart

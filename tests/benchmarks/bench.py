@@ -60,16 +60,20 @@ def main() -> int:
     import numpy as np
 
     import icebreaker
-    from icebreaker import artifact, convert, engines, formats, samples
-    from icebreaker.graph import Graph
-    from icebreaker.original import Original
+    from icebreaker import sample_models
+    from icebreaker.conversion import pipeline
+    from icebreaker.engines import registry
+    from icebreaker.formats import graph_files
+    from icebreaker.graph.graph import Graph
+    from icebreaker.runtime import artifact
     from icebreaker.settings import ConvertSettings
+    from icebreaker.tf.session import Original
 
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "resnet50.pb"
-        samples.write_sample("resnet50", model)
-        original = Original(formats.read_definition(model))
-        graph: Graph = formats.read_graph(model)
+        sample_models.write_sample("resnet50", model)
+        original = Original(graph_files.read_definition(model))
+        graph: Graph = graph_files.read_graph(model)
         name = graph.placeholders[0].name
         batch = np.random.default_rng(0).random((arguments.batch, 224, 224, 3), np.float32)
         outputs = artifact.stored_outputs(graph)
@@ -77,15 +81,15 @@ def main() -> int:
         for precision in ("fp32", "fp16"):
             target = Path(folder) / f"{precision}.pb"
             settings = ConvertSettings(precision=precision, max_batch_size=arguments.batch)
-            report = convert.convert(model, target, settings)
+            report = pipeline.convert(model, target, settings)
             loaded = icebreaker.load(target, fallback=False)
             runs: dict[str, Callable[[], Any]] = {
                 "TensorFlow": lambda: plain(batch),
                 "load": lambda loaded=loaded: loaded(batch),
             }
             if loaded.is_direct:
-                stored = artifact.stored_engines(formats.read_graph(target), target.parent)[0]
-                direct = engines.get(stored.engine).load(stored.payload(), stored.precision)
+                stored = artifact.stored_engines(graph_files.read_graph(target), target.parent)[0]
+                direct = registry.get(stored.engine).load(stored.payload(), stored.precision)
                 runs["engine alone"] = lambda direct=direct: direct([batch])
             call = loaded.session.make_callable(
                 [loaded.session.graph.get_tensor_by_name(f"{item}:0") for item in loaded.outputs],

@@ -1,4 +1,4 @@
-"""Measures what the graph view promises: `python tests/benchmarks/bench_graph.py`.
+"""Measures what the graph view promises: `python -m benchmarks.bench_graph`.
 
 Prints a table with the medians and exits with 1 if one is worse than promised. Needs no display.
 """
@@ -19,12 +19,12 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 from PySide6.QtGui import QImage, QPainter
 from PySide6.QtWidgets import QApplication
 
-from icebreaker.graph import Graph
-from icebreaker.layout import Layout, LayoutCancelled, Outline, Scene, build
-from icebreaker.protos import GraphDef
-from icebreaker_gui import theme
-from icebreaker_gui.graph.picture import Camera, Picture
-from icebreaker_gui.graph.state import GraphState
+from icebreaker.graph.graph import Graph
+from icebreaker.graph.protos import GraphDef
+from icebreaker_gui.graph_view.painting.picture import Camera, Picture
+from icebreaker_gui.graph_view.state import GraphState
+from icebreaker_gui.layout import Layout, LayoutCancelled, Outline, Scene, build
+from icebreaker_gui.style import theme
 
 WIDTH, HEIGHT = 1200, 900
 
@@ -159,7 +159,7 @@ def measure(quick: bool) -> list[tuple[str, float, float, str]]:
     began = time.process_time()
     layout.scene(everything(outline))
     rows.append(("open a scope of 200, in parts", (time.process_time() - began) * 1000, 50, "ms"))
-    import icebreaker.layout.outline as module
+    import icebreaker_gui.layout.outline as module
 
     kept, module.MOST_MEMBERS = module.MOST_MEMBERS, 10**9
     try:

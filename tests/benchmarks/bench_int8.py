@@ -18,10 +18,9 @@ from typing import Any
 
 import numpy as np
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from helpers.paths import SAMPLES, SHARED
 
-SHARED = Path(__file__).parents[3] / "shared"
-SAMPLES = Path(__file__).parents[2] / "resources" / "samples"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ CASES: dict[str, Callable[[], Case]] = {"mobilenet": mobilenet, "magika": magika
 
 def convert(case: Case, folder: Path, **changes: Any) -> tuple[Path, Any]:
     """Converts a case to INT8; returns the file and the report."""
-    from icebreaker.convert import convert as run
+    from icebreaker.conversion.pipeline import convert as run
     from icebreaker.settings import ConvertSettings
 
     data, target = folder / f"{case.graph.stem}.npz", folder / f"{case.graph.stem}.int8.pb"
@@ -98,7 +97,7 @@ def convert(case: Case, folder: Path, **changes: Any) -> tuple[Path, Any]:
 
 def signed(case: Case, folder: Path, table: str) -> tuple[Path, Any]:
     """A case in the form that TensorRT takes, run by ONNX Runtime."""
-    from icebreaker.convert import convert as run
+    from icebreaker.conversion.pipeline import convert as run
     from icebreaker.settings import ConvertSettings
 
     target = folder / f"{case.graph.stem}.signed.pb"
@@ -115,11 +114,12 @@ def answers(call: Callable[[np.ndarray], list[Any]], values: np.ndarray) -> list
 def judge(case: Case, target: Path, report: Any) -> bool:
     """Prints a line of the table; True if the figures are reached."""
     import icebreaker
-    from icebreaker import artifact, formats
-    from icebreaker.differences import difference
-    from icebreaker.original import Original
+    from icebreaker.formats import graph_files
+    from icebreaker.metrics.output_difference import difference
+    from icebreaker.runtime import artifact
+    from icebreaker.tf.session import Original
 
-    definition = formats.read_graph(case.graph)
+    definition = graph_files.read_graph(case.graph)
     outputs = artifact.stored_outputs(definition)
     call = Original(definition.definition).callable(outputs, [case.name])
     model = icebreaker.load(target, fallback=False)
@@ -149,22 +149,23 @@ def judge(case: Case, target: Path, report: Any) -> bool:
 
 def speed(folder: Path, seconds: float) -> bool:
     """ResNet-50 against TensorFlow, and MobileNetV2 within its budget against its FP32 engine."""
-    import bench
-
     import icebreaker
-    from icebreaker import artifact, formats, samples
-    from icebreaker.convert import convert as run
-    from icebreaker.original import Original
+    from benchmarks import bench
+    from icebreaker import sample_models
+    from icebreaker.conversion.pipeline import convert as run
+    from icebreaker.formats import graph_files
+    from icebreaker.runtime import artifact
     from icebreaker.settings import ConvertSettings
+    from icebreaker.tf.session import Original
 
     model = folder / "resnet50.pb"
-    samples.write_sample("resnet50", model)
+    sample_models.write_sample("resnet50", model)
     # Random weights, so the data need not mean anything; the speed is that of trained ones.
     settings = ConvertSettings(
         precision="int8", engine="openvino", calibration="random", calibration_method="minmax", calibration_samples=16
     )
     run(model, folder / "resnet50.int8.pb", settings)
-    graph = formats.read_graph(model)
+    graph = graph_files.read_graph(model)
     plain = Original(graph.definition).callable(artifact.stored_outputs(graph), [graph.placeholders[0].name])
     loaded = icebreaker.load(folder / "resnet50.int8.pb", fallback=False)
     image = np.random.default_rng(0).random((1, 224, 224, 3), np.float32)

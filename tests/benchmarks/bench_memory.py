@@ -29,7 +29,7 @@ class Maker:
         """Begins with one input of that shape."""
         import numpy as np
 
-        from icebreaker.protos import GraphDef
+        from icebreaker.graph.protos import GraphDef
 
         self.definition: Any = GraphDef()
         self.definition.versions.producer = 1882

@@ -12,9 +12,10 @@ import random
 import statistics
 import time
 
-from icebreaker.graph import Graph, Tensor
-from icebreaker.partition import Refusal, partition
-from icebreaker.protos import GraphDef
+from icebreaker.graph.graph import Graph
+from icebreaker.graph.protos import GraphDef
+from icebreaker.partitioning.partition import Refusal, partition
+from icebreaker.tensors import Tensor
 
 NO = Refusal("unsupported_op", "no converter for this op")
 

@@ -16,8 +16,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from helpers.paths import GRAPHS as SHARED
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-SHARED = Path(__file__).parents[3] / "shared" / "graphs"
 TOLERANCE = 1e-4
 
 
@@ -69,7 +70,7 @@ def run_plain(path: Path, inputs: dict[str, Any], names: list[str]) -> list[Any]
 
 def worst(expected: dict[str, Any], names: list[str], values: list[Any]) -> float:
     """Largest deviation over the outputs, as a share of each one's range."""
-    from icebreaker.differences import difference
+    from icebreaker.metrics.output_difference import difference
 
     return max(difference(expected[name], value).max_rel for name, value in zip(names, values, strict=True))
 

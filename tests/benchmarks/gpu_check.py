@@ -25,13 +25,18 @@ os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # the engines need m
 
 import numpy as np
 
-from icebreaker import artifact, convert, engines, formats, gpu, measure, runtime, samples
-from icebreaker.differences import difference
+from icebreaker import gpu, sample_models
+from icebreaker.benchmarking import benchmark
+from icebreaker.conversion import pipeline
+from icebreaker.data.sample_inputs import sample_run
+from icebreaker.engines import registry
 from icebreaker.errors import IcebreakerError
-from icebreaker.feeds import sample_run
-from icebreaker.original import Original
-from icebreaker.rewrite import to_tensorflow
+from icebreaker.formats import graph_files
+from icebreaker.metrics.output_difference import difference
+from icebreaker.runtime import artifact, loader
 from icebreaker.settings import ConvertSettings
+from icebreaker.tf.rewrite import to_tensorflow
+from icebreaker.tf.session import Original
 
 _LIMIT_MS = 7.0  # "images a second within 7 ms", as inference benchmarks have it
 Calls = dict[str, Callable[[], Any]]
@@ -56,7 +61,7 @@ class Report:
             "memory_bytes": card.memory_bytes,
             "tensorflow": tf.__version__,
             "onnxruntime": onnxruntime.__version__,
-            "engines": {name: engines.status(name).detail for name in ("onnxruntime", "tensorrt", "tensorrt-rtx")},
+            "engines": {name: registry.status(name).detail for name in ("onnxruntime", "tensorrt", "tensorrt-rtx")},
             "rows": [],
             "checks": {},
         }
@@ -94,7 +99,7 @@ def turns(calls: Calls, seconds: float) -> dict[str, list[np.ndarray]]:
     """Milliseconds of the calls of each variant, in turns; a variant that fails is left out and named."""
     for name, call in list(calls.items()):
         try:
-            measure._warm_up(call)
+            benchmark._warm_up(call)
         except Exception as error:
             print(f"    {name} does not run: {' '.join(str(error).split())[:300]}", flush=True)
             del calls[name]
@@ -167,7 +172,7 @@ def measure_model(model: Path, label: str, arguments: argparse.Namespace, report
     """All precisions and batches of one graph; returns the last optimized graph."""
     import tensorflow as tf
 
-    graph = formats.read_graph(model)
+    graph = graph_files.read_graph(model)
     definition = to_tensorflow(graph.definition)
     original = Original(graph.definition)
     outputs = [graph.require(name, "output") for name in graph.candidate_outputs]
@@ -176,14 +181,14 @@ def measure_model(model: Path, label: str, arguments: argparse.Namespace, report
         target = folder / f"{label}_{precision}.pb"
         wanted = ConvertSettings(engine=arguments.engine, precision=precision, max_batch_size=max(arguments.batches))
         begun = time.perf_counter()
-        done = convert.convert(model, target, wanted)
+        done = pipeline.convert(model, target, wanted)
         used = [f"{item.engine} {item.precision}" for item in done.segments]
         report.check(
             f"convert {label} {precision}", seconds=round(time.perf_counter() - begun, 1), coverage=done.coverage,
             segments=used, warnings=list(done.warnings),
             left={item.op: item.reason for item in done.left_in_tensorflow},
         )  # fmt: skip
-        optimized = runtime.load(target, fallback=False, trust=True)
+        optimized = loader.load(target, fallback=False, trust=True)
         runner = next(iter(optimized._nodes.values())).runner if optimized.engines else None
         for batch in arguments.batches:
             feeds, _ = sample_run(original, graph, tuple(outputs), wanted, batch)
@@ -209,7 +214,7 @@ def measure_model(model: Path, label: str, arguments: argparse.Namespace, report
             tf.config.experimental.enable_tensor_float_32_execution(False)
             times = turns(calls, arguments.seconds)
             medians = {name: float(np.median(np.concatenate(values))) for name, values in times.items()}
-            figures: dict[str, Any] = {name: measure._latency(np.concatenate(v), batch) for name, v in times.items()}
+            figures: dict[str, Any] = {name: benchmark._latency(np.concatenate(v), batch) for name, v in times.items()}
             cost = None
             if "engine alone" in medians and "optimized, not fetched" in medians:
                 cost = medians["optimized, not fetched"] / medians["engine alone"] - 1
@@ -219,7 +224,7 @@ def measure_model(model: Path, label: str, arguments: argparse.Namespace, report
                 ("TensorFlow", "optimized"),
             ):
                 if base in times and better in times:
-                    speedup = measure.speedup(times[base], times[better])
+                    speedup = benchmark.speedup(times[base], times[better])
                     deviation = max(
                         difference(want, have).max_rel
                         for want, have in zip(reference(*feed_values), optimized(feeds).values(), strict=True)
@@ -238,7 +243,7 @@ def measure_model(model: Path, label: str, arguments: argparse.Namespace, report
     return target
 
 
-def session_call(optimized: runtime.Model, feeds: Mapping[str, np.ndarray]) -> Callable[[], Any]:
+def session_call(optimized: loader.Model, feeds: Mapping[str, np.ndarray]) -> Callable[[], Any]:
     """The optimized graph in TensorFlow's graph, engines called from inside a session."""
     session = optimized.session
     get = session.graph.get_tensor_by_name
@@ -277,7 +282,7 @@ def baselines(
             function = tensorflow_on_device(definition, names, first, xla)
             times = turns({how: lambda f=function, t=tensors: f(*t).numpy()}, arguments.seconds)
             if how in times:
-                figures = measure._latency(np.concatenate(times[how]), batch)
+                figures = benchmark._latency(np.concatenate(times[how]), batch)
                 report.row(
                     model=label, precision="fp32", batch=batch, how=f"TensorFlow {how}", ms=figures.p50_ms,
                     p99_ms=figures.p99_ms, images_per_second=figures.throughput,
@@ -289,7 +294,7 @@ def check_leaks(target: Path, calls: int, report: Report) -> None:
     """Calls the optimized graph many times and compares the GPU's memory."""
     import tensorflow as tf
 
-    optimized = runtime.load(target, fallback=False, trust=True)
+    optimized = loader.load(target, fallback=False, trust=True)
     if not optimized.is_direct:
         return
     with tf.device("/GPU:0"):
@@ -347,7 +352,7 @@ def explore(target: Path, batches: list[int], seconds: float, report: Report) ->
     from icebreaker.engines import cuda
     from icebreaker.engines import onnxruntime as engine
 
-    stored = artifact.stored_engines(formats.read_graph(target), target.parent)[0]
+    stored = artifact.stored_engines(graph_files.read_graph(target), target.parent)[0]
     payload = stored.payload()
     variants: dict[str, dict[str, str]] = {
         "as is": {}, "nhwc": {"prefer_nhwc": "1"}, "heuristic": {"cudnn_conv_algo_search": "HEURISTIC"},
@@ -440,7 +445,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         check_memory_fraction(report)
         resnet = Path(folder) / "resnet50.pb"
-        samples.write_sample("resnet50", resnet)
+        sample_models.write_sample("resnet50", resnet)
         target = measure_model(resnet, "ResNet-50", arguments, report, Path(folder))
         if target is not None and arguments.calls:
             check_leaks(target, arguments.calls, report)

@@ -1,6 +1,6 @@
 """Opens, converts, measures, cancels and reopens for an hour, and looks whether anything piles up.
 
-`make soak`, or `python tests/benchmarks/soak.py --seconds 60`. The app runs offscreen, as it is, with its window. After
+`make soak`, or `python -m benchmarks.soak --seconds 60`. The app runs offscreen, as it is, with its window. After
 a tenth of the time to warm up, its memory may at no time be more than 5 % above what it was by then, nor may that of
 its workers, and no thread, process, file (open or on the disk) or Qt object may be left over.
 """
@@ -23,13 +23,14 @@ from pathlib import Path
 from PySide6.QtCore import QCoreApplication, QEvent, QObject, QSettings
 from PySide6.QtWidgets import QApplication, QLabel
 
+from helpers.paths import DIGITS as SAMPLE
 from icebreaker import events
-from icebreaker_gui import charts, theme
-from icebreaker_gui.session import Session
-from icebreaker_gui.window import Window
+from icebreaker_gui.main_window import Window
+from icebreaker_gui.panels import latency_chart
+from icebreaker_gui.session.session import Session
+from icebreaker_gui.style import theme
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-SAMPLE = Path(__file__).parents[2] / "resources" / "samples" / "digits.pb"
 WARM_UP = 3  # rounds at least
 
 
@@ -136,7 +137,7 @@ def one_round(app: QApplication, session: Session, number: int, own: Path) -> in
     drawn = time.monotonic() + 0.2
     most = max(most, wait(app, lambda: time.monotonic() > drawn))
     if count == 100_000:
-        charts.export(own / "chart.png", session.samples, session.benchmark)
+        latency_chart.export(own / "chart.png", session.samples, session.benchmark)
     return most
 
 

@@ -6,8 +6,9 @@ import sys
 import time
 from pathlib import Path
 
-from icebreaker import events, worker
+from icebreaker import events
 from icebreaker.errors import IcebreakerError
+from icebreaker.jobs import worker
 
 
 def _echo(arguments, emit, job_id):

@@ -14,12 +14,14 @@ import onnxruntime
 import pytest
 from onnx import parser
 
-from icebreaker import artifact, engines, gpu, runtime
-from icebreaker.engines import cuda
+from icebreaker import gpu
+from icebreaker.engines import cuda, registry
 from icebreaker.engines import onnxruntime as module
 from icebreaker.errors import IcebreakerError
-from icebreaker.graph import Graph, Tensor
+from icebreaker.graph.graph import Graph
+from icebreaker.runtime import artifact, loader
 from icebreaker.settings import ConvertSettings
+from icebreaker.tensors import Tensor
 
 without_gpu = pytest.mark.skipif(gpu.find() is not None, reason="this machine has an NVIDIA GPU")
 
@@ -124,7 +126,7 @@ def test_an_engine_node_gives_tensorflow_tensors_that_are_there_to_be_read(runne
         shapes=((None, 3), (3,)), inputs=(Tensor("x"), Tensor("b")), output_dtypes=("float32", "float32"), _inline=b"",
         _file=None,
     )  # fmt: skip
-    node = runtime._EngineNode(Graph(tf.compat.v1.GraphDef()), stored, runner, fallback=False)
+    node = loader._EngineNode(Graph(tf.compat.v1.GraphDef()), stored, runner, fallback=False)
     inputs = values(3, 1)
     results = node.on_device([tf.constant(item) for item in inputs])
     assert runner._stream.waited_for == runner._stream.copies
@@ -167,7 +169,7 @@ def test_without_a_gpu_each_part_says_so() -> None:
     with pytest.raises(IcebreakerError, match=r"pip install cuda-bindings|the GPU failed in cudaStreamCreate"):
         cuda.Stream()
     assert not cuda.is_on_gpu(np.zeros(3)) and not cuda.is_on_gpu(1.0)
-    engine = engines.get("onnxruntime")
+    engine = registry.get("onnxruntime")
     assert "on the CPU" in engine.status().detail
     with pytest.raises(IcebreakerError, match="built in FP16 for an NVIDIA GPU"):
         engine.load(network(), "fp16")
@@ -178,7 +180,7 @@ def test_a_gpu_without_its_package_gets_the_command(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(gpu, "find", lambda: card)
     if module._PROVIDER in onnxruntime.get_available_providers():
         pytest.skip("this package has the CUDA provider")
-    status = engines.get("onnxruntime").status()
+    status = registry.get("onnxruntime").status()
     assert status.runs and "on the CPU; not on the NVIDIA L4" in status.detail
     assert "pip install onnxruntime-gpu cuda-bindings" in status.detail
 
@@ -261,18 +263,18 @@ def test_a_workspace_that_does_not_fit_is_told(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_conversion_warns_of_such_a_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
-    from icebreaker import convert
+    from icebreaker.conversion import pipeline
 
-    if not engines.status("tensorrt-rtx").builds:
+    if not registry.status("tensorrt-rtx").builds:
         pytest.skip("TensorRT-RTX is not installed")
     have(monkeypatch)
     asked = ConvertSettings(engine="tensorrt-rtx", memory_fraction=0.9, workspace_bytes=2_000_000_000)
-    status = engines.status("tensorrt-rtx")
+    status = registry.status("tensorrt-rtx")
     work = SimpleNamespace(settings=asked, warnings=[])
-    convert._Work._check_options(work, [status])
+    pipeline._Work._check_options(work, [status])
     assert "the workspace of 2.0 GB is more than the 1.2 GB" in work.warnings[0]
     work.warnings.clear()
-    convert._Work._check_options(work, [engines.status("openvino")])
+    pipeline._Work._check_options(work, [registry.status("openvino")])
     assert not work.warnings, "it has no workspace"
 
 
@@ -288,6 +290,6 @@ def test_an_nvidia_gpu_without_tensorrt_is_told_what_it_would_add(monkeypatch: p
         ),
     ):
         monkeypatch.setitem(sys.modules, package, None)  # as if it were not there
-        status = engines.get(name).status()
+        status = registry.get(name).status()
         assert not status.builds and command in status.detail
         assert f"for this NVIDIA RTX it would add {gain}" in status.detail

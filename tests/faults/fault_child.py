@@ -16,10 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from icebreaker import crashes, engines, events, worker
-from icebreaker.engines import BuildOptions, Built, Model, Runner
+from icebreaker import events
+from icebreaker.engines import registry
 from icebreaker.engines.onnxruntime import OnnxRuntime
-from icebreaker.reports import EngineStatus
+from icebreaker.engines.protocol import BuildOptions, Built, Model, Runner
+from icebreaker.jobs import worker
+from icebreaker.reports.reports import EngineStatus
+from icebreaker.storage import crash_journal
 
 WHAT, _, WHERE = os.environ.get("FAULT", "none@nowhere").partition("@")
 
@@ -100,17 +103,19 @@ def _steps(arguments: Mapping[str, Any], emit: Any, job_id: str) -> Any:
     done, left = [], {}
     for name, what in arguments["steps"]:
         emit(events.Progress(f"At {name}", 0.5))
-        attempt = crashes.Attempt(arguments.get("engine", name), crashes.key(name, arguments.get("salt", "")))
-        if why := crashes.reason(attempt, arguments.get("retry", False)):
+        attempt = crash_journal.Attempt(
+            arguments.get("engine", name), crash_journal.key(name, arguments.get("salt", ""))
+        )
+        if why := crash_journal.reason(attempt, arguments.get("retry", False)):
             left[name] = why
             continue
-        with crashes.step(f"trying {name}", [attempt]):
+        with crash_journal.step(f"trying {name}", [attempt]):
             strike(what)
         done.append(name)
     return {"done": done, "left": left}
 
 
-engines._MODULES = {**engines._MODULES, "onnxruntime": "fault_child:Faulty"}  # type: ignore[misc]
+registry._MODULES = {**registry._MODULES, "onnxruntime": "fault_child:Faulty"}  # type: ignore[misc]
 worker.JOBS = {**worker.JOBS, "steps": _steps}  # type: ignore[misc]
 
 if __name__ == "__main__":

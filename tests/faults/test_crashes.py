@@ -18,8 +18,10 @@ import numpy as np
 import pytest
 
 import icebreaker
-from icebreaker import cache, events, jobs
+from icebreaker import events
+from icebreaker.jobs import supervisor
 from icebreaker.settings import ConvertSettings
+from icebreaker.storage import cache
 
 HERE = Path(__file__).parent
 ALL = bool(os.environ.get("ICEBREAKER_FAULTS"))  # `make faults`: the long ones too
@@ -43,7 +45,7 @@ class Heard(list[events.Event]):
     def __init__(self, stage: str = "", then: Any = None) -> None:
         super().__init__()
         self._stage, self._then = stage, then
-        self.job: jobs.Job | None = None
+        self.job: supervisor.Job | None = None
 
     def __call__(self, event: events.Event) -> None:
         self.append(event)
@@ -57,7 +59,7 @@ class Heard(list[events.Event]):
 
 def do(kind: str, arguments: dict[str, Any], heard: Heard | None = None, timeout: float = 120) -> events.Event:
     heard = Heard() if heard is None else heard
-    heard.job = jobs.Job(kind, arguments, heard, module="fault_child")
+    heard.job = supervisor.Job(kind, arguments, heard, module="fault_child")
     final = heard.job.start().wait(timeout)
     assert [event for event in heard if isinstance(event, events.FINAL)] == [final]
     assert heard.job.pid is None or not Path(f"/proc/{heard.job.pid}").exists()
@@ -278,7 +280,7 @@ def test_killed_at_any_stage_it_tells_and_leaves_nothing(two_segments: Path, tmp
 def test_cancelled_at_any_stage_it_is_gone_within_two_seconds(two_segments: Path, tmp_path: Path, stage: str) -> None:
     began: list[float] = []
 
-    def cancel(job: jobs.Job) -> None:
+    def cancel(job: supervisor.Job) -> None:
         began.append(time.monotonic())
         job.cancel()
 
@@ -294,7 +296,7 @@ def test_cancelled_in_native_code_that_does_not_end(
     monkeypatch.setenv("FAULT", "hang@build")
     began: list[float] = []
 
-    def cancel(job: jobs.Job) -> None:
+    def cancel(job: supervisor.Job) -> None:
         time.sleep(2)  # it is in there by now
         began.append(time.monotonic())
         job.cancel()

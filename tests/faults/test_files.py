@@ -11,14 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from icebreaker import artifact, events, formats, jobs
-from icebreaker.convert import convert
+from helpers.paths import DIGITS as SAMPLE
+from icebreaker import events
+from icebreaker.conversion.pipeline import convert
 from icebreaker.errors import IcebreakerError
-from icebreaker.files import write_whole
-from icebreaker.protos import GraphDef
+from icebreaker.formats import graph_files
+from icebreaker.graph.protos import GraphDef
+from icebreaker.jobs import supervisor
+from icebreaker.runtime import artifact
 from icebreaker.settings import ConvertSettings
-
-SAMPLE = Path(__file__).parents[2] / "resources" / "samples" / "digits.pb"
+from icebreaker.storage.files import write_whole
 
 
 def mounted(folder: Path, options: str) -> Iterator[Path]:
@@ -66,7 +68,7 @@ def test_a_conversion_onto_a_full_disk(small_disk: Path) -> None:
     (small_disk / "out.pb").write_bytes(b"before")
     settings = ConvertSettings(engine="onnxruntime", minimum_segment_size=1).to_json()
     order = {"model": str(SAMPLE), "output": str(small_disk / "out.pb"), "settings": settings}
-    final = jobs.Job("convert", order, lambda event: None).start().wait(120)
+    final = supervisor.Job("convert", order, lambda event: None).start().wait(120)
     assert isinstance(final, events.Failed) and "No space left on device" in final.message
     assert [item.name for item in small_disk.iterdir()] == ["out.pb"]
     assert (small_disk / "out.pb").read_bytes() == b"before"
@@ -76,7 +78,7 @@ def test_a_disk_without_room_for_temporary_files(small_disk: Path, monkeypatch: 
     monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
     with pytest.raises(OSError, match="No space left"):
         (small_disk / "filler").write_bytes(bytes(1 << 20))
-    final = jobs.Job("inspect", {"model": str(SAMPLE)}, lambda event: None).start().wait(60)
+    final = supervisor.Job("inspect", {"model": str(SAMPLE)}, lambda event: None).start().wait(60)
     # The journal and the temporary folder may find no room; reading a graph needs neither.
     assert isinstance(final, events.Done | events.Failed)
     if isinstance(final, events.Failed):
@@ -93,11 +95,11 @@ def test_a_folder_that_cannot_be_written_is_told_before_the_work(read_only: Path
 
 def test_a_file_that_vanishes_or_may_not_be_read(tmp_path: Path) -> None:
     with pytest.raises(IcebreakerError, match="does not exist: check the path"):
-        formats.read_graph(tmp_path / "gone.pb")
+        graph_files.read_graph(tmp_path / "gone.pb")
     fifo = tmp_path / "folder.pb"
     fifo.mkdir()
     with pytest.raises(IcebreakerError, match="folder without a saved_model"):
-        formats.read_graph(fifo)
+        graph_files.read_graph(fifo)
 
 
 def test_special_files_are_not_waited_for(tmp_path: Path) -> None:
@@ -105,6 +107,6 @@ def test_special_files_are_not_waited_for(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe.pb"
     os.mkfifo(pipe)
     for path in (pipe, Path("/dev/zero")):
-        for read in (formats.read_graph, formats.read_structure):
+        for read in (graph_files.read_graph, graph_files.read_structure):
             with pytest.raises(IcebreakerError, match="is no file"):
                 read(path)

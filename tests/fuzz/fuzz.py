@@ -1,4 +1,4 @@
-"""Damages real inputs and gives them to whatever reads files: `python tests/fuzz/fuzz.py --help`, or `make fuzz`.
+"""Damages real inputs and gives them to whatever reads files: `python -m fuzz.fuzz --help`, or `make fuzz`.
 
 Every input must end in a valid result or in an IcebreakerError of one line, within 2 s of processor time and 1 GB of
 memory. Bytes are flipped, cut, repeated and spliced; messages get fields swapped, renamed, removed and set to hostile
@@ -37,16 +37,24 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 from PIL import Image
 
-from icebreaker import artifact, beside, calibration, events, feeds, formats, layout, partition, qdq, reports, shapes
+from helpers.paths import GRAPHS as SHARED
+from helpers.paths import ROOT
+from icebreaker import events
+from icebreaker.data import dataset, sample_inputs
 from icebreaker.errors import IcebreakerError
-from icebreaker.formats import skim
-from icebreaker.graph import Graph, Placeholder, Tensor
-from icebreaker.protos import GraphDef
+from icebreaker.formats import graph_files, structure
+from icebreaker.graph import external_weights, shape_inference
+from icebreaker.graph.graph import Graph, Placeholder
+from icebreaker.graph.protos import GraphDef
+from icebreaker.partitioning import partition
+from icebreaker.quantization import qdq_writer
+from icebreaker.reports import reports
+from icebreaker.runtime import artifact
 from icebreaker.settings import ConvertSettings, parse_size
-from icebreaker.store import Store
+from icebreaker.storage.weight_store import Store
+from icebreaker.tensors import Tensor
+from icebreaker_gui import layout
 
-ROOT = Path(__file__).parents[2]
-SHARED = ROOT.parent / "shared" / "graphs"
 SECONDS = 2.0  # of processor time
 BYTES = 1 << 30
 _BESIDE, _WEIGHT = "graph.pb.weights", bytes(256)
@@ -103,7 +111,7 @@ def graphs() -> list[bytes]:
     found = []
     for path in paths:
         if path.stat().st_size < 3_000_000:
-            data = slim(formats.read_definition(path)).SerializeToString()
+            data = slim(graph_files.read_definition(path)).SerializeToString()
             if len(data) < 120_000:
                 found.append(data)
     return found
@@ -111,7 +119,7 @@ def graphs() -> list[bytes]:
 
 def optimized() -> bytes:
     """The sample as its conversion leaves it: one engine node with its function and its attributes."""
-    definition = slim(formats.read_definition(ROOT / "resources" / "samples" / "digits.pb"))
+    definition = slim(graph_files.read_definition(ROOT / "resources" / "samples" / "digits.pb"))
     result = GraphDef(versions=definition.versions)
     result.node.extend(node for node in definition.node if node.op == "Placeholder")
     function = result.library.function.add()
@@ -142,7 +150,7 @@ def weights_beside() -> bytes:
     node = next(node for node in definition.library.function[0].node_def if node.op == "Const")
     dtype = node.attr["dtype"].type
     node.Clear()
-    node.name, node.op = "weight", beside.MAPPED
+    node.name, node.op = "weight", external_weights.MAPPED
     node.attr["dtype"].type = dtype
     node.attr["shape"].shape.dim.add(size=len(_WEIGHT) // 4)
     node.attr["memory_region_name"].s = f"{_BESIDE}/{artifact.hashlib.sha256(_WEIGHT).hexdigest()}".encode()
@@ -151,9 +159,9 @@ def weights_beside() -> bytes:
 
 def calibration_table() -> bytes:
     """A small table as INT8 calibration writes it."""
-    tensors = {name: qdq.Range(-1.0, 2.0, 1.5, "max") for name in ("a", "b")}
+    tensors = {name: qdq_writer.Range(-1.0, 2.0, 1.5, "max") for name in ("a", "b")}
     layers = {"conv": (0.5, 0.25), "dense": None}
-    return qdq.Table("a" * 64, "b" * 64, 100, "max", tensors, layers, {"max": 30.0}).to_json().encode()
+    return qdq_writer.Table("a" * 64, "b" * 64, 100, "max", tensors, layers, {"max": 30.0}).to_json().encode()
 
 
 def arrays(pack: bool) -> bytes:
@@ -170,7 +178,7 @@ def records() -> bytes:
         stream = io.BytesIO()
         pixels = np.random.default_rng(number).integers(0, 256, (8, 8, 3), np.uint8)
         Image.fromarray(pixels).save(stream, "PNG")
-        example = calibration._example_class()()
+        example = dataset._example_class()()
         example.features.feature["image"].bytes.value.append(stream.getvalue())
         data = example.SerializeToString()
         found += len(data).to_bytes(8, "little") + bytes(4) + data + bytes(4)
@@ -182,15 +190,15 @@ def records() -> bytes:
 
 def read_graph(path: Path) -> None:
     """All that opening a graph does: reading, listing, its shapes, its engines, its picture, its segments."""
-    shown = formats.read_structure(path)  # as the app reads it
-    graph = formats.read_graph(path)  # as a worker does
-    with tempfile.TemporaryDirectory() as folder, mock.patch.object(skim, "_BIG", skim._LONG):
-        apart = formats._read_apart(path, Store(Path(folder)))  # as it does with a big one
+    shown = graph_files.read_structure(path)  # as the app reads it
+    graph = graph_files.read_graph(path)  # as a worker does
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(structure, "_BIG", structure._LONG):
+        apart = graph_files._read_apart(path, Store(Path(folder)))  # as it does with a big one
     for other in (shown, apart):
         if other is not None and [node.name for node in other] != [node.name for node in graph]:
             raise AssertionError("the ways to read a graph see different nodes")
-    shapes.infer(shown)
-    json.dumps(formats.describe(graph).to_json(), allow_nan=False)
+    shape_inference.infer(shown)
+    json.dumps(graph_files.describe(graph).to_json(), allow_nan=False)
     with contextlib.suppress(IcebreakerError):
         for stored in artifact.stored_engines(graph, path.parent):
             with contextlib.suppress(IcebreakerError):
@@ -206,15 +214,15 @@ def read_graph(path: Path) -> None:
 def read_arrays(path: Path) -> None:
     """Values for the inputs."""
     items = (Placeholder("x", "float32", (None, 4)), Placeholder("words", "string", (None,)))
-    feeds._given(Graph(GraphDef()), items, ConvertSettings(data=str(path)), 2)
+    sample_inputs._given(Graph(GraphDef()), items, ConvertSettings(data=str(path)), 2)
 
 
 def read_calibration(path: Path) -> None:
     """Calibration data: as the app previews it, and every batch."""
-    items = [calibration.Input("x", "float32", (None, 4))]
+    items = [dataset.Input("x", "float32", (None, 4))]
     if path.suffix == ".tfrecord":
-        items = [calibration.Input("image", "float32", (None, 8, 8, 3))]
-    for batch in itertools.islice(calibration.open_data(path, items), 20):
+        items = [dataset.Input("image", "float32", (None, 8, 8, 3))]
+    for batch in itertools.islice(dataset.open_data(path, items), 20):
         assert all(np.isfinite(value).all() for value in batch.values())
 
 
@@ -247,7 +255,7 @@ def read_report(path: Path) -> None:
 
 def read_table(path: Path) -> None:
     """A calibration table."""
-    qdq.Table.load(path)
+    qdq_writer.Table.load(path)
 
 
 def read_size(path: Path) -> None:

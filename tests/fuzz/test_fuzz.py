@@ -13,10 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from icebreaker.errors import IcebreakerError
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 from fuzz import fuzz
+from icebreaker.errors import IcebreakerError
 
 _SECONDS = os.environ.get("ICEBREAKER_FUZZ_SECONDS", "15")
 

@@ -10,8 +10,8 @@ import pytest
 from PySide6.QtCore import QSettings
 from PySide6.QtWidgets import QApplication
 
-from icebreaker_gui import theme
-from icebreaker_gui.session import Session
+from icebreaker_gui.session.session import Session
+from icebreaker_gui.style import theme
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 ROOT = Path(__file__).parents[2]
@@ -52,5 +52,5 @@ def session(qapp: QApplication) -> Iterator[Session]:
     assert not made.folder.exists(), f"files are left over in {made.folder}"
     command = ["ps", "--ppid", str(os.getpid()), "-o", "args="]
     listing = subprocess.run(command, capture_output=True, text=True)
-    workers = [line for line in listing.stdout.splitlines() if "icebreaker.worker" in line]
+    workers = [line for line in listing.stdout.splitlines() if "icebreaker.jobs.worker" in line]
     assert not workers, f"worker processes are left over: {workers}"

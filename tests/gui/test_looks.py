@@ -15,10 +15,11 @@ import pytest
 from PySide6.QtGui import QColor, QImage
 from PySide6.QtWidgets import QApplication, QWidget
 
-from icebreaker import reports
 from icebreaker.errors import IcebreakerError
 from icebreaker.events import Sample
-from icebreaker_gui import charts, figures, theme
+from icebreaker.reports import reports
+from icebreaker_gui.panels import latency_chart
+from icebreaker_gui.style import formatting, theme
 
 
 def _luminance(color: QColor) -> float:
@@ -72,11 +73,12 @@ def test_widgets_hear_of_a_new_theme(qapp: QApplication) -> None:
 @pytest.mark.parametrize(
     ("got", "want"),
     [
-        (figures.size(999), "999 B"), (figures.size(1_640_000), "1.6 MB"), (figures.size(12e9), "12.0 GB"),
-        (figures.milliseconds(0.0234), "23.4 µs"), (figures.milliseconds(4.5), "4.5 ms"),
-        (figures.milliseconds(2345), "2.35 s"), (figures.ratio(1.284), "1.28×"), (figures.ratio(2.41), "2.4×"),
-        (figures.percent(0.9999), "99.9 %"), (figures.percent(1), "100 %"), (figures.percent(0.0001), "0.1 %"),
-        (figures.shape((None, 224, 3)), "? × 224 × 3"), (figures.shape(None), "?"), (figures.shape(()), "scalar"),
+        (formatting.size(999), "999 B"), (formatting.size(1_640_000), "1.6 MB"), (formatting.size(12e9), "12.0 GB"),
+        (formatting.milliseconds(0.0234), "23.4 µs"), (formatting.milliseconds(4.5), "4.5 ms"),
+        (formatting.milliseconds(2345), "2.35 s"), (formatting.ratio(1.284), "1.28×"), (formatting.ratio(2.41), "2.4×"),
+        (formatting.percent(0.9999), "99.9 %"), (formatting.percent(1), "100 %"),
+        (formatting.percent(0.0001), "0.1 %"), (formatting.shape((None, 224, 3)), "? × 224 × 3"),
+        (formatting.shape(None), "?"), (formatting.shape(()), "scalar"),
     ],
 )  # fmt: skip
 def test_figures(got: str, want: str) -> None:
@@ -122,7 +124,7 @@ def _benchmark(median: float, low: float, high: float) -> reports.Benchmark:
     [((2.4, 2.3, 2.5), "2.4× faster"), ((1.01, 0.98, 1.04), "No clear difference"), ((0.5, 0.4, 0.6), "2.0× slower")],
 )
 def test_headline(speedup: tuple[float, float, float], finding: str) -> None:
-    assert figures.headline(_benchmark(*speedup))["finding"] == finding
+    assert formatting.headline(_benchmark(*speedup))["finding"] == finding
 
 
 @pytest.fixture
@@ -140,7 +142,7 @@ def samples() -> list[Sample]:
 def test_exported_charts(qapp: QApplication, samples: list[Sample], tmp_path: Path) -> None:
     benchmark = _benchmark(2.7, 2.6, 2.8)
     for suffix in ("png", "svg", "csv"):
-        charts.export(tmp_path / f"chart.{suffix}", samples, benchmark)
+        latency_chart.export(tmp_path / f"chart.{suffix}", samples, benchmark)
     picture = QImage(str(tmp_path / "chart.png"))
     colors = {picture.pixelColor(x, y).name() for x in range(0, 1600) for y in range(200, 700, 2)}
     assert {theme.LIGHT.original, theme.LIGHT.optimized} <= colors, "both curves are drawn"
@@ -150,12 +152,12 @@ def test_exported_charts(qapp: QApplication, samples: list[Sample], tmp_path: Pa
         rows = list(csv.DictReader(stream))
     assert len(rows) == len(samples) and rows[0]["series"] == "original"
     with pytest.raises(IcebreakerError, match=r"\.bmp"):
-        charts.export(tmp_path / "chart.bmp", samples, benchmark)
+        latency_chart.export(tmp_path / "chart.bmp", samples, benchmark)
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["chart.csv", "chart.png", "chart.svg"]
 
 
 def test_the_axes_tell_milliseconds_as_they_are(qapp: QApplication) -> None:
-    chart = charts.LatencyChart()
+    chart = latency_chart.LatencyChart()
     axes = [chart._plot.getAxis(side) for side in ("left", "bottom")]
     assert not any(axis.isVisible() for axis in axes), "without calls there is no scale"
     chart.show()
@@ -177,7 +179,7 @@ def test_charts_from_the_terminal(samples: list[Sample], tmp_path: Path) -> None
         "benchmark": reports.dump(_benchmark(2, 1.9, 2.1)),
     }
     source.write_text(json.dumps(data))
-    command = [sys.executable, "-m", "icebreaker_gui.charts"]
+    command = [sys.executable, "-m", "icebreaker_gui.panels.latency_chart"]
     subprocess.run([*command, str(source), str(target)], check=True)
     assert QImage(str(target)).width() == 1600
     source.write_text("{}")

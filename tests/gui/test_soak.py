@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
-
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "soak.py"
 
 
 def test_nothing_piles_up() -> None:
-    command = [sys.executable, str(SCRIPT), "--seconds", "60", "--rounds", "8"]
+    command = [sys.executable, "-m", "benchmarks.soak", "--seconds", "60", "--rounds", "8"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert done.stdout.endswith("nothing has piled up\n")

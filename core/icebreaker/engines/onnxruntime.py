@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from icebreaker import gpu
-from icebreaker.engines import BuildOptions, Built, Model, Runner, cuda
+from icebreaker.engines import cuda
+from icebreaker.engines.protocol import BuildOptions, Built, Model, Runner
 from icebreaker.errors import IcebreakerError
-from icebreaker.reports import EngineStatus
+from icebreaker.reports.reports import EngineStatus
 
 _PROVIDER = "CUDAExecutionProvider"
 _INSTALL = "pip uninstall onnxruntime && pip install onnxruntime-gpu cuda-bindings"
@@ -27,7 +28,7 @@ _MOST_GRAPHS = 4
 
 
 class OnnxRuntime:
-    """The engine; see `icebreaker.engines.Engine`."""
+    """The engine; see `icebreaker.engines.protocol.Engine`."""
 
     name = "onnxruntime"
 
@@ -72,7 +73,7 @@ class OnnxRuntime:
         assert isinstance(model, bytes)  # noqa: S101 - weights are kept in files only where there is no GPU
         precision, note = options.precision, ""
         if precision == "fp16":
-            from icebreaker.engines.half import to_half
+            from icebreaker.engines.fp16 import to_half
 
             model = to_half(model, options.samples)
         elif precision == "int8":

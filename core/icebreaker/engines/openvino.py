@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from icebreaker.engines import BuildOptions, Built, Model, Runner
+from icebreaker.engines.protocol import BuildOptions, Built, Model, Runner
 from icebreaker.errors import IcebreakerError
-from icebreaker.reports import EngineStatus
+from icebreaker.reports.reports import EngineStatus
 
 _KEPT_SHAPES = 4
 _NNCF_ROWS = 300  # more do not make NNCF's ranges better
@@ -34,7 +34,7 @@ _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": ""}
 
 
 class OpenVINO:
-    """The engine; see `icebreaker.engines.Engine`."""
+    """The engine; see `icebreaker.engines.protocol.Engine`."""
 
     name = "openvino"
 

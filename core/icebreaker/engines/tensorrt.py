@@ -21,12 +21,14 @@ from typing import Any
 
 import numpy as np
 
-from icebreaker import cache, gpu
-from icebreaker.engines import BuildOptions, Built, Runner, cuda
+from icebreaker import gpu
+from icebreaker.engines import cuda
+from icebreaker.engines.onnx_nodes import reads
+from icebreaker.engines.protocol import BuildOptions, Built, Runner
 from icebreaker.errors import IcebreakerError
-from icebreaker.qdq import reads
-from icebreaker.reports import EngineStatus
+from icebreaker.reports.reports import EngineStatus
 from icebreaker.settings import ENGINE_OPTIONS
+from icebreaker.storage import cache
 
 _PRECISIONS = {"fp32": "fp32", "fp16": "fp16", "int8": "int8"}
 _ROUNDS = 10  # how often the parser is asked about one model, less the nodes it has refused
@@ -134,7 +136,7 @@ class TensorRT:
         except Exception as error:  # protobuf's own kind
             raise IcebreakerError(f"the ONNX model cannot be read: {error}") from error
         if options.precision != "fp32":
-            from icebreaker.engines.half import to_half
+            from icebreaker.engines.fp16 import to_half
 
             model = to_half(model, options.samples)
         log = _logger(trt, options.log)

@@ -12,8 +12,8 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
 from icebreaker.errors import IcebreakerError
-from icebreaker.files import check_unpacked
-from icebreaker.protos import GraphDef
+from icebreaker.graph.protos import GraphDef
+from icebreaker.storage.files import check_unpacked
 
 # Protobuf refuses messages of 2 GiB and more; a gzip file that unpacks to more is refused before it fills memory.
 _MOST_BYTES = (1 << 31) - 1

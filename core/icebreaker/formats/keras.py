@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from icebreaker.errors import IcebreakerError
-from icebreaker.files import check_unpacked
 from icebreaker.formats.saved_model import freeze
+from icebreaker.storage.files import check_unpacked
 
 _MOST_CONFIG_BYTES = 64 << 20
 # Where the classes of an ordinary model come from; "builtins" names functions and numpy values by their name only.

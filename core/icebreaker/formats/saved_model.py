@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from icebreaker import beside, safety
 from icebreaker.errors import IcebreakerError
-from icebreaker.graph import Graph, Tensor
-from icebreaker.rewrite import inline_functions, prune
-from icebreaker.store import Store, rows
+from icebreaker.graph import external_weights, limits, side_effects
+from icebreaker.graph.graph import Graph
+from icebreaker.storage.weight_store import Store, rows
+from icebreaker.tensors import Tensor
+from icebreaker.tf.rewrite import inline_functions, prune
 
 _RESOURCE = 20  # among TensorFlow's dtypes
 _BIG = 256 << 10  # bytes of a weight that is worth a file
@@ -123,7 +124,7 @@ def _constants(meta: Any, signature: Any) -> tuple[Any, dict[str, str]]:
             _as_gather(made, result)
         elif _keeps_state(node.op) or any(graph[tensor.node].op == "VarHandleOp" for tensor in node.inputs):
             raise _Unsuited
-    called = set(safety.reachable_functions(graph.definition.node, graph.definition.library))
+    called = set(side_effects.reachable_functions(graph.definition.node, graph.definition.library))
     result.library.function.extend(item for item in graph.definition.library.function if item.signature.name in called)
     for key, tensor in sorted(outputs.items()):
         if key not in taken:
@@ -203,9 +204,9 @@ def _look(folder: Path, allow_side_effects: bool) -> Any:
     except DecodeError as error:
         raise IcebreakerError(f"{file} is no SavedModel, or is damaged or cut short: copy it again") from error
     for meta in model.meta_graphs:
-        safety.check_limits(meta.graph_def, str(folder))
-        effects = safety.side_effects(meta.graph_def, ignored=safety.CHECKPOINT_OPS)
-        safety.require_consent(effects, allow_side_effects, str(folder))
+        limits.check_limits(meta.graph_def, str(folder))
+        effects = side_effects.side_effects(meta.graph_def, ignored=side_effects.CHECKPOINT_OPS)
+        side_effects.require_consent(effects, allow_side_effects, str(folder))
     return model
 
 
@@ -221,10 +222,10 @@ def freeze(function: Any, source: str) -> Any:
     """
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    from icebreaker.protos import GraphDef
+    from icebreaker.graph.protos import GraphDef
 
     size = sum(item.dtype.size * int(np.prod(item.shape)) for item in function.variables)
-    if size > beside.MOST_BYTES:
+    if size > external_weights.MOST_BYTES:
         raise IcebreakerError(
             f"{source} would be a graph of {size / 1e9:.1f} GB, but protobuf ends at 2 GB: export a part of it, or, of "
             "a Keras file, a SavedModel without loops (model.export)"

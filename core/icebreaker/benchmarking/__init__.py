@@ -1,0 +1,1 @@
+"""Original and optimized graph measured and compared."""

@@ -1,0 +1,1 @@
+"""From a frozen graph to an optimized one."""

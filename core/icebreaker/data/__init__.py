@@ -1,0 +1,1 @@
+"""Values for a graph's inputs: the user's data sets, and values that are made up."""

@@ -1,0 +1,316 @@
+"""Values for a graph's inputs: the user's, or made up from what the graph says of them.
+
+Made-up values are seeded, so that every run sees the same. Whether they fit is found out by running the graph: shapes
+that a graph leaves open are tried from the likeliest on.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import math
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from icebreaker.data.dataset import LABELS
+from icebreaker.errors import IcebreakerError
+from icebreaker.graph.graph import Graph, Placeholder
+from icebreaker.settings import ConvertSettings
+from icebreaker.tensors import Tensor
+from icebreaker.tf.session import Original
+
+Feeds = dict[str, np.ndarray]
+
+# Lengths to try for open dimensions behind the batch: text and time steps, then image sides.
+_LENGTHS = (8, 1, 2, 16)
+_SIDES = (224, 256, 128, 64, 368, 512, 32)
+_MOST_TRIALS = 40
+_WHOLE = ("int32", "int64", "int16", "int8", "uint16", "uint32", "uint64")
+_MOST_ITEMS = 1 << 29
+
+
+def sample_run(
+    original: Original,
+    graph: Graph,
+    outputs: Sequence[Tensor],
+    settings: ConvertSettings,
+    batch: int = 1,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+) -> tuple[Feeds, dict[Tensor, np.ndarray]]:
+    """Values for the placeholders that the outputs need, with which the graph runs, and what it gives then.
+
+    Args:
+        original: The graph in TensorFlow, for trial runs.
+        graph: The same graph.
+        outputs: What must come out.
+        settings: `data`, `input_shapes` and the usual shapes of `profiles` are used.
+        batch: Size of open first dimensions; with `data`, that many of its first rows, repeated if they are too few.
+        shapes: Input name → the shape that its values must have; `data` is cut or repeated along every dimension.
+
+    Returns:
+        Canonical placeholder name → array; output → array.
+
+    Raises:
+        IcebreakerError: The user's values do not fit, or none could be made up.
+    """
+    failure, missing, shapes = "nothing fits", [], shapes or {}
+    # Inputs with a default are fed only where the graph does not run without: their defaults may come from an
+    # iterator that is not there.
+    for feed_optional in (False, True):
+        inputs = _needed_inputs(graph, outputs, feed_optional)
+        given = _given(graph, inputs, settings, batch)
+        given |= {name: _resized(name, given[name], shape) for name, shape in shapes.items() if name in given}
+        missing = [item for item in inputs if item.name not in given and (feed_optional or not item.optional)]
+        for trial in _trials(graph, missing, settings, batch, shapes):
+            feeds = given | trial
+            try:
+                results = original.run(outputs, feeds)
+            except Exception as error:
+                failure = " ".join(str(error).split())
+                continue
+            return feeds, dict(zip(outputs, results, strict=True))
+    if not missing:
+        raise IcebreakerError(f"the graph does not run on the values given: {failure[:300]}")
+    names = ", ".join(item.name for item in missing)
+    raise IcebreakerError(
+        f"no values could be made up for the input {names}: give --data FILE.npz or a shape ({failure[:200]})"
+    )
+
+
+def _needed_inputs(graph: Graph, outputs: Sequence[Tensor], feed_optional: bool) -> list[Placeholder]:
+    """Placeholders that the outputs need; what only a fed input's default would need is left out."""
+    found: set[str] = set()
+    stack = [item.node for item in outputs]
+    while stack:
+        name = stack.pop()
+        if name not in found:
+            found.add(name)
+            node = graph[name]
+            if not (feed_optional and node.op == "PlaceholderWithDefault"):
+                stack.extend(tensor.node for tensor in node.inputs)
+                stack.extend(node.controls)
+    return [item for item in graph.placeholders if item.name in found]
+
+
+def every_row(
+    original: Original, graph: Graph, outputs: Sequence[Tensor], settings: ConvertSettings
+) -> Iterator[tuple[Feeds, float]]:
+    """The user's values row by row, each with the share of the rows that came before; without `data`, one row.
+
+    Inputs without an open first dimension are the same for every row. Errors as `sample_run`.
+    """
+    first, _ = sample_run(original, graph, outputs, settings, 1)
+    given = _given(graph, graph.placeholders, settings, 0)
+    shapes = {item.name: item.shape or (0,) for item in graph.placeholders}
+    rowwise = [name for name in first if name in given and shapes[name][0] is None]
+    count = len(given[rowwise[0]]) if rowwise else 1
+    for name in rowwise:
+        if len(given[name]) != count:
+            raise IcebreakerError(f"{settings.data}: {name} has {len(given[name])} rows, but other inputs have {count}")
+    for index in range(count):
+        yield first | {name: given[name][index : index + 1] for name in rowwise}, index / count
+
+
+def _given(graph: Graph, inputs: Sequence[Placeholder], settings: ConvertSettings, batch: int) -> Feeds:
+    if settings.data is None:
+        return {}
+    path = Path(settings.data)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            values = {_input_name(key): archive[key] for key in archive.files if not key.startswith("out|")}
+    except IcebreakerError:
+        raise
+    except Exception as error:  # what a damaged archive makes zipfile and numpy raise is not to be foretold
+        raise IcebreakerError(f"{path} could not be read as .npz ({error}): save it with numpy.savez") from error
+    for name, value in values.items():
+        if not isinstance(value, np.ndarray) or (value.size and not value.dtype.itemsize):
+            raise IcebreakerError(f"{path}: {name} is no array: save the file with numpy.savez")
+    by_name = {item.name: item for item in inputs}
+    given: Feeds = {}
+    for name, value in values.items():
+        if name not in by_name:
+            if name in graph or name in LABELS:
+                continue  # an input that these outputs do not need, or the right answers
+            known = ", ".join(by_name) or "none"
+            raise IcebreakerError(
+                f"{path} has values for {name!r}, which is no input of the graph: its inputs are {known}"
+            )
+        given[name] = _fit(by_name[name], value, batch, path)
+    return given
+
+
+def _input_name(key: str) -> str:
+    return str(Tensor.parse(key.removeprefix("in|")))
+
+
+def _fit(item: Placeholder, value: np.ndarray, batch: int, path: Path) -> np.ndarray:
+    """Checks dtype and shape, and makes an open first dimension the batch, unless that is 0."""
+    if item.dtype == "string":
+        value = value.astype(object)
+    elif value.dtype.kind in "OSU" or not np.can_cast(value.dtype, item.dtype, "same_kind"):
+        raise IcebreakerError(f"{path}: {item.name} is {value.dtype}, but the graph wants {item.dtype}")
+    else:
+        value = value.astype(item.dtype, copy=False)
+    if item.shape is not None:
+        fits = len(item.shape) == value.ndim and all(
+            want is None or want == have for want, have in zip(item.shape, value.shape, strict=True)
+        )
+        if not fits:
+            want = "×".join("?" if dim is None else str(dim) for dim in item.shape)
+            have = "×".join(map(str, value.shape))
+            raise IcebreakerError(f"{path}: {item.name} has the shape {have}, but the graph wants {want}")
+    if batch and item.shape and item.shape[0] is None and len(value):
+        return value[:batch] if len(value) >= batch else np.resize(value, (batch, *value.shape[1:]))
+    return value
+
+
+def _resized(name: str, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Real values in another shape: cut where it is smaller, repeated where it is larger."""
+    if value.ndim != len(shape) or not value.size:
+        raise IcebreakerError(f"{name} has the shape {_text(value.shape)} in the data, and {_text(shape)} is asked for")
+    return value[np.ix_(*(np.arange(want) % have for want, have in zip(shape, value.shape, strict=True)))]
+
+
+def _text(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape)) or "scalar"
+
+
+def _trials(
+    graph: Graph,
+    inputs: Sequence[Placeholder],
+    settings: ConvertSettings,
+    batch: int,
+    shapes: Mapping[str, tuple[int, ...]],
+) -> Iterator[Feeds]:
+    """Assignments of arrays to inputs, likeliest first: open dimensions of one length in all inputs, then mixed."""
+    options = [[shapes[item.name]] if item.name in shapes else _shapes(graph, item, settings, batch) for item in inputs]
+    longest = max(map(len, options), default=1)
+    together = [tuple(min(index, len(item) - 1) for item in options) for index in range(longest)]
+    mixed = sorted(itertools.islice(itertools.product(*(range(len(item)) for item in options)), 500), key=sum)
+    trials = list(itertools.product(dict.fromkeys([*together, *mixed]), _flavours(graph, inputs)))[:_MOST_TRIALS]
+    if any(item.dtype in _WHOLE for item in inputs):  # maybe positions, of which only 0 is sure to be there
+        trials += [(choice, "zeros") for choice in dict.fromkeys(choice for choice, _ in trials)]
+    for choice, flavour in trials:
+        yield {
+            item.name: _values(item, offered[index], flavour)
+            for item, offered, index in zip(inputs, options, choice, strict=True)
+        }
+
+
+def _shapes(graph: Graph, item: Placeholder, settings: ConvertSettings, batch: int) -> list[tuple[int, ...]]:
+    """Concrete shapes to try, likeliest first."""
+    asked = settings.input_shapes.get(item.name)
+    if asked is not None:
+        if item.shape is not None and (
+            len(asked) != len(item.shape) or any(w not in (None, h) for w, h in zip(item.shape, asked, strict=True))
+        ):
+            raise IcebreakerError(f"shape {'×'.join(map(str, asked))} does not fit the input {item.name!r}")
+        return [tuple(asked)]
+    if item.name in settings.profiles:
+        usual = settings.profiles[item.name][1]
+        is_open = usual and (item.shape is None or (item.shape and item.shape[0] is None))
+        return [(batch, *usual[1:]) if is_open else usual]
+    if item.shape is None:
+        sizes = _reshape_sizes(graph)
+        return [(), (batch,), *((batch, size) for size in sizes), *((batch, side, side, 3) for side in _SIDES[:2])]
+    if None not in item.shape:
+        return [tuple(dim for dim in item.shape if dim is not None)]
+    picture = len(item.shape) == 4 and any(dim is None for dim in item.shape[1:])
+    found = []
+    for length in (*_SIDES, *_LENGTHS) if picture else _LENGTHS:
+        first = batch if item.shape[0] is None else item.shape[0]
+        found.append((first, *(length if dim is None else dim for dim in item.shape[1:])))
+    found.append(tuple(batch if dim is None else dim for dim in item.shape))
+    return list(dict.fromkeys(found))
+
+
+def _reshape_sizes(graph: Graph) -> list[int]:
+    """Elements per row that the graph's Reshape targets and matrix products speak of: what a flat input may have."""
+    sizes: dict[int, None] = {}
+    for node in graph:
+        if node.op in ("Reshape", "MatMul") and len(node.inputs) > 1:
+            source = graph[node.inputs[1].node]
+            while source.op == "Identity":
+                source = graph[source.inputs[0].node]
+            value = source.value
+            if value is None:
+                continue
+            if node.op == "MatMul" and len(value.shape) == 2:
+                sizes[value.shape[0]] = None
+            elif node.op == "Reshape" and value.size:
+                tensor = source.definition.attr["value"].tensor
+                numbers = np.frombuffer(tensor.tensor_content, np.int32) if value.dtype == "int32" else ()
+                if len(numbers) > 1 and (rest := math.prod(int(abs(n)) for n in numbers[1:])) > 1:
+                    sizes[rest] = None
+        elif node.op == "Pack":  # a Reshape target put together from the batch and constants
+            sources = [graph[item.node] for item in node.inputs[1:]]
+            # Looking up an attribute that is not there would add it to the message.
+            parts: list[Any] = [n.definition.attr["value"].tensor.int_val if n.op == "Const" else () for n in sources]
+            if parts and all(parts) and (rest := math.prod(abs(part[0]) for part in parts)) > 1:
+                sizes[rest] = None
+    return list(sizes)[:6]
+
+
+def _flavours(graph: Graph, inputs: Sequence[Placeholder]) -> list[str]:
+    """Ways to fill inputs whose dtype alone does not say what they hold."""
+    if any(item.dtype == "string" for item in inputs):
+        ops = set(graph.op_counts) | {n.op for f in graph.definition.library.function for n in f.node_def}
+        decodes = any(op.startswith("Decode") and op not in ("DecodeBase64", "DecodeRaw") for op in ops)
+        return ["image", "text"] if decodes else ["text"]
+    return ["plain"]
+
+
+def _values(item: Placeholder, shape: tuple[int, ...], flavour: str) -> np.ndarray:
+    if math.prod(shape) > _MOST_ITEMS:
+        raise IcebreakerError(
+            f"input {item.name!r} would take {math.prod(shape):,} values: give it a smaller shape, or a smaller batch"
+        )
+    seed = zlib.crc32(item.name.encode())
+    random = np.random.default_rng(seed)
+    match item.dtype:
+        case "string":
+            text = _png(random) if flavour == "image" else b"import os\nfor name in os.listdir('.'):\n    print(name)\n"
+            return np.full(shape, text, object)
+        case "bool":
+            return np.zeros(shape, bool)
+        case "uint8":
+            return random.integers(0, 256, shape, np.uint8)
+        case kind if kind in _WHOLE:
+            if flavour == "zeros":
+                return np.zeros(shape, item.dtype)
+            if len(shape) >= 3:  # a picture
+                return random.integers(0, 256 if item.dtype != "int8" else 128, shape).astype(item.dtype)
+            if len(shape) == 1:  # lengths of sequences: any of the tried lengths allows 1
+                return np.ones(shape, item.dtype)
+            return random.integers(1, 8, shape).astype(item.dtype)
+        case "float32" | "float64" | "float16":
+            # Scalars are keep probabilities, thresholds and scales: 1 switches most of them off.
+            return np.ones(shape, item.dtype) if not shape else random.random(shape).astype(item.dtype)
+        case _:
+            raise IcebreakerError(
+                f"input {item.name!r} is {item.dtype}, for which no values can be made up: give --data"
+            )
+
+
+def _png(random: np.random.Generator) -> bytes:
+    """A small grey picture, encoded; Pillow comes with the dependencies."""
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(random.integers(0, 256, (32, 32), np.uint8)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def rows(feeds: Mapping[str, Any], graph: Graph) -> int:
+    """The batch that a set of feeds stands for: the first dimension of the first input that has an open one."""
+    shapes = {item.name: item.shape for item in graph.placeholders}
+    for name, value in feeds.items():
+        shape = shapes.get(name, ())
+        if np.ndim(value) and (shape is None or (shape and shape[0] is None)):
+            return int(np.shape(value)[0])
+    first = next((np.shape(value)[0] for value in feeds.values() if np.ndim(value)), 1)
+    return int(first)

@@ -1,0 +1,1 @@
+"""Segments as ONNX models."""

@@ -1,0 +1,1 @@
+"""Work in child processes: typed requests, the supervisor, the worker."""

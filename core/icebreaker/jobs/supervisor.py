@@ -1,0 +1,358 @@
+"""Runs one job in a child process and tells what happens to it.
+
+TensorFlow and the engines live only in the child: a native crash is survived, Cancel works at any moment, and
+the GPU memory fraction can be set, which counts only before a process's first session. Owns: the child's
+life, its limits, its channel of events, its temporary folder. Refuses: knowing what the jobs do (`worker`).
+
+Protocol: the job is one JSON line on the child's stdin, which stays open, so that the child ends when this
+process is gone. Events are JSON lines on the child's stdout; what native libraries print is on its stderr. A child that
+dies in the middle of a step that it noted in its journal (`crashes`) is started again, with that step denied.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from icebreaker import events
+from icebreaker.errors import IcebreakerError
+from icebreaker.storage import crash_journal
+
+_GRACE_SECONDS = 1.0  # between asking a cancelled child to end and killing it
+_KEPT_STDERR_LINES = 60
+_MOST_STARTS = 20
+_WATCH_SECONDS = 0.25  # how often the limits are looked at
+_DEFAULT_PATIENCE = 900.0  # seconds without a word from the child
+_DEFAULT_MEMORY_SHARE = 0.9  # of the machine's
+
+
+class Job:
+    """One job in one child process.
+
+    `on_event` is called from threads of this object, one call at a time, and never after the final event.
+
+    The final event (`Done`, `Failed` or `Cancelled`) comes exactly once, also if the child cannot start,
+    crashes, is killed or falls silent, and after the child and its temporary files are gone.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        arguments: Mapping[str, Any],
+        on_event: Callable[[events.Event], None],
+        *,
+        module: str = "icebreaker.jobs.worker",
+    ) -> None:
+        """Prepares the job; `start` runs it.
+
+        Args:
+            kind: What to do: a key of `worker.JOBS`.
+            arguments: Its arguments, plain JSON values. Limits for the child are taken from their "settings":
+                "memory_limit_bytes" (None: nine tenths of the machine's memory), "time_limit_seconds" (None: no limit)
+                and "patience_seconds".
+            on_event: Receives every event.
+            module: The module that the child runs, in place of the worker.
+        """
+        self.kind = kind
+        self.id = uuid.uuid4().hex[:12]
+        self._arguments = dict(arguments)
+        self._on_event = on_event
+        self._module = module
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+        self._telling = threading.RLock()
+        self._cancelled = False
+        self._ended = threading.Event()
+        self._said: events.Event | None = None
+        self._problem: Exception | None = None
+        self._final: events.Event | None = None
+        self._stage = "starting"
+        settings = self._arguments.get("settings") or {}
+        self._memory_limit: int = settings.get("memory_limit_bytes") or int(_machine_memory() * _DEFAULT_MEMORY_SHARE)
+        self._patience: float = settings.get("patience_seconds") or _DEFAULT_PATIENCE
+        self._time_limit: float = settings.get("time_limit_seconds") or math.inf
+        self._silent = self._taken = 0.0
+        # Of the limit at which the child was stopped: what happened, what helps, whether the last step is to blame.
+        self._stopped: tuple[str, str, bool] | None = None
+        self._kernel_kills = 0  # before the child started
+        self._stderr: collections.deque[str] = collections.deque(maxlen=_KEPT_STDERR_LINES)
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id, once it runs."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> Job:
+        """Starts the child and returns at once."""
+        threading.Thread(target=self._run, name=f"job-{self.kind}", daemon=True).start()
+        return self
+
+    def cancel(self) -> None:
+        """Ends the job now; `Cancelled` follows. Without effect once the job has ended."""
+        with self._lock:
+            self._cancelled = True
+            process = self._process
+        if process is not None and not self._ended.is_set():
+            _signal_group(process, signal.SIGTERM)
+            self._kill_later(process, _GRACE_SECONDS)
+
+    def _kill_later(self, process: subprocess.Popen[bytes], seconds: float) -> None:
+        def kill() -> None:
+            if process.returncode is None:  # else its id may be another process's by now
+                _signal_group(process, signal.SIGKILL)
+
+        timer = threading.Timer(seconds, kill)
+        timer.daemon = True
+        timer.start()
+
+    def wait(self, timeout: float | None = None) -> events.Event:
+        """Waits for the final event and returns it.
+
+        Raises:
+            TimeoutError: It did not come within `timeout` seconds.
+        """
+        if not self._ended.wait(timeout):
+            raise TimeoutError(f"the {self.kind} job did not end within {timeout} s")
+        assert self._final is not None  # noqa: S101 - set before the event
+        return self._final
+
+    def _run(self) -> None:
+        final: events.Event
+        try:
+            with tempfile.TemporaryDirectory(prefix="icebreaker-", ignore_cleanup_errors=True) as folder:
+                final = self._work(folder)
+        except Exception as error:
+            final = events.Failed(f"the worker process could not start: {error}", traceback.format_exc())
+        remove_partial_output(self._arguments, self.id)
+        if self._cancelled and not isinstance(final, events.Done):
+            final = events.Cancelled()
+        with self._telling:
+            self._final = final
+            try:
+                self._on_event(final)
+            finally:
+                self._ended.set()
+
+    def _tell(self, event: events.Event) -> None:
+        with self._telling:
+            if self._cancelled or self._problem or self._final:
+                return
+            try:
+                self._on_event(event)
+            except Exception as error:  # whoever waits must hear of it
+                self._problem = error
+                if self._process:
+                    _signal_group(self._process, signal.SIGKILL)
+
+    def _work(self, folder: str) -> events.Event:
+        """Runs the child, and runs it again without what it died of."""
+        denied: dict[str, str] = {}
+        crashed: list[str] = []
+        while True:
+            final = self._converse(folder, denied)
+            if not isinstance(final, int):
+                return final
+            step = crash_journal.interrupted(folder)
+            why, hint, is_crash = self._describe_death(final)
+            doing = step.words if step else self._stage[:1].lower() + self._stage[1:]
+            fresh = {item.key for item in step.attempts} - set(denied) if step and is_crash else set()
+            if not step or not fresh or self._cancelled or len(crashed) >= _MOST_STARTS:
+                return events.Failed(f"the worker process {why} while {doing}: {hint}", "\n".join(self._stderr))
+            crashed += {item.engine for item in step.attempts}
+            denied = crash_journal.remember(step, why, denied, crashed)
+            self._tell(events.Log("warning", f"the worker process {why} while {doing}; starting again without that"))
+
+    def _converse(self, folder: str, denied: Mapping[str, str]) -> events.Event | int:
+        """Runs the child once; returns the final event, or the exit status if there was none."""
+        environment = os.environ | {"TMPDIR": folder, "PYTHONUNBUFFERED": "1"}
+        environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        order = {"kind": self.kind, "id": self.id, "arguments": self._arguments, "folder": folder}
+        order["denied"] = denied
+        line = json.dumps(order).encode() + b"\n"
+        with self._lock:
+            if self._cancelled:
+                return events.Cancelled()
+            process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                [sys.executable, "-m", self._module],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                env=environment, start_new_session=True,
+            )  # fmt: skip
+            self._process = process
+            self._stopped, self._silent = None, 0.0
+            self._kernel_kills = _kernel_kills()
+        threads = [threading.Thread(target=work, args=(process,), daemon=True) for work in (self._read, self._listen)]
+        watcher = threading.Thread(target=self._watch, args=(process,), daemon=True)  # ends soon after the child
+        for thread in (*threads, watcher):
+            thread.start()
+        assert process.stdin  # noqa: S101 - asked for above
+        with contextlib.suppress(OSError, ValueError):  # it died at once: the exit status tells why
+            process.stdin.write(line)
+            process.stdin.flush()
+        # Its end is what counts, not that of its output: something it has started may hold that open for ever.
+        status = process.wait()
+        _signal_group(process, signal.SIGKILL)
+        for thread in threads:
+            thread.join(_GRACE_SECONDS * 5)
+        if self._problem:
+            text = "".join(traceback.format_exception(self._problem))
+            return events.Failed(f"the job was given up: {self._problem or type(self._problem).__name__}", text)
+        return status if self._said is None else self._said
+
+    def _watch(self, process: subprocess.Popen[bytes]) -> None:
+        """Stops a child that passes its limits."""
+        while process.returncode is None:
+            time.sleep(_WATCH_SECONDS)
+            # Counted in turns, not by the clock: this process may have slept.
+            self._silent += _WATCH_SECONDS
+            self._taken += _WATCH_SECONDS
+            if self._taken >= self._time_limit:
+                why = f"took more than {self._time_limit:g} s"
+                self._stopped = why, "choose one engine in place of auto, or allow it more with --time-limit", False
+            elif self._silent >= self._patience:
+                why = f"gave no sign of life for {self._patience:g} s"
+                self._stopped = why, "choose another engine or exclude these nodes, or give it more --patience", True
+            elif _memory_of(process.pid) > self._memory_limit:
+                why = f"took more than {self._memory_limit / 1e9:.1f} GB of memory"
+                hint = "choose another engine or a smaller batch, or allow it more with --memory-limit"
+                self._stopped = why, hint, True
+            if self._stopped:
+                self._kill_later(process, 0)
+                return
+
+    def _read(self, process: subprocess.Popen[bytes]) -> None:
+        """Passes the child's events on, up to the final one, and sees to it that the child ends."""
+        assert process.stdin and process.stdout  # noqa: S101 - asked for
+        with process.stdout:
+            for line in process.stdout:
+                self._silent = 0.0
+                try:
+                    event = events.decode(line.decode("utf-8", "replace"))
+                except ValueError:
+                    event = events.Log("debug", line.decode("utf-8", "replace").rstrip())
+                if isinstance(event, events.FINAL):
+                    self._said = event
+                    break
+                if isinstance(event, events.Progress):
+                    self._stage = event.stage
+                self._tell(event)
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+        self._kill_later(process, _GRACE_SECONDS * 5)  # native code that does not end: nothing is lost with it
+
+    def _listen(self, process: subprocess.Popen[bytes]) -> None:
+        """Logs what the child and its libraries print."""
+        assert process.stderr  # noqa: S101 - asked for
+        with process.stderr:
+            for line in process.stderr:
+                text = line.decode("utf-8", "replace").rstrip()
+                self._silent = 0.0
+                self._stderr.append(text)
+                if text:
+                    self._tell(events.Log("debug", text))
+
+    def _describe_death(self, status: int) -> tuple[str, str, bool]:
+        """What happened to the child, what helps, and whether it is the child's own doing."""
+        if self._stopped:
+            return self._stopped
+        if status < 0:
+            try:
+                name = signal.Signals(-status).name
+            except ValueError:
+                name = f"signal {-status}"
+            if name == "SIGKILL" and _kernel_kills() > self._kernel_kills:
+                return "ended because memory ran out", "choose another engine or a smaller batch", True
+            hint = {
+                "SIGKILL": "it was killed from outside: close other programs if memory is short, and try again",
+                "SIGSEGV": "a native library crashed: choose another engine or exclude the node named last in the log",
+                "SIGABRT": "a native library gave up: choose another engine, and see the log for its words",
+            }.get(name, "see the log, and try again")
+            # What somebody did to it is not done again behind their back, nor held against an engine.
+            return f"ended by {name}", hint, name not in ("SIGTERM", "SIGINT", "SIGHUP", "SIGKILL")
+        last = next((line for line in reversed(self._stderr) if line.strip()), "it printed nothing")
+        return f"ended with status {status}", last, True
+
+
+def _machine_memory() -> int:
+    """Bytes of memory that this process may count on: the machine's, or its container's."""
+    try:
+        most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not on this platform: no limit
+        return 1 << 62
+    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):
+            most = min(most, int(Path(file).read_text()))
+    return most
+
+
+def _kernel_kills() -> int:
+    """How many processes the kernel has killed for want of memory; 0 where it does not tell."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
+
+
+def _memory_of(pid: int) -> int:
+    """Bytes of memory that a process has for itself; 0 where the system does not tell."""
+    try:
+        resident, shared = Path(f"/proc/{pid}/statm").read_text().split()[1:3]
+        return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 0
+
+
+def remove_partial_output(arguments: Mapping[str, Any], job_id: str) -> None:
+    """Removes what a killed job left beside its output; the worker names such files `.NAME.JOB_ID.tmp`."""
+    output = arguments.get("output") or arguments.get("frozen")
+    if output:
+        with contextlib.suppress(OSError):
+            for path in Path(output).absolute().parent.iterdir():  # patterns would be kept, one for each job
+                if path.name.startswith(".") and path.name.endswith(f".{job_id}.tmp"):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def run(kind: str, arguments: Mapping[str, Any], on_event: Callable[[events.Event], None] = lambda event: None) -> Any:
+    """Runs a job to its end and returns its result, for the command line and scripts.
+
+    Raises:
+        IcebreakerError: The job failed; the text is its message, its note what a bug report wants.
+        KeyboardInterrupt: The user pressed Ctrl+C; the child is gone by then.
+    """
+    job = Job(kind, arguments, on_event).start()
+    try:
+        final = job.wait()
+    except BaseException:  # Ctrl+C, or what a handler of SIGTERM raises
+        job.cancel()
+        job.wait(10 * _GRACE_SECONDS)
+        raise
+    match final:
+        case events.Done(result):
+            return result
+        case events.Failed(message, details):
+            error = IcebreakerError(message)
+            error.add_note(details)
+            raise error
+        case _:
+            raise IcebreakerError("the job was cancelled")
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
+    """Signals the child and whatever it started; a child that is gone already is no error."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)

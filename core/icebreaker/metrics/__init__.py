@@ -1,0 +1,1 @@
+"""How results differ and how long calls take."""

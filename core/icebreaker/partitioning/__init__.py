@@ -1,0 +1,1 @@
+"""Which nodes go into engines together."""

@@ -1,0 +1,1 @@
+"""INT8: where ranges come from, what quantizing costs, and the quantized model."""

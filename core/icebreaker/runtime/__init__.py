@@ -1,0 +1,1 @@
+"""Optimized graphs: how they are written, read and run."""

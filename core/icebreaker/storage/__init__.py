@@ -1,0 +1,1 @@
+"""Files, the cache folder, and what is remembered in it."""

@@ -1,0 +1,1 @@
+"""Graphs in TensorFlow: sessions, and graphs rewritten with its functions."""

@@ -1,0 +1,204 @@
+"""Rewrites graphs as messages: parts cut out, functions put in the place of their calls, constants read from files.
+
+Needs TensorFlow for what its ops are. Owns: changes that leave what a graph computes as it is. Refuses: running it
+(`original`), choosing what goes to engines (`partition`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from icebreaker.graph import external_weights, limits
+from icebreaker.graph.graph import V1_CONTROL_FLOW, Graph
+from icebreaker.storage.weight_store import Store
+from icebreaker.tensors import Tensor
+
+
+def to_tensorflow(definition: Any) -> Any:
+    """TensorFlow's own GraphDef message with the same content."""
+    from tensorflow.core.framework.graph_pb2 import GraphDef
+
+    return definition if isinstance(definition, GraphDef) else GraphDef.FromString(definition.SerializeToString())
+
+
+def from_store(definition: Any, store: Store | None) -> Any:
+    """TensorFlow's message in which constants that lie in a store are read from there, in functions too."""
+    definition = to_tensorflow(definition)
+    return definition if store is None else external_weights.mapped(definition, store)
+
+
+def prune(graph: Graph, outputs: Iterable[Tensor]) -> Graph:
+    """The part of a graph that the outputs need, with its function library; TensorFlow's message.
+
+    Waiting for what neither acts nor keeps state orders nothing, so such control edges go. TensorFlow's own freezing
+    leaves a NoOp that waits for every weight: followed, it would keep all weights beside the engine that has them.
+    """
+    pure = _pure_nodes(graph)
+    needed: set[str] = set()
+    stack = [item.node for item in outputs]
+    while stack:
+        name = stack.pop()
+        if name not in needed:
+            needed.add(name)
+            stack.extend(tensor.node for tensor in graph[name].inputs)
+            stack.extend(item for item in graph[name].controls if item not in pure)
+    whole = to_tensorflow(graph.definition)
+    if whole is not graph.definition and len(needed) == len(graph):
+        definition = whole  # ours alone: no need to copy the weights once more
+    else:
+        definition = type(whole)(versions=whole.versions, library=whole.library)
+        definition.node.extend(node for node in whole.node if node.name in needed)
+    for node in definition.node:
+        if any(item.startswith("^") and item[1:] in pure for item in node.input):
+            kept = [item for item in node.input if not (item.startswith("^") and item[1:] in pure)]
+            del node.input[:]
+            node.input.extend(kept)
+    return Graph(definition, graph.store)
+
+
+def inline_functions(graph: Graph) -> Graph:
+    """The graph with the bodies of functions in the place of their calls, so that what is in them can go to an engine.
+
+    A call becomes an Identity of the same name on its results; its ops are called `call/op`. Conditions and loops,
+    whose functions run sometimes or often, stay. So do the engine nodes of an optimized graph, and all calls where
+    the result would pass `safety.MOST_NODES`, or where a call and its function do not go together: TensorFlow says
+    that better when it imports them.
+    """
+    if not graph.definition.library.function:
+        return graph
+    definition = to_tensorflow(graph.definition)
+    library = {function.signature.name: function for function in definition.library.function}
+    called = {node.name: name for node in definition.node if (name := _called(node, library))}
+    sizes = _sizes(library) if called else {}
+    if not called or len(definition.node) + sum(sizes[name] for name in called.values()) > limits.MOST_NODES:
+        return graph
+    import tensorflow as tf
+
+    result = type(definition)(versions=definition.versions, library=definition.library)
+    taken = {node.name for node in definition.node}
+    bodies = (definition.node, *(function.node_def for function in library.values()))
+    anchored = any(node.op in V1_CONTROL_FLOW for nodes in bodies for node in nodes)
+    try:
+        with tf.Graph().as_default():
+            tf.import_graph_def(type(definition)(versions=definition.versions, library=definition.library), name="")
+            for node in definition.node:
+                if node.name in called:
+                    _inline(node, library, result, taken, anchored)
+                else:
+                    result.node.add().CopyFrom(node)
+    except Exception:  # of many kinds
+        return graph
+    return Graph(result, graph.store)
+
+
+def _called(node: Any, library: Mapping[str, Any]) -> str:
+    """The function that a node calls once and for all; empty for any other node."""
+    name = node.op  # TensorFlow 1 calls a function by its name
+    if name in ("PartitionedCall", "StatefulPartitionedCall") and "_icebreaker_engine" not in node.attr:
+        name = node.attr["f"].func.name
+    return name if name in library and not library[name].signature.attr else ""
+
+
+def _sizes(library: Mapping[str, Any]) -> Mapping[str, int]:
+    """Nodes of each function with those of the functions that it calls; `safety` has seen that none calls itself."""
+    sizes: dict[str, int] = {}
+
+    def size(name: str) -> int:
+        if name not in sizes:
+            body = library[name].node_def
+            sizes[name] = sum(1 + (size(other) if (other := _called(node, library)) else 0) for node in body)
+        return sizes[name]
+
+    for name in library:
+        size(name)
+    return sizes
+
+
+def _inline(call: Any, library: Mapping[str, Any], result: Any, taken: set[str], anchored: bool) -> None:
+    """Writes the body of the function that `call` calls into `result`, and an Identity in the place of the call.
+
+    Where v1 control flow is about, all of it is `anchored` to the arguments, as the call was: a constant, too, must be
+    in the loop that the call is in, and is dead in the branch that is not taken. Only what reads an output of a Switch
+    can tell which one it is, hence the Identities.
+    """
+    from tensorflow.python.framework.function_def_to_graph import function_def_to_graph_def
+
+    function = library[_called(call, library)]
+    body, flat = function_def_to_graph_def(function)
+    given = [text for text in call.input if not text.startswith("^")]
+    waits = [text for text in call.input if text.startswith("^")]
+    arguments = dict(zip((item.name for item in function.signature.input_arg), given, strict=True))
+
+    def fresh(name: str) -> str:
+        name = f"{call.name}/{name}"
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        return name
+
+    if anchored:
+        for item in function.signature.input_arg:
+            entry = result.node.add(name=fresh(item.name), op="Identity", input=[arguments[item.name]])
+            entry.attr["T"].type = item.type
+            arguments[item.name] = entry.name
+            waits.append(f"^{entry.name}")
+        waits = [f"^{result.node.add(name=fresh('begin'), op='NoOp', input=waits).name}"]
+    names = {node.name: fresh(node.name) for node in body.node if node.name not in arguments}
+
+    def spelled(text: str) -> str:
+        node, _, port = text.removeprefix("^").partition(":")
+        if text.startswith("^"):
+            return f"^{names[node]}" if node in names else f"^{arguments[node].partition(':')[0]}"
+        if node in arguments:
+            return arguments[node]
+        return f"{names[node]}:{port}" if port not in ("", "0") else names[node]
+
+    for node in body.node:
+        if node.name in arguments:
+            continue
+        inputs = list(map(spelled, node.input))
+        if anchored or node.op != "Const":
+            inputs += [text for text in waits if text not in inputs]
+        node.name = names[node.name]
+        node.attr.pop("_class", None)  # colocation with nodes that have other names now
+        del node.input[:]
+        node.input.extend(inputs)
+        if _called(node, library):
+            _inline(node, library, result, taken, anchored)
+        else:
+            result.node.add().CopyFrom(node)
+    made = result.node.add(name=call.name, device=call.device)
+    types = [item.type for item in function.signature.output_arg]
+    made.input.extend(spelled(flat[function.ret[item.name]]) for item in function.signature.output_arg)
+    made.input.extend(
+        dict.fromkeys([*waits, *(f"^{names[name]}" for name in function.control_ret.values() if name in names)])
+    )
+    made.op = ("NoOp", "Identity", "IdentityN")[min(len(types), 2)]
+    if len(types) == 1:
+        made.attr["T"].type = types[0]
+    elif types:
+        made.attr["T"].list.type.extend(types)
+
+
+def _pure_nodes(graph: Graph) -> set[str]:
+    """Nodes that only compute, from others that only compute.
+
+    In a graph with v1 control flow these are constants and what passes them on: there, waiting for a node also tells
+    whether a branch is taken, and to which loop a constant belongs.
+    """
+    from tensorflow.python.framework import op_def_registry
+
+    ops = {"Const", "Identity", "IdentityN", "NoOp"}
+    if V1_CONTROL_FLOW.isdisjoint(graph.op_counts):
+        definitions = {op: op_def_registry.get(op) for op in graph.op_counts}
+        ops |= {op for op, item in definitions.items() if item is not None and not item.is_stateful}
+        ops.discard("CheckNumerics")  # it is waited for because it may fail
+    found = {node.name for node in graph if node.op in ops}
+    stack = [node.name for node in graph if node.name not in found]
+    while stack:
+        for reader in graph.consumers[stack.pop()]:
+            if reader in found:
+                found.remove(reader)
+                stack.append(reader)
+    return found

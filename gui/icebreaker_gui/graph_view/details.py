@@ -1,0 +1,483 @@
+"""What is known of the chosen node, and why it was or was not converted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QAction, QGuiApplication, QImage, QKeySequence, QPixmap
+from PySide6.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QMenu,
+    QPushButton,
+    QSizePolicy,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from icebreaker.graph.graph import Graph, Node, TensorValue
+from icebreaker.reports.reports import Profile, SegmentReport
+from icebreaker_gui.graph_view.constant_preview import preview
+from icebreaker_gui.graph_view.overlays import leaf_of
+from icebreaker_gui.graph_view.state import GraphState
+from icebreaker_gui.graph_view.why_not import advice
+from icebreaker_gui.layout import Inner, Outline
+from icebreaker_gui.style import formatting, theme
+from icebreaker_gui.style.widgets import breakable, set_look
+
+_JUMP = Qt.ItemDataRole.UserRole
+_MOST_ROWS = 200
+
+
+class Details(QWidget):
+    """The attribute panel."""
+
+    jumpWanted = Signal(str)
+    excludeWanted = Signal(str)
+
+    def __init__(self, state: GraphState, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._state = state
+        self._node = ""
+        self._lines: list[str] = []  # all that the table says, for copying
+        self._title = QLabel()
+        self._title.setProperty("look", "title")
+        self._title.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._title.setWordWrap(True)
+        self._name = QLabel()
+        self._name.setProperty("look", "muted")
+        self._name.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._name.setWordWrap(True)
+        self._name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self._card = QFrame()
+        self._card.setProperty("look", "card")
+        self._card.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
+        self._card_text = QLabel()
+        self._card_text.setWordWrap(True)
+        self._card_text.setTextFormat(Qt.TextFormat.PlainText)
+        self._exclude = QPushButton(self.tr("Leave this node in TensorFlow"))
+        self._exclude.setProperty("look", "link")
+        self._exclude.setToolTip(self.tr("Adds the node to the excluded ones; convert again to see what changes"))
+        self._exclude.clicked.connect(lambda: self.excludeWanted.emit(self._node))
+        card = QVBoxLayout(self._card)
+        card.setContentsMargins(theme.SPACE, theme.SPACE, theme.SPACE, theme.SPACE)
+        card.setSpacing(theme.SMALL)
+        card.addWidget(self._card_text)
+        card.addWidget(self._exclude, 0, Qt.AlignmentFlag.AlignLeft)
+        self._tree = QTreeWidget()
+        self._tree.setColumnCount(2)
+        self._tree.setHeaderHidden(True)
+        self._tree.setRootIsDecorated(False)
+        self._tree.setIndentation(10)
+        self._tree.setWordWrap(False)
+        self._tree.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self._tree.setAccessibleName(self.tr("Attributes"))
+        self._tree.header().setStretchLastSection(True)
+        self._tree.itemActivated.connect(self._jump)
+        self._tree.itemClicked.connect(self._jump)
+        self._tree.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        self._tree.customContextMenuRequested.connect(self._menu)
+        copy = QAction(self.tr("Copy"), self._tree)
+        copy.setShortcut(QKeySequence.StandardKey.Copy)
+        copy.setShortcutContext(Qt.ShortcutContext.WidgetShortcut)
+        copy.triggered.connect(self._copy)
+        self._tree.addAction(copy)
+        self._image = QLabel()
+        self._image.setVisible(False)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(theme.SPACE, theme.SPACE, theme.SPACE, theme.SPACE)
+        layout.setSpacing(theme.SPACE)
+        head = QHBoxLayout()
+        head.addWidget(self._title, 1)
+        layout.addLayout(head)
+        layout.addWidget(self._name)
+        layout.addWidget(self._card)
+        layout.addWidget(self._image)
+        layout.addWidget(self._tree, 1)
+        layout.addStretch()
+        state.selectionChanged.connect(self.refresh)
+        state.graphChanged.connect(self.refresh)
+        state.valuesChanged.connect(lambda _name: self.refresh())
+        self.refresh()
+
+    # ---- filling ----------------------------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Shows what is chosen now."""
+        self._tree.clear()
+        self._lines = []
+        self._image.setVisible(False)
+        set_look(self._card_text, "")
+        key, graph = self._state.selected, self._state.graph
+        self._node = ""
+        if graph is None or not key:
+            self._title.setText(self.tr("Nothing is chosen"))
+            self._name.setText(
+                self.tr("Click a node to see its attributes and why it was or was not converted. "
+                        "Double click a group to open it.") if graph is not None else ""
+            )  # fmt: skip
+            self._card.hide()
+            self._tree.hide()
+            return
+        self._tree.show()
+        segment = self._segment(key)
+        if segment:
+            self._show_segment(segment)
+        elif key in graph:
+            self._show_node(graph[key], graph)
+        elif self._state.shared and key in self._state.shared.outline.inner:
+            self._show_inner(self._state.shared.outline.inner[key])
+        else:
+            self._show_group(key)
+        self._tree.expandAll()
+        self._tree.setColumnWidth(0, 124)
+
+    def _segment(self, key: str) -> SegmentReport | None:
+        conversion = self._state.conversion
+        if conversion is None or self._state.shared is None:
+            return None
+        outline = self._state.shared.outline
+        for segment in conversion.segments:
+            item = outline.segments.get(segment.name)
+            if item is not None and outline.keys[item] == key:
+                return segment
+        return None
+
+    def _show_node(self, node: Node, graph: Graph) -> None:
+        state = self._state
+        self._node = node.name
+        self._title.setText(node.op)
+        self._name.setText(breakable(node.name))
+        self._tell(node)
+        self._tell_times(node.name)
+        if node.inputs or node.controls:
+            section = self._section(self.tr("Inputs"))
+            for number, tensor in enumerate(node.inputs[:_MOST_ROWS]):
+                self._row(section, state.tensor_words(tensor) or str(number), str(tensor), tensor.node)
+            for name in node.controls[:_MOST_ROWS]:
+                self._row(section, self.tr("after"), name, name)
+        readers = graph.consumers[node.name]
+        if readers:
+            section = self._section(self.tr("Read by"))
+            for name in readers[:_MOST_ROWS]:
+                self._row(section, graph[name].op, name, name)
+            if len(readers) > _MOST_ROWS:
+                self._row(section, "", self.tr("and {n} more").format(n=len(readers) - _MOST_ROWS))
+        attrs = dict(node.attrs)
+        if node.device:
+            attrs["device"] = node.device
+        if attrs:
+            section = self._section(self.tr("Attributes"))
+            for name in sorted(attrs, key=lambda text: (text.startswith("_"), text)):
+                self._row(section, name, _words(attrs[name]))
+        if state.shared:
+            outline = state.shared.outline
+            leaf = outline.leaf.get(node.name, -1)
+            folded = outline.folded.get(leaf, ()) if leaf >= 0 and outline.keys[leaf] == node.name else ()
+            if folded:
+                section = self._section(self.tr("Folded into it"))
+                for name in folded[:_MOST_ROWS]:
+                    inner = graph[name]
+                    words = _words(inner.value) if inner.value else inner.op
+                    self._row(section, words, name, name)
+        if node.op == "Const":
+            held = state.constant if state.constant and state.constant.name == node.name else node
+            shown = preview(held, 248)
+            if shown is None and held is node:
+                state.read_constant(node.name)
+            if shown:
+                pixels, numbers = shown
+                section = self._section(self.tr("Values"))
+                for name, text in numbers:
+                    self._row(section, name, text)
+                if pixels is not None:
+                    self._image.setPixmap(_pixmap(pixels))
+                    self._image.setToolTip(self.tr("Each square is one value: dark is low, light is high"))
+                    self._image.setVisible(True)
+
+    def _show_inner(self, inner: Inner) -> None:
+        """A node inside a function: a loop's body, a branch."""
+        node = inner.node
+        prefix = inner.key.removesuffix(node.name)
+        self._title.setText(node.op)
+        self._name.setText(breakable(inner.key))
+        self._card.setVisible(True)
+        self._exclude.setVisible(False)
+        self._tell_times(inner.key)
+        left = self._state.left.get(inner.owner)
+        words = self.tr("Inside a function that {name} calls.").format(name=inner.owner)
+        self._card_text.setText(f"{words} {left.reason}" if left else words)
+        if node.inputs or node.controls:
+            section = self._section(self.tr("Inputs"))
+            for number, tensor in enumerate(node.inputs[:_MOST_ROWS]):
+                self._row(section, str(number), str(tensor), prefix + tensor.node)
+        if node.attrs:
+            section = self._section(self.tr("Attributes"))
+            for name in sorted(node.attrs, key=lambda text: (text.startswith("_"), text)):
+                self._row(section, name, _words(node.attrs[name]))
+
+    def _tell(self, node: Node) -> None:
+        """The card: in which engine, or why in none."""
+        state = self._state
+        self._exclude.setVisible(False)
+        if state.conversion is None:
+            self._card.setVisible(True)
+            self._card_text.setText(self.tr("Not converted yet."))
+            self._exclude.setVisible(node.op != "Const")
+            return
+        left = state.left.get(node.name)
+        segment = state.segment_of.get(node.name)
+        self._card.setVisible(True)
+        if left is not None:
+            set_look(self._card_text, "warning" if left.code not in ("passive", "excluded") else "")
+            text = self.tr("Stays in TensorFlow: {reason}").format(reason=left.reason)
+            more = advice(left.code)
+            self._card_text.setText(f"{text}\n\n{more}" if more else text)
+        elif segment is not None:
+            self._card_text.setText(
+                self.tr("Runs in {name}\n{engine}, {precision}").format(
+                    name=segment.name,
+                    engine=formatting.engine(segment.engine),
+                    precision=formatting.precision(segment.precision),
+                )
+            )
+            self._exclude.setVisible(node.op != "Const")
+        else:
+            self._card_text.setText(self.tr("Not needed for the outputs: it is not in the optimized graph."))
+
+    # ---- measured times ---------------------------------------------------------------------------------------------
+
+    def _tell_times(self, key: str) -> None:
+        """What a node, or an engine node, took before and after."""
+        state = self._state
+        rows: list[tuple[str, str, str]] = []
+        segment = state.segment_of.get(key)
+        engines = {item.name for item in state.conversion.segments} if state.conversion else set()
+        for after, title in ((False, self.tr("before")), (True, self.tr("after"))):
+            profile = state.profile(after)
+            timed = profile.nodes.get(key) if profile else None
+            if profile and timed:
+                words = [_share(timed.ms, profile)]
+                if timed.calls > 1:
+                    words.append(self.tr("{n} times a run").format(n=f"{timed.calls:,}"))
+                if timed.ran_as and key not in engines:
+                    words.append(self.tr("as {op}, the ops fused into it included").format(op=timed.ran_as))
+                rows.append((title, " · ".join(words), ""))
+            elif profile and not after and state.graph is not None and key in state.graph:
+                rows.append((title, self.tr("none of its own: computed ahead, or fused into another op"), ""))
+        profile = state.profile(True)
+        if segment and profile:
+            # A layer of several ops was measured as one.
+            for layer in profile.layers.get(segment.name, ()):
+                if key in layer.nodes:
+                    others = len(layer.nodes) - 1
+                    words = f"{formatting.milliseconds(layer.ms)} · {layer.type}"
+                    if others:
+                        words += " · " + self.tr("together with {n} other ops").format(n=others)
+                    rows.append((self.tr("in a layer"), words, ""))
+        if rows:
+            section = self._section(self.tr("Measured time"))
+            for row in rows:
+                self._row(section, *row)
+
+    def _tell_layer(self, key: str) -> None:
+        """What a layer in an engine took, and which ops went into it."""
+        state = self._state
+        for segment in state.conversion.segments if state.conversion else ():
+            for number, layer in enumerate(state.layer_times(segment)):
+                if layer is not None and key == f"{segment.name} layer {number}":
+                    section = self._section(self.tr("Measured time"))
+                    self._row(section, self.tr("in the engine"), formatting.milliseconds(layer.ms))
+                    section = self._section(self.tr("Made of"))
+                    for name in layer.nodes:
+                        self._row(
+                            section, state.graph[name].op if state.graph and name in state.graph else "", name, name
+                        )
+
+    def _tell_group_times(self, outline: Outline, item: int) -> None:
+        """What the ops in a group took together."""
+        rows = []
+        inside = set(outline.leaves_of(item))
+        for after, title in ((False, self.tr("before")), (True, self.tr("after"))):
+            profile = self._state.profile(after)
+            if profile:
+                ms = sum(timed.ms for key, timed in profile.nodes.items() if leaf_of(outline, key) in inside)
+                if after:  # with the engines that lie in it
+                    homes = [name for name, home in outline.segments.items() if item in outline.ancestors(home)]
+                    ms += sum(profile.nodes[name].ms for name in homes if name in profile.nodes)
+                if ms:
+                    rows.append((title, _share(ms, profile)))
+        if rows:
+            section = self._section(self.tr("Measured time"))
+            for title, words in rows:
+                self._row(section, title, words)
+
+    def _show_segment(self, segment: SegmentReport) -> None:
+        self._title.setText(segment.name)
+        self._name.setText(f"{formatting.engine(segment.engine)} · {formatting.precision(segment.precision)}")
+        self._card.setVisible(True)
+        self._exclude.setVisible(False)
+        if segment.engine_ms and segment.tensorflow_ms:
+            self._card_text.setText(
+                self.tr("{before} in TensorFlow, {after} in the engine: {factor}").format(
+                    before=formatting.milliseconds(segment.tensorflow_ms),
+                    after=formatting.milliseconds(segment.engine_ms),
+                    factor=formatting.ratio(segment.tensorflow_ms / segment.engine_ms),
+                )
+            )  # fmt: skip
+        else:
+            self._card_text.setText(self.tr("{n} nodes became one.").format(n=len(segment.nodes)))
+        self._tell_times(segment.name)
+        section = self._section(self.tr("Engine"))
+        self._row(section, self.tr("nodes"), f"{len(segment.nodes):,}")
+        self._row(section, self.tr("built in"), f"{segment.build_seconds:.2f} s")
+        self._row(section, self.tr("deviation"), f"{segment.deviation:.2g} " + self.tr("of the output's range"))
+        if not segment.runs_here:
+            self._row(section, self.tr("runs here"), self.tr("no: it was built for another machine"))
+        for title, names in ((self.tr("Inputs"), segment.inputs), (self.tr("Outputs"), segment.outputs)):
+            section = self._section(title)
+            for number, name in enumerate(names[:_MOST_ROWS]):
+                self._row(section, str(number), name, name.partition(":")[0])
+        if segment.candidates:
+            section = self._section(self.tr("What was tried"))
+            for item in segment.candidates:
+                words = [formatting.precision(str(item.get("precision", "")))]
+                if item.get("ms"):
+                    words.append(formatting.milliseconds(float(item["ms"])))
+                if item.get("note"):
+                    words.append(str(item["note"]))
+                self._row(
+                    section, formatting.engine(str(item.get("engine", ""))), " · ".join(word for word in words if word)
+                )
+        if segment.layers:
+            section = self._section(self.tr("The engine's layers"))
+            times = self._state.layer_times(segment)
+            for item, timed in list(zip(segment.layers, times, strict=True))[:_MOST_ROWS]:
+                words = [formatting.milliseconds(timed.ms)] if timed else []
+                words += [str(item[name]) for name in ("type", "precision", "provider") if item.get(name)]
+                self._row(section, " · ".join(words), str(item.get("name", "")))
+        after = self._state.after
+        if after is not None and segment.name in after:
+            section = self._section(self.tr("Node in the optimized graph"))
+            for name, value in sorted(after[segment.name].attrs.items()):
+                self._row(section, name, _words(value))
+
+    def _show_group(self, key: str) -> None:
+        state = self._state
+        side = state.alone if state.after_wanted and state.alone else state.shared
+        item = state.item(side.outline, key) if side else -1
+        if side is None or item < 0:
+            self._title.setText(key)
+            self._name.setText("")
+            self._card.hide()
+            return
+        outline = side.outline
+        if item in outline.extra:
+            self._title.setText(outline.ops[item])
+            self._name.setText(breakable(outline.labels[item]))
+            self._card.setVisible(True)
+            self._exclude.setVisible(False)
+            layer = outline.segment_of[item] >= 0
+            self._card_text.setText(
+                self.tr("A layer that the engine made.") if layer else self.tr("Only in the optimized graph.")
+            )
+            self._tell_layer(outline.keys[item])
+            return
+        self._title.setText(outline.labels[item])
+        self._name.setText(breakable(outline.keys[item].rstrip("/").replace("*", "")))
+        self._exclude.setVisible(False)
+        self._card.setVisible(state.conversion is not None)
+        leaves = [leaf for leaf in outline.leaves_of(item) if leaf not in outline.extra]
+        if state.conversion:
+            inside = sum(outline.segment_of[leaf] >= 0 for leaf in leaves)
+            self._card_text.setText(
+                self.tr("{inside} of {all} ops run in engines").format(inside=inside, all=len(leaves))
+            )
+        self._tell_group_times(outline, item)
+        section = self._section(self.tr("{n} ops").format(n=len(leaves)))
+        for op, count in outline.op_counts(item).most_common(_MOST_ROWS):
+            self._row(section, op, f"×{count}")
+
+    # ---- rows -------------------------------------------------------------------------------------------------------
+
+    def _section(self, title: str) -> QTreeWidgetItem:
+        item = QTreeWidgetItem([title])
+        self._lines.append(title)
+        item.setFirstColumnSpanned(True)
+        item.setFont(0, theme.font(bold=True))
+        item.setForeground(0, theme.current().color("muted"))
+        item.setFlags(Qt.ItemFlag.ItemIsEnabled)
+        self._tree.addTopLevelItem(item)
+        item.setFirstColumnSpanned(True)
+        return item
+
+    def _row(self, section: QTreeWidgetItem, name: str, text: str, jump: str = "") -> None:
+        item = QTreeWidgetItem([name, text])
+        self._lines.append(f"  {name}\t{text}")
+        item.setToolTip(0, name)
+        item.setToolTip(1, text if len(text) < 2000 else text[:2000] + " …")
+        item.setForeground(0, theme.current().color("muted"))
+        if jump:
+            item.setData(1, _JUMP, jump)
+            item.setForeground(1, theme.current().color("accent"))
+        section.addChild(item)
+
+    def _jump(self, item: QTreeWidgetItem, column: int = 1) -> None:
+        name = item.data(1, _JUMP)
+        if name and column == 1:
+            self.jumpWanted.emit(name)
+
+    def _copy(self) -> None:
+        item = self._tree.currentItem()
+        if item:
+            QGuiApplication.clipboard().setText(item.text(1) or item.text(0))
+
+    def _menu(self, at) -> None:
+        item = self._tree.itemAt(at)
+        if item is None:
+            return
+        menu = QMenu(self)
+        menu.addAction(self.tr("Copy"), self._copy)
+        menu.addAction(self.tr("Copy all"), self._copy_all)
+        menu.exec(self._tree.viewport().mapToGlobal(at))
+
+    def _copy_all(self) -> None:
+        lines = [self._title.text(), self._name.text().replace("\u200b", "")]
+        lines += self._lines
+        QGuiApplication.clipboard().setText("\n".join(lines))
+
+
+def _share(ms: float, profile: Profile) -> str:
+    """A time with its share of all that was measured."""
+    return f"{formatting.milliseconds(ms)} · {formatting.percent(ms / (profile.total_ms or 1.0))}"
+
+
+def _words(value: Any) -> str:
+    match value:
+        case None:
+            return "—"
+        case TensorValue():
+            return f"{value.dtype} [{', '.join(map(str, value.shape))}]"
+        case tuple():
+            return "[" + ", ".join("?" if item is None else str(item) for item in value) + "]"
+        case list():
+            text = ", ".join(_words(item) for item in value[:64])
+            return f"[{text}]" if len(value) <= 64 else f"[{text}, … {len(value)}]"
+        case bytes():
+            return formatting.size(len(value))
+        case float():
+            return f"{value:.7g}"
+        case {"function": name}:
+            return str(name)
+        case str():
+            return value if len(value) < 400 else value[:400] + " …"
+        case _:
+            return str(value)
+
+
+def _pixmap(pixels: QImage) -> QPixmap:
+    return QPixmap.fromImage(pixels)

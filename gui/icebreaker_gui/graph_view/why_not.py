@@ -1,0 +1,359 @@
+"""The why-not list: what stays in TensorFlow, by reason, and what would change it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from PySide6.QtCore import QRect, QRectF, QSize, Qt, Signal
+from PySide6.QtGui import QBrush, QColor, QIcon, QPainter, QPaintEvent, QPen, QPixmap, QResizeEvent
+from PySide6.QtWidgets import (
+    QLabel,
+    QSizePolicy,
+    QStyledItemDelegate,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from icebreaker.reports.reports import REASONS, Left
+from icebreaker_gui.graph_view.overlays import REASON_STYLES, tr
+from icebreaker_gui.graph_view.state import GraphState
+from icebreaker_gui.style import formatting, theme
+
+_NODE = Qt.ItemDataRole.UserRole
+_MOST_ROWS = 500
+
+
+def advice(code: str) -> str:
+    """What would change it, in a sentence; "" where nothing would."""
+    words = {
+        "unsupported_op": tr("No setting changes this: the engines have no such op. Another engine may."),
+        "unsupported_attribute": tr("Another engine or precision may take it."),
+        "unknown_shape": tr("Give the inputs complete shapes, or a largest batch, and convert again."),
+        "excluded": tr("Take it off the excluded nodes to let it be converted."),
+        "control_flow": tr("Loops and branches stay in TensorFlow; what lies between them can be converted."),
+        "too_small": tr("Lower the minimum segment size to let it become an engine. Small engines seldom pay."),
+        "engine_refused": tr("Try another engine, or exclude the node that it names so that the rest can be built."),
+        "deviates": tr("Choose a higher precision, or give sample data that is like your own."),
+        "not_faster": tr(
+            "Nothing is lost: TensorFlow is as fast here. A larger batch or lower precision may change it."
+        ),
+        "no_data": tr("Give sample data (.npz) so that the engine can be checked."),
+        "side_effect": tr("It must run exactly as the graph says, so it stays."),
+    }
+    return words.get(code, "")
+
+
+def swatch(color: QColor, pattern: Qt.BrushStyle, size: int = 14) -> QIcon:
+    """A square of a colour and its pattern."""
+    pixmap = QPixmap(size * 2, size * 2)
+    pixmap.setDevicePixelRatio(2)
+    pixmap.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(pixmap)
+    paint_swatch(painter, QRectF(0.5, 0.5, size - 1, size - 1), color, pattern)
+    painter.end()
+    return QIcon(pixmap)
+
+
+def paint_swatch(painter: QPainter, rect: QRectF, color: QColor, pattern: Qt.BrushStyle) -> None:
+    """Paints such a square."""
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    soft = QColor(color)
+    plain = pattern == Qt.BrushStyle.SolidPattern
+    soft.setAlphaF(1.0 if plain else 0.3)
+    painter.setPen(QPen(color, 1))
+    painter.setBrush(soft)
+    painter.drawRoundedRect(rect, 3, 3)
+    if not plain:
+        painter.setBrush(QBrush(color, pattern))
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.drawRoundedRect(rect, 3, 3)
+
+
+class _Wrapping(QStyledItemDelegate):
+    """Rows as tall as their words need in the width that there is."""
+
+    def __init__(self, tree: QTreeWidget) -> None:
+        super().__init__(tree)
+        self._tree = tree
+
+    def sizeHint(self, option, index) -> QSize:
+        tree = self._tree
+        used = tree.indentation() * (2 if index.parent().isValid() else 1) + (0 if index.parent().isValid() else 24)
+        room = QRect(0, 0, max(40, tree.viewport().width() - used - 26), 10_000)
+        words = index.data(Qt.ItemDataRole.DisplayRole)
+        flags = Qt.TextFlag.TextWordWrap if " " in words else Qt.TextFlag.TextWrapAnywhere
+        needed = tree.fontMetrics().boundingRect(room, int(flags), words)
+        return QSize(needed.width(), needed.height() + 8)
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What runs where: shares of the ops, or of the measured time.
+
+    Attributes:
+        engines: Engine → its share.
+        reasons: Why the rest does not → its share.
+    """
+
+    engines: Mapping[str, float]
+    reasons: Mapping[str, float]
+
+    @property
+    def inside(self) -> float:
+        """The share of all engines."""
+        return sum(self.engines.values())
+
+
+def op_shares(state: GraphState) -> Shares:
+    """By number of ops; constants and the like do not count."""
+    conversion, graph = state.conversion, state.graph
+    engines: Counter[str] = Counter()
+    for segment in conversion.segments if conversion else ():
+        engines[segment.engine] += sum(
+            1 for name in segment.nodes if graph is None or name not in graph or graph[name].op != "Const"
+        )
+    left = conversion.left_in_tensorflow if conversion else ()
+    reasons = Counter(item.code for item in left if item.code != "passive")
+    # The engines' part is the coverage itself, so that bar and figure agree.
+    share = conversion.coverage if conversion and engines else 0.0
+    return Shares(_scaled(engines, share), _scaled(reasons, 1 - share))
+
+
+def time_shares(state: GraphState, after: bool) -> Shares | None:
+    """By measured time, of the graph before or of the one after; None if it was not measured."""
+    profile, conversion = state.profile(after), state.conversion
+    if profile is None or conversion is None or not profile.total_ms:
+        return None
+    by_name = {segment.name: segment for segment in conversion.segments}
+    engines: defaultdict[str, float] = defaultdict(float)
+    reasons: defaultdict[str, float] = defaultdict(float)
+    for key, item in profile.nodes.items():
+        segment = by_name.get(key) if after else state.segment_of.get(key)
+        name = key
+        while segment is None and name and name not in state.left:
+            name = name.rpartition("/")[0]  # inside the function of a loop that is left
+        if segment is not None:
+            engines[segment.engine] += item.ms
+        else:
+            reasons[state.left[name].code if name else "passive"] += item.ms
+    reasons["passive"] += profile.other_ms
+    inside = sum(engines.values()) / profile.total_ms
+    return Shares(_scaled(engines, inside), _scaled(reasons, 1 - inside))
+
+
+def _scaled(parts: Mapping[str, float], total: float) -> dict[str, float]:
+    whole = sum(parts.values())
+    return {key: total * part / whole for key, part in parts.items()} if whole else {}
+
+
+class Coverage(QWidget):
+    """A bar: how much runs in engines, and why not the rest."""
+
+    def __init__(self, title: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._title = title
+        self._shares: Shares | None = None
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+
+    def sizeHint(self) -> QSize:
+        """The usual size."""
+        return QSize(200, max(14, self.fontMetrics().height()))
+
+    def show_shares(self, shares: Shares | None) -> None:
+        """Shows these shares; None: there are none."""
+        self._shares = shares
+        self.setVisible(shares is not None)
+        if shares is not None:
+            self.setAccessibleName(
+                self.tr("{share} of {what} in engines").format(
+                    share=formatting.percent(shares.inside), what=self._title
+                )
+            )
+        self.update()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Paints."""
+        if self._shares is None:
+            return
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(theme.current().color("muted"))
+        words = formatting.percent(self._shares.inside)
+        # Both bars begin and end in the same places.
+        before = self.fontMetrics().horizontalAdvance(self.tr("time before") + " ")
+        behind = self.fontMetrics().horizontalAdvance("99.9 % ")
+        painter.drawText(self.rect(), Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, self._title)
+        painter.drawText(self.rect(), Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight, words)
+        parts = [
+            (theme.current().engine(name), Qt.BrushStyle.SolidPattern, part)
+            for name, part in self._shares.engines.items()
+        ]
+        for code, part in sorted(self._shares.reasons.items(), key=lambda entry: -entry[1]):
+            hue, pattern = REASON_STYLES.get(code, REASON_STYLES["passive"])
+            parts.append((theme.hue(hue), pattern, part))
+        left, room = float(before), self.width() - before - behind
+        for color, pattern, part in parts:
+            wide = part * room
+            rect = QRectF(left, (self.height() - 12) / 2, max(1.0, wide - 1), 12)
+            soft = QColor(color)
+            soft.setAlphaF(1.0 if pattern == Qt.BrushStyle.SolidPattern else 0.35)
+            painter.fillRect(rect, soft)
+            if pattern != Qt.BrushStyle.SolidPattern:
+                painter.fillRect(rect, QBrush(color, pattern))
+            left += wide
+        painter.end()
+
+
+class WhyNot(QWidget):
+    """The panel: coverage, then reasons with their nodes."""
+
+    jumpWanted = Signal(str)
+    hoverWanted = Signal(str)
+    reasonWanted = Signal(tuple)  # nodes of a reason, to be marked
+
+    def __init__(self, state: GraphState, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._state = state
+        self._swatches: dict[tuple[int, Qt.BrushStyle], QIcon] = {}
+        self._figure = QLabel()
+        self._figure.setProperty("look", "title")
+        self._figure.setWordWrap(True)
+        self._times = QLabel()
+        self._times.setWordWrap(True)
+        self._times.setProperty("look", "muted")
+        self._bars = (
+            Coverage(self.tr("ops")), Coverage(self.tr("time before")), Coverage(self.tr("time now"))
+        )  # fmt: skip
+        self._tree = QTreeWidget()
+        self._tree.setHeaderHidden(True)
+        self._tree.setColumnCount(1)
+        self._tree.setIndentation(14)
+        self._tree.setUniformRowHeights(False)
+        self._tree.setTextElideMode(Qt.TextElideMode.ElideNone)
+        self._tree.setWordWrap(True)
+        self._tree.setItemDelegate(_Wrapping(self._tree))
+        self._tree.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._tree.setMouseTracking(True)
+        self._tree.setAccessibleName(self.tr("What stays in TensorFlow, by reason"))
+        self._tree.itemEntered.connect(lambda item, _column: self.hoverWanted.emit(item.data(0, _NODE) or ""))
+        self._tree.currentItemChanged.connect(self._chosen)
+        self._tree.itemExpanded.connect(self._fill)
+        self._advice = QLabel()
+        self._advice.setWordWrap(True)
+        self._advice.setProperty("look", "muted")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(theme.SPACE, theme.SPACE, theme.SPACE, theme.SPACE)
+        layout.setSpacing(theme.SPACE)
+        layout.addWidget(self._figure)
+        layout.addWidget(self._times)
+        bars = QVBoxLayout()
+        bars.setSpacing(theme.TINY)
+        for bar in self._bars:
+            bars.addWidget(bar)
+        layout.addLayout(bars)
+        layout.addWidget(self._tree, 1)
+        layout.addWidget(self._advice)
+        state.graphChanged.connect(self.refresh)
+        state.lookChanged.connect(self.refresh)
+        self._shown: object = None
+        self._groups: dict[str, list[Left]] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Shows the current conversion."""
+        conversion = self._state.conversion
+        shown = (id(conversion), id(self._state.benchmark), theme.current().name)
+        if shown == self._shown:
+            return
+        self._shown = shown
+        self._tree.clear()
+        self._advice.clear()
+        now = time_shares(self._state, True)
+        shares = [op_shares(self._state) if conversion else None, time_shares(self._state, False), now]
+        for bar, found in zip(self._bars, shares, strict=True):
+            bar.show_shares(found)
+        self._times.setVisible(False)
+        if conversion is None:
+            self._figure.setText(self.tr("Convert the graph to see what stays in TensorFlow, and why."))
+            return
+        text = self.tr("{share} of the ops run in engines").format(share=formatting.percent(conversion.coverage))
+        self._figure.setText(text)
+        before = sum(segment.tensorflow_ms for segment in conversion.segments)
+        if before:
+            after = sum(segment.engine_ms for segment in conversion.segments)
+            text = self.tr("Their time: {before} in TensorFlow, {after} now").format(
+                before=formatting.milliseconds(before), after=formatting.milliseconds(after)
+            )
+            self._times.setText(text)
+        self._times.setVisible(bool(before))
+        self._groups = {}
+        for left in conversion.left_in_tensorflow:
+            self._groups.setdefault(left.code, []).append(left)
+        # Reasons that can be changed first; placeholders and the like last.
+        for code, nodes in sorted(self._groups.items(), key=lambda entry: (entry[0] == "passive", -len(entry[1]))):
+            hue, pattern = REASON_STYLES.get(code, REASON_STYLES["passive"])
+            words = headline(code, nodes)
+            if now and now.reasons.get(code, 0.0) > 0.0005:
+                words += " · " + self.tr("{share} of the time now").format(share=formatting.percent(now.reasons[code]))
+            item = QTreeWidgetItem([words.replace(" %", "\u00a0%")])
+            color = theme.hue(hue)
+            key = color.rgba(), pattern
+            if key not in self._swatches:  # Qt keeps drawn icons: new ones each time would fill its cache
+                self._swatches[key] = swatch(color, pattern)
+            item.setIcon(0, self._swatches[key])
+            item.setData(0, _NODE, "")
+            item.setData(0, _NODE + 1, code)
+            item.setToolTip(0, tr(REASONS.get(code, code)))
+            item.setChildIndicatorPolicy(QTreeWidgetItem.ChildIndicatorPolicy.ShowIndicator)
+            self._tree.addTopLevelItem(item)
+        if not self._groups:
+            self._advice.setText(self.tr("Nothing stays in TensorFlow."))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Fits what depends on the size."""
+        super().resizeEvent(event)
+        self._tree.scheduleDelayedItemsLayout()
+
+    def _fill(self, item: QTreeWidgetItem) -> None:
+        code = item.data(0, _NODE + 1)
+        if not code or item.childCount():
+            return
+        nodes = self._groups.get(code, [])
+        for left in nodes[:_MOST_ROWS]:
+            row = QTreeWidgetItem([left.node])
+            row.setData(0, _NODE, left.node)
+            row.setToolTip(0, f"{left.op}\n{left.reason}")
+            item.addChild(row)
+        if len(nodes) > _MOST_ROWS:
+            item.addChild(QTreeWidgetItem([self.tr("and {n} more").format(n=len(nodes) - _MOST_ROWS)]))
+
+    def _chosen(self, item: QTreeWidgetItem | None, _before: object = None) -> None:
+        if item is None:
+            return
+        code = item.data(0, _NODE + 1)
+        if code:
+            self._advice.setText(advice(code))
+            self.reasonWanted.emit(tuple(left.node for left in self._groups.get(code, ())))
+        elif node := item.data(0, _NODE):
+            left = self._state.left.get(node)
+            self._advice.setText(f"{left.reason}\n{advice(left.code)}" if left else "")
+            self.jumpWanted.emit(node)
+
+
+def headline(code: str, nodes: list[Left]) -> str:
+    """One line for a reason, such as "14 ops: no converter for StringSplit"."""
+    count = tr("{n} ops").format(n=len(nodes)) if len(nodes) != 1 else tr("1 op")
+    texts = {re.sub(r"\s+", " ", left.reason) for left in nodes}
+    if code == "unsupported_op":
+        ops = sorted({left.op for left in nodes})
+        words = tr("no converter for {ops}").format(ops=", ".join(ops[:3]) + (" …" if len(ops) > 3 else ""))
+    else:
+        words = texts.pop() if len(texts) == 1 else ""
+        if not words or len(words) > 100:  # an engine's own words can be a page: the node's details have them all
+            words = tr(REASONS.get(code, code))
+    return f"{count}: {words}"

@@ -1,0 +1,1 @@
+"""The app's state and what keeps it."""

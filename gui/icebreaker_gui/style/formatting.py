@@ -1,0 +1,93 @@
+"""How figures are written: one way for each kind, everywhere in the app."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import QCoreApplication
+
+from icebreaker.reports.reports import Benchmark
+
+ENGINE_NAMES = {
+    "openvino": "OpenVINO",
+    "onnxruntime": "ONNX Runtime",
+    "tensorrt": "TensorRT",
+    "tensorrt-rtx": "TensorRT-RTX",
+    "tensorflow": "TensorFlow",
+}
+PRECISION_NAMES = {"fp32": "FP32", "fp16": "FP16", "bf16": "bfloat16", "int8": "INT8", "tf32": "TF32"}
+
+
+def engine(name: str) -> str:
+    """An engine's name as its makers write it."""
+    return ENGINE_NAMES.get(name, name)
+
+
+def precision(name: str) -> str:
+    """A precision as the field writes it."""
+    return PRECISION_NAMES.get(name, name)
+
+
+def size(count: float) -> str:
+    """Bytes with decimal units, `12.5 MB`."""
+    for unit in ("B", "KB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def milliseconds(value: float) -> str:
+    """A latency with three significant digits, in ms or µs."""
+    if value < 1:
+        return f"{value * 1000:.3g} µs"
+    return f"{value:.3g} ms" if value < 1000 else f"{value / 1000:.3g} s"
+
+
+def ratio(value: float) -> str:
+    """How many times, `2.4×`; two decimals near 1, where they matter."""
+    return f"{value:.2f}×" if value < 2 else f"{value:.1f}×"
+
+
+def percent(share: float) -> str:
+    """A share from 0 to 1; what is not quite all or nothing is never shown as all or nothing."""
+    value = 100 * share
+    if 99 < value < 100 or 0 < value < 1:
+        return f"{min(99.9, max(0.1, value)):.1f} %"
+    return f"{value:.0f} %"
+
+
+def scientific(value: float) -> str:
+    """A small deviation, `2.3e-07`; exact zero is `0`."""
+    return "0" if value == 0 else f"{value:.1e}" if value < 0.01 else f"{value:.3g}"
+
+
+def shape(dims: Sequence[int | None] | None) -> str:
+    """A shape with `?` for open dimensions, `? × 224 × 224 × 3`."""
+    if dims is None:
+        return "?"
+    return " × ".join("?" if dim is None else str(dim) for dim in dims) or "scalar"
+
+
+def count(number: int, one: str, many: str) -> str:
+    """A number with its noun: `one` or `many` with `{n}` in it, both already translated."""
+    return (one if number == 1 else many).format(n=f"{number:,}")
+
+
+def headline(benchmark: Benchmark) -> dict[str, str]:
+    """What a measurement says: `finding` in two or three words, and how `sure` it is."""
+    tr = QCoreApplication.translate
+    if benchmark.speedup is None:
+        finding = tr("figures", "{median} a call").format(median=milliseconds(benchmark.original.p50_ms))
+        return {"finding": finding, "sure": tr("figures", "the original, median")}
+    low, high = benchmark.speedup.ci95
+    times = benchmark.speedup.median
+    sure = tr("figures", "95 % between {low} and {high}").format(low=ratio(low), high=ratio(high))
+    if low <= 1 <= high:
+        finding = tr("figures", "No clear difference")
+    elif times > 1:
+        finding = tr("figures", "{ratio} faster").format(ratio=ratio(times))
+    else:
+        finding = tr("figures", "{ratio} slower").format(ratio=ratio(1 / times))
+        sure = tr("figures", "95 % between {low} and {high}").format(low=ratio(1 / high), high=ratio(1 / low))
+    return {"finding": finding, "sure": sure}

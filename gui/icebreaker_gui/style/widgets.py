@@ -1,0 +1,310 @@
+"""Small widgets that several panels are made of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from PySide6.QtCore import QRectF, Qt, QTimer, Signal
+from PySide6.QtGui import QHideEvent, QPainter, QPaintEvent, QShowEvent
+from PySide6.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QLayout,
+    QPushButton,
+    QSizePolicy,
+    QSpinBox,
+    QTableWidget,
+    QTableWidgetItem,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from icebreaker_gui.problem import Problem
+from icebreaker_gui.style import formatting, theme
+
+_FRAME_MILLISECONDS = 33
+_BREAK = "\u200b"  # zero wide: a line may end here
+
+
+def label(text: str = "", look: str = "", wrap: bool = False, select: bool = False) -> QLabel:
+    """A line of text; `look` is title, muted, finding, warning or error, `select` lets the user copy it."""
+    result = QLabel(text)
+    result.setTextFormat(Qt.TextFormat.PlainText)
+    result.setProperty("look", look)
+    result.setWordWrap(wrap)
+    if select:
+        result.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    return result
+
+
+def breakable(text: str, longest: int = 24) -> str:
+    """Lets words of more than so many letters wrap, after their separators first: else they widen what they are in."""
+
+    def parted(word: re.Match[str]) -> str:
+        parts = re.sub(r"([/_.-])(?=\w)", f"\\1{_BREAK}", word[0])
+        return re.sub(rf"([^{_BREAK}]{{{longest}}})(?=[^{_BREAK}])", f"\\1{_BREAK}", parts)
+
+    return re.sub(rf"\S{{{longest + 1},}}", parted, text)
+
+
+def set_look(widget: QWidget, look: str) -> None:
+    """Gives a widget another look of the style sheet."""
+    if widget.property("look") != look:
+        widget.setProperty("look", look)
+        widget.style().unpolish(widget)
+        widget.style().polish(widget)
+
+
+def button(text: str, tip: str = "", look: str = "", large: bool = False) -> QPushButton:
+    """A push button; `look` is primary, link or empty."""
+    result = QPushButton(text)
+    result.setProperty("look", look)
+    result.setProperty("large", large)  # not setMinimumHeight: the style sheet's overrides it
+    result.setToolTip(tip)
+    return result
+
+
+def number(least: int, most: int, value: int, tip: str) -> QSpinBox:
+    """A whole number to choose."""
+    result = QSpinBox()
+    result.setRange(least, most)
+    result.setValue(value)
+    result.setToolTip(tip)
+    result.lineEdit().setTextMargins(theme.SPACE, 0, 0, 0)  # the style sheet's padding does not reach it
+    return result
+
+
+class Elided(QWidget):
+    """One line of text that is shortened in its middle where it does not fit; the tool tip has all of it."""
+
+    def __init__(self, text: str = "", color: str = "text", bold: bool = False) -> None:
+        super().__init__()
+        self.setProperty("look", color)
+        self._bold = bold
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setText(text)
+
+    def text(self) -> str:
+        """The whole text."""
+        return self._text
+
+    def setText(self, text: str, color: str = "") -> None:
+        """Changes the text, and its colour if one is named."""
+        self._text = text
+        if color:
+            self.setProperty("look", color)
+        self.setToolTip(text)
+        self.setAccessibleName(text)
+        self.setFixedHeight(self.fontMetrics().height() + theme.SMALL)
+        self.update()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Draws what fits."""
+        painter = QPainter(self)
+        painter.setFont(theme.font(bold=self._bold))
+        painter.setPen(theme.current().color(self.property("look")))
+        shown = painter.fontMetrics().elidedText(self._text, Qt.TextElideMode.ElideMiddle, self.width())
+        painter.drawText(self.rect(), Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, shown)
+
+
+class Progress(QWidget):
+    """A thin bar of progress; a piece that wanders where nobody knows how far it is.
+
+    Not a QProgressBar: that one repaints the window at once whenever its value changes, instead of in the next frame.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._fraction: float | None = 0.0
+        self._at = 0.0
+        self._timer = QTimer(self, interval=_FRAME_MILLISECONDS)
+        self._timer.timeout.connect(self._wander)
+        self.setFixedHeight(6)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+    def set_fraction(self, fraction: float | None) -> None:
+        """Shows a share from 0 to 1, or that it is unknown."""
+        self._fraction = fraction
+        words = "" if fraction is None else formatting.percent(fraction)
+        self.setAccessibleName(words)
+        self.setToolTip(words)
+        self._run()
+        self.update()
+
+    def _run(self) -> None:
+        if self._fraction is None and self.isVisible():
+            self._timer.start()
+        else:
+            self._timer.stop()
+
+    def _wander(self) -> None:
+        self._at = (self._at + 0.02) % 1.3
+        self.update()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Wanders only while it is seen."""
+        super().showEvent(event)
+        self._run()
+
+    def hideEvent(self, event: QHideEvent) -> None:
+        """Rests."""
+        super().hideEvent(event)
+        self._run()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Draws the groove and what is done of it."""
+        look, width, height = theme.current(), self.width(), self.height()
+        done = (0.0, self._fraction) if self._fraction is not None else (max(0.0, self._at - 0.3), min(1.0, self._at))
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(Qt.PenStyle.NoPen)
+        for color, (begin, end) in (("border", (0.0, 1.0)), ("accent", done)):
+            painter.setBrush(look.color(color))
+            painter.drawRoundedRect(QRectF(begin * width, 0, (end - begin) * width, height), height / 2, height / 2)
+
+
+class Section(QWidget):
+    """A group of a form, with a title and a remark at its right unless what is in it has its own."""
+
+    def __init__(self, title: str = "") -> None:
+        super().__init__()
+        self.body = QVBoxLayout()
+        self.body.setSpacing(theme.SMALL)
+        self.remark = label(look="muted")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(theme.SMALL)
+        if title:
+            head = QHBoxLayout()
+            head.addWidget(label(title, "title"))
+            head.addStretch()
+            head.addWidget(self.remark)
+            layout.addLayout(head)
+        layout.addLayout(self.body)
+
+
+class Banner(QFrame):
+    """A calm notice at the top of the window: what went wrong and what helps. It stays until it is dismissed."""
+
+    dismissed = Signal()
+    detailsWanted = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setProperty("look", "banner-error")
+        self._title = label(look="title", wrap=True, select=True)
+        self._text = label(wrap=True, select=True)
+        self._text.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.MinimumExpanding)
+        details = button(self.tr("Show the log"), self.tr("All that is known about it is in the log"), "link")
+        details.clicked.connect(self.detailsWanted)
+        close = QToolButton()
+        close.setText("✕")
+        close.setToolTip(self.tr("Dismiss this notice"))
+        close.setAccessibleName(self.tr("Dismiss"))
+        close.clicked.connect(self.dismissed)
+        words = QVBoxLayout()
+        words.setSpacing(theme.TINY)
+        words.addWidget(self._title)
+        words.addWidget(self._text)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(theme.LARGE, theme.SPACE, theme.SPACE, theme.SPACE)
+        layout.addLayout(words, 1)
+        layout.addWidget(details, 0, Qt.AlignmentFlag.AlignTop)
+        layout.addWidget(close, 0, Qt.AlignmentFlag.AlignTop)
+        self.hide()
+
+    def show_problem(self, problem: Problem | None) -> None:
+        """Shows a problem, or nothing."""
+        self.setVisible(problem is not None)
+        if problem:
+            self._title.setText(breakable(problem.title, 60))
+            self._text.setText(breakable(problem.text, 60))
+
+
+def clear(layout: QLayout) -> None:
+    """Empties a layout, and deletes what was in it."""
+    for index in reversed(range(layout.count())):
+        item = layout.itemAt(index)
+        if item and (widget := item.widget()):
+            layout.removeWidget(widget)  # the items that takeAt gives are never deleted
+            widget.deleteLater()
+        else:
+            layout.takeAt(index)
+
+
+class Question(QFrame):
+    """A question in the window with two answers; nothing waits for it, and it can be left unanswered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setProperty("look", "banner-warning")
+        self._text = label(wrap=True)
+        self.yes = button("")
+        self.no = button("")
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(theme.LARGE, theme.SPACE, theme.SPACE, theme.SPACE)
+        layout.addWidget(self._text, 1)
+        layout.addWidget(self.no)
+        layout.addWidget(self.yes)
+        self.no.clicked.connect(self.hide)
+        self.yes.clicked.connect(self.hide)
+        self.hide()
+
+    def ask(self, text: str, yes: str, no: str) -> None:
+        """Shows the question; the answers come as `yes.clicked` and `no.clicked`."""
+        self._text.setText(breakable(text, 60))
+        self.yes.setText(yes)
+        self.no.setText(no)
+        self.show()
+        self.no.setFocus()
+
+
+class Table(QTableWidget):
+    """Rows of figures to read and copy, not to edit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+        self.setSelectionBehavior(QTableWidget.SelectionBehavior.SelectRows)
+        self.setShowGrid(False)
+        self.setAlternatingRowColors(True)
+        self.setWordWrap(False)
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # names differ at their ends
+        self.setTabKeyNavigation(False)  # Tab leads on, arrows go from cell to cell
+        self.verticalHeader().hide()
+        self.verticalHeader().setDefaultSectionSize(theme.CONTROL_HEIGHT - theme.SMALL)
+        self.horizontalHeader().setHighlightSections(False)
+
+    def fill(self, headers: Sequence[str], rows: Sequence[Sequence[str]], tips: Sequence[str] = ()) -> None:
+        """Replaces all that is shown; the first column is words, the others are figures, aligned right.
+
+        Args:
+            headers: Titles of the columns.
+            rows: Their texts.
+            tips: A tool tip for each row.
+        """
+        self.setColumnCount(len(headers))
+        self.setRowCount(len(rows))
+        left, right = (
+            side | Qt.AlignmentFlag.AlignVCenter for side in (Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight)
+        )
+        for column, text in enumerate(headers):
+            head = QTableWidgetItem(text)
+            head.setTextAlignment(right if column else left)
+            self.setHorizontalHeaderItem(column, head)
+        for row, texts in enumerate(rows):
+            for column, text in enumerate(texts):
+                item = QTableWidgetItem(text)
+                if column:
+                    item.setTextAlignment(right)
+                if row < len(tips):
+                    item.setToolTip(tips[row])
+                self.setItem(row, column, item)
+        self.resizeColumnsToContents()
+        if headers:
+            self.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+            self.horizontalHeader().setMinimumSectionSize(60)
