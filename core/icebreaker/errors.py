@@ -1,19 +1,40 @@
 """The one kind of error that users see.
 
-Everything that a user can cause (a broken file, a name that does not exist, an engine that is not installed)
-is raised as `IcebreakerError`, whose text is one line: what (the node or file), why, and what to do about it.
-Any other exception is a bug.
+Everything that a user can cause (a broken file, a name that does not exist, an engine that is not installed) is raised
+as `IcebreakerError`. Any other exception is a bug.
 """
 
-_MOST_CHARACTERS = 2000
+from __future__ import annotations
+
+from icebreaker.messages import Message, message
 
 
 class IcebreakerError(Exception):
-    """A failure with a one-line text for the user: subject, reason, remedy."""
+    """A failure that a user can cause and mend: `message` says what happened, to what, and what helps.
 
-    def __init__(self, message: str) -> None:
-        """Keeps `message` on one line, whatever it quotes; of a very long one, both ends."""
-        line = " ".join(message.split())
-        if len(line) > _MOST_CHARACTERS:
-            line = f"{line[: _MOST_CHARACTERS // 2]} … {line[-_MOST_CHARACTERS // 2 :]}"
-        super().__init__(line)
+    Attributes:
+        message: The failure as a value; `str(error)` is its English line.
+    """
+
+    def __init__(
+        self,
+        code: str | Message,
+        text: str = "",
+        remedy: str = "",
+        *,
+        subject: object = "",
+        **values: str | int | float | Message | tuple[str | int | float | Message, ...],
+    ) -> None:
+        """Takes a message, or what `messages.message` makes one of."""
+        if isinstance(code, Message):
+            self.message = code
+        elif not text:  # TODO: goes when every error has a code
+            self.message = Message("uncoded", "{text}", values={"text": code})
+        else:
+            self.message = message(code, text, remedy, subject=subject, **values)
+        super().__init__(str(self.message))
+
+    @property
+    def code(self) -> str:
+        """Stable name of the kind of failure, such as `output_unknown`."""
+        return self.message.code
