@@ -1,9 +1,9 @@
 """What the library has to say to people, as values that each front end words in its own way.
 
 A `Message` is an English template with its values apart, a code that programs may ask for, the thing it is about, and
-a remedy, which is a code too. `str(message)` gives one line of plain English. The terminal names its flags in the remedies
-(`cli.wording`), the app translates templates and remedies (`icebreaker_gui.style.wording`). Nothing is decided by
-reading a text: whoever needs to know what happened asks for `code`, `subject`, `remedy` or `values`.
+a remedy, which is a code too. `str(message)` gives one line of plain English. The terminal names its flags in the
+remedies (`cli.wording`), the app translates templates and remedies (`icebreaker_gui.style.wording`). Nothing is decided
+by reading a text: whoever needs to know what happened asks for `code`, `subject`, `remedy` or `values`.
 """
 
 from __future__ import annotations
@@ -29,10 +29,25 @@ REMEDIES: Mapping[str, str] = {
     "write_size": "write bytes or a number with KB, MB, GB, KiB, MiB or GiB",
     # formats, graph, storage, tf, partitioning
     "export_again": "export it again",
+    "allow_side_effects": "if you trust where it comes from, allow its side effects",
     "choose_another_folder": "choose another folder or free some space",
     # engines, export, runtime, conversion
     # quantization, data, metrics
     # jobs, cli, api
+    "close_programs_or_smaller_batch": "close other programs, or choose a smaller batch",
+    "one_engine_or_more_time": "choose one engine in place of auto, or allow it more time",
+    "other_engine_or_more_patience": "choose another engine or exclude these nodes, or allow it a longer silence",
+    "other_engine_or_more_memory": "choose another engine or a smaller batch, or allow it more memory",
+    "other_engine_or_smaller_batch": "choose another engine or a smaller batch",
+    "killed_from_outside": "it was killed from outside: close other programs if memory is short, and try again",
+    "native_crash": "a native library crashed: choose another engine or exclude the node named last in the log",
+    "native_abort": "a native library gave up: choose another engine, and see the log for its words",
+    "see_log_try_again": "see the log, and try again",
+    "last_words": "{words}",
+    "another_output_folder": "choose another folder",
+    "write_whole_numbers": "write whole numbers, such as 1x224x224x3",
+    "write_width_height": "write width and height, such as 224x224",
+    "give_preprocessing": "give RGB, BGR or L, mean=, std=, crop= or layout=",
 }
 
 

@@ -38,7 +38,7 @@ from icebreaker.quantization.segment_quantizer import Int8
 from icebreaker.reports.reports import Accuracy, Calibration, Conversion, EngineStatus, Left
 from icebreaker.runtime import artifact
 from icebreaker.runtime.loader import Model
-from icebreaker.settings import ENGINES, ConvertSettings, Profile, profile_text
+from icebreaker.settings import ENGINES, Consent, ConvertSettings, Profile, profile_text
 from icebreaker.storage import crash_journal, trusted_engines
 from icebreaker.storage.weight_store import Store, give_memory_back
 from icebreaker.tensors import Tensor
@@ -54,7 +54,12 @@ Emit = Callable[[events.Event], None]
 
 
 def convert(
-    model: Path, output: Path, settings: ConvertSettings, emit: Emit = lambda event: None, job_id: str = ""
+    model: Path,
+    output: Path,
+    settings: ConvertSettings,
+    consent: Consent = Consent(),
+    emit: Emit = lambda event: None,
+    job_id: str = "",
 ) -> Conversion:
     """Converts the graph in `model` and writes the optimized one to `output`.
 
@@ -65,11 +70,11 @@ def convert(
         text = names[0].replace("_", " ")
         raise IcebreakerError(f"the {text} is for INT8, not {settings.precision}: choose int8, or leave it out")
     _check_target(output)
-    table = Path(settings.calibration_table or f"{output}.calibration.json")
+    table = Path(settings.quantization.calibration_table or f"{output}.calibration.json")
     if settings.precision == "int8":
         _check_target(table)
     with tempfile.TemporaryDirectory(prefix="icebreaker-", ignore_cleanup_errors=True) as folder:
-        work = _begin(model, settings, emit, Path(folder))
+        work = _begin(model, settings, consent, emit, Path(folder))
         if model.absolute().parent != output.absolute().parent and any(
             item.has_side_file for item in artifact.stored_engines(work.graph, Path())
         ):
@@ -93,7 +98,7 @@ def convert(
 
 
 def optimize(
-    graph: Graph, settings: ConvertSettings, emit: Emit = lambda event: None
+    graph: Graph, settings: ConvertSettings, consent: Consent = Consent(), emit: Emit = lambda event: None
 ) -> tuple[Any, Mapping[str, Runner], Conversion]:
     """Converts a graph that is in memory, in this process.
 
@@ -103,16 +108,18 @@ def optimize(
     Raises:
         IcebreakerError: As `convert`.
     """
-    work = _begin_with(graph, settings, emit, "the graph")
+    work = _begin_with(graph, settings, consent, emit, "the graph")
     definition, accepted = work.assemble(work.accept())
     trusted_engines.remember_engines(artifact.digests(definition, [item.node for item in accepted]))
     runners = {item.report.name: item.runner for item in accepted if item.runner is not None}
     return definition, runners, work.report("", accepted)
 
 
-def segments(graph: Graph, settings: ConvertSettings) -> tuple[Graph, tuple[Segment, ...], Mapping[str, Left]]:
+def segments(
+    graph: Graph, settings: ConvertSettings, consent: Consent = Consent()
+) -> tuple[Graph, tuple[Segment, ...], Mapping[str, Left]]:
     """What would be calibrated: the graph, cut to its inputs and outputs, its segments, and why the rest would not."""
-    work = _begin_with(graph, settings, lambda event: None, "the graph", calibrates=False)
+    work = _begin_with(graph, settings, consent, lambda event: None, "the graph", calibrates=False)
     found, _ = work.partition()
     left = {name: Left(name, work.graph[name].op, item.text, item.code) for name, item in found.left.items()}
     work.original.close()
@@ -128,7 +135,12 @@ def dtypes(graph: Graph, tensors: Sequence[Tensor]) -> list[Any]:
 
 
 def calibrate(
-    model: Path, output: Path, settings: ConvertSettings, emit: Emit = lambda event: None, job_id: str = ""
+    model: Path,
+    output: Path,
+    settings: ConvertSettings,
+    consent: Consent = Consent(),
+    emit: Emit = lambda event: None,
+    job_id: str = "",
 ) -> Calibration:
     """Finds the ranges of all segments and writes them to `output`, for conversions without data.
 
@@ -137,7 +149,7 @@ def calibrate(
     """
     _check_target(output)
     with tempfile.TemporaryDirectory(prefix="icebreaker-", ignore_cleanup_errors=True) as folder:
-        work = _begin(model, replace(settings, precision="int8"), emit, Path(folder))
+        work = _begin(model, replace(settings, precision="int8"), consent, emit, Path(folder))
         found = work.calibrate()
         assert work.int8 is not None  # noqa: S101 - that is what the precision says
         work.int8.save_tables(output, job_id)
@@ -148,24 +160,25 @@ def calibrate(
     )  # fmt: skip
 
 
-def _begin(model: Path, settings: ConvertSettings, emit: Emit, folder: Path) -> _Work:
+def _begin(model: Path, settings: ConvertSettings, consent: Consent, emit: Emit, folder: Path) -> _Work:
     """Reads the graph; its weights, if they are big, go to `folder`."""
     emit(events.Progress("Reading the graph", 0.0))
     # TensorFlow would bring weights that lie in files to a GPU again in every call.
     store = Store(folder) if gpu.find() is None else None
     big = _BIG_BYTES_INT8 if settings.precision == "int8" else None
-    return _begin_with(
-        graph_files.read_graph(model, settings.allow_side_effects, store, big), settings, emit, str(model)
-    )
+    graph = graph_files.read_graph(model, consent.side_effects, store, big)
+    return _begin_with(graph, settings, consent, emit, str(model))
 
 
-def _begin_with(graph: Graph, settings: ConvertSettings, emit: Emit, name: str, *, calibrates: bool = True) -> _Work:
+def _begin_with(
+    graph: Graph, settings: ConvertSettings, consent: Consent, emit: Emit, name: str, *, calibrates: bool = True
+) -> _Work:
     # Before TensorFlow sees it: importing a graph already runs what the shapes of others depend on.
-    side_effects.require_consent(side_effects.side_effects(graph.definition), settings.allow_side_effects, name)
+    side_effects.require_consent(side_effects.side_effects(graph.definition), consent.side_effects, name)
     outputs = _outputs(graph, settings)
     excluded = _excluded(graph, settings)
     emit(events.Progress("Starting TensorFlow", 0.02))
-    return _Work(graph, outputs, excluded, settings, emit, calibrates)
+    return _Work(graph, outputs, excluded, settings, consent, emit, calibrates)
 
 
 @dataclass
@@ -176,6 +189,7 @@ class _Work:
     outputs: tuple[Tensor, ...]
     excluded: frozenset[str]
     settings: ConvertSettings
+    consent: Consent
     emit: Emit
     calibrates: bool = True  # False: only the segments are wanted
     warnings: list[str] = field(default_factory=list)
@@ -207,8 +221,8 @@ class _Work:
             if self.calibrates:
                 self._open_int8()
         self.trials = Trials(
-            self.graph, self.outputs, self.original, self.settings, self.engines, self.versions, self.int8,
-            self.observed, self.spanning, self._log, self.warnings,
+            self.graph, self.outputs, self.original, self.settings, self.consent, self.engines, self.versions,
+            self.int8, self.observed, self.spanning, self._log, self.warnings,
         )  # fmt: skip
 
     # -- what can go to an engine ------------------------------------------------------------------------------
@@ -438,7 +452,9 @@ class _Work:
     # -- INT8 --------------------------------------------------------------------------------------------------------
 
     def _open_int8(self) -> None:
-        self.int8 = Int8(self.graph, self.original, self.settings, self.feeds[0] if self.feeds else {})
+        self.int8 = Int8(
+            self.graph, self.original, self.settings, self.feeds[0] if self.feeds else {}, self.consent.python
+        )
         self.warnings += self.int8.warnings
         for text in self.int8.notes:
             self._log("info", text)
@@ -571,7 +587,7 @@ class _Work:
             raise IcebreakerError(why)
         uses_workspace = any(item.options for item in statuses)
         if uses_workspace and (
-            why := gpu.workspace_warning(self.settings.workspace_bytes, self.settings.memory_fraction)
+            why := gpu.workspace_warning(self.settings.builder.workspace_bytes, self.settings.memory_fraction)
         ):
             self.warnings.append(why)
 

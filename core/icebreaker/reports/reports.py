@@ -1,19 +1,16 @@
 """Results as values: what a job found out, for the app to show and the command line to print.
 
 The shapes of `Inspection.to_json`, `Conversion.to_json`, `Benchmark.to_json` and `Comparison.to_json` are a
-contract: others script against them. `dump`/`load` carry the whole value between processes.
+contract: others script against them. `codec` carries whole values between processes.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
-T = TypeVar("T")
+from icebreaker import codec
 
 # Why a node is left in TensorFlow: code → words. The app colours by code; `Left.reason` has the full text.
 REASONS: Mapping[str, str] = {
@@ -68,7 +65,7 @@ class Inspection:
 
     def to_json(self) -> dict[str, Any]:
         """The contract of `icebreaker inspect --json`; `side_effects` and `engines` only if the graph has some."""
-        data = dump(self)
+        data = codec.to_plain(self)
         keys = ["nodes", "ops", "inputs", "outputs", "control_flow", "bytes"]
         return {key: data[key] for key in (*keys, *(key for key in ("side_effects", "engines") if data[key]))}
 
@@ -271,7 +268,7 @@ class Conversion:
     def to_json(self) -> dict[str, Any]:
         """The contract of `icebreaker convert --json`; what INT8 adds is there only where it was asked for."""
         segment_keys = ["name", "engine", "precision", "nodes", "inputs", "outputs", "build_seconds"]
-        data = dump(self)
+        data = codec.to_plain(self)
         extra = {}
         if any(item.quantization for item in self.segments):
             segment_keys.append("quantization")
@@ -289,6 +286,13 @@ class Conversion:
             ],
             **extra,
         }
+
+
+@dataclass(frozen=True)
+class SampleFile:
+    """A sample model that was written to `output`."""
+
+    output: str
 
 
 @dataclass(frozen=True)
@@ -389,7 +393,7 @@ class Benchmark:
 
     def to_json(self) -> dict[str, Any]:
         """The contract of `icebreaker benchmark --json`; `profiles` is there only with `--profile`."""
-        data = dump(self)
+        data = codec.to_plain(self)
         keys = ("original",) if self.optimized is None else ("original", "optimized", "speedup")
         return {key: data[key] for key in (*keys, *(["profiles"] if self.profiles else []))}
 
@@ -402,7 +406,7 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """The contract of `icebreaker compare --json`."""
-        return dump(self)["outputs"]
+        return codec.to_plain(self)["outputs"]
 
 
 @dataclass(frozen=True)
@@ -435,30 +439,3 @@ class Machine:
     engines: tuple[EngineStatus, ...]
     gpu: str = ""  # name of the NVIDIA GPU, empty without one
     gpu_memory_bytes: int = 0
-
-
-def dump(value: Any) -> Any:
-    """Any report as plain JSON values."""
-    return dataclasses.asdict(value)
-
-
-def load(kind: type[T], data: Mapping[str, Any]) -> T:
-    """Reads back what `dump` gave, as a value of `kind`."""
-    hints = typing.get_type_hints(kind)
-    fields = {item.name for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    return kind(**{key: _revive(hints[key], value) for key, value in data.items() if key in fields})
-
-
-def _revive(hint: Any, value: Any) -> Any:
-    if value is None:
-        return None
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):
-        return _revive(next(arg for arg in args if arg is not type(None)), value)
-    if dataclasses.is_dataclass(hint):
-        return load(typing.cast(type, hint), value)
-    if origin is tuple:
-        return tuple(_revive(args[0], item) for item in value)
-    if origin is not None and issubclass(origin, Mapping):
-        return {key: _revive(args[1], item) for key, item in value.items()}
-    return value

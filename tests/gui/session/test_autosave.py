@@ -158,7 +158,7 @@ def test_what_has_crashed_is_tried_again_if_the_user_wants(qtbot: QtBot, session
         window._question.yes.click()
         assert session.activity and session.activity.kind == "convert"
     assert session.conversion is not made and session.conversion.segments
-    assert session.converted_with == session.settings and not session.settings.retry_crashed
+    assert session.converted_with == session.settings and not session.consent.crashed
     assert not window._question.isVisible()
 
 
@@ -173,4 +173,4 @@ def test_consent_does_not_come_back_and_strangers_offer_nothing(
         assert autosave.find_lost() is None
     lost = autosave.find_lost()
     assert lost and lost.settings.max_batch_size == 7
-    assert not lost.settings.allow_side_effects and not lost.settings.trust_engines
+    assert not lost.consent.side_effects and not lost.consent.engines
