@@ -32,6 +32,7 @@ REMEDIES: Mapping[str, str] = {
     "allow_side_effects": "if you trust where it comes from, allow its side effects",
     "choose_another_folder": "choose another folder or free some space",
     # engines, export, runtime, conversion
+    "retry_crashed": "it can be tried again",
     # quantization, data, metrics
     # jobs, cli, api
     "close_programs_or_smaller_batch": "close other programs, or choose a smaller batch",
@@ -60,8 +61,8 @@ class Message:
 
     Attributes:
         code: Stable name of the kind of message, such as `output_unknown`; unique within the library.
-        text: English template in the syntax of `str.format`, without the remedy; fields are names of `values`, or
-            `subject`. It comes from the library's source, never from data.
+        text: English template in the syntax of `str.format`; fields are names of `values`, `subject`, and `remedy`,
+            which comes last, after a colon, where the text does not name it. From the library's source, never data.
         subject: Name of the node, file, input, engine or setting that it is about; empty if there is none.
         remedy: Key of `REMEDIES`, or empty.
         values: What fills the templates: names, counts, measures with their unit in the template, other messages.
@@ -89,11 +90,13 @@ class Message:
         """
         values = {name: _plain(value, remedies, translate) for name, value in self.values.items()}
         values["subject"] = self.subject
-        words = translate(self.text).format_map(values)
+        text = translate(self.text)
         if self.remedy:
-            help_ = remedies.get(self.remedy) or REMEDIES[self.remedy]
-            words = f"{words}: {translate(help_).format_map(values)}"
-        return one_line(words)
+            template = remedies.get(self.remedy) or REMEDIES[self.remedy]
+            values["remedy"] = translate(template).format_map(values)
+            if "{remedy}" not in text:
+                text += ": {remedy}"
+        return one_line(text.format_map(values))
 
 
 def one_line(text: str) -> str:

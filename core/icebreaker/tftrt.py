@@ -35,7 +35,7 @@ from icebreaker.formats import graph_files
 from icebreaker.graph.graph import Graph
 from icebreaker.jobs import requests, supervisor
 from icebreaker.quantization.segment_quantizer import RECORDING
-from icebreaker.reports.reports import Left
+from icebreaker.reports.reports import Left, Words
 from icebreaker.runtime import artifact, loader
 from icebreaker.settings import DEFAULT_WORKSPACE, PRECISIONS, Consent, ConvertSettings
 from icebreaker.storage import cache
@@ -389,13 +389,13 @@ def _in_worker(graph: Graph, settings: ConvertSettings, consent: Consent) -> Any
     return loader.live(definition)
 
 
-def _warn(texts: Iterable[str], segments: int, left: Iterable[Left]) -> None:
+def _warn(texts: Iterable[Words], segments: int, left: Iterable[Left]) -> None:
     if not segments:
         reasons = Counter(item.reason for item in left if item.code != "passive")
         words = "; ".join(f"{reason} ({count} nodes)" for reason, count in reasons.most_common(5))
         texts = [f"no segment went to an engine: {words}"]
     for text in texts:
-        warnings.warn(text, ConversionWarning, stacklevel=4)
+        warnings.warn(str(text), ConversionWarning, stacklevel=4)
 
 
 def _to_log(event: events.Event) -> None:

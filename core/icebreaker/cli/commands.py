@@ -14,6 +14,7 @@ from typing import Any
 from icebreaker import codec, sample_models
 from icebreaker.cli import text
 from icebreaker.cli.console import Console
+from icebreaker.cli.wording import worded
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
 from icebreaker.jobs import requests
@@ -68,8 +69,8 @@ def convert(arguments: argparse.Namespace, console: Console) -> Answer:
     )  # fmt: skip
     if arguments.json:  # the contract has no room for them
         for line in made.warnings:
-            console.say(f"warning: {line}")
-    return made.to_json(), text.conversion_lines(made)
+            console.say(f"warning: {worded(line)}")
+    return made.to_json(worded), text.conversion_lines(made)
 
 
 def calibrate(arguments: argparse.Namespace, console: Console) -> Answer:
@@ -80,14 +81,18 @@ def calibrate(arguments: argparse.Namespace, console: Console) -> Answer:
             consent=arguments.consent, limits=arguments.limits,
         )
     )  # fmt: skip
-    lines = [f"wrote {made.output} in {made.seconds:.1f} s, from {text.count(made.samples, 'sample')}", *made.notes, ""]
+    lines = [
+        f"wrote {made.output} in {made.seconds:.1f} s, from {text.count(made.samples, 'sample')}",
+        *map(worded, made.notes),
+        "",
+    ]
     rows = [("segment", "nodes", "tensors", "method", "signal to noise")]
     for item in made.segments:
         tried = ", ".join(f"{name} {db:.1f} dB" for name, db in item["tried"].items())
         rows.append((item["name"], str(item["nodes"]), str(item["tensors"]), item["method"], tried))
     lines += text.table(rows, right={1, 2})
-    lines += [f"warning: {line}" for line in made.warnings]
-    return codec.to_plain(made), lines
+    lines += [f"warning: {worded(line)}" for line in made.warnings]
+    return made.to_json(worded), lines
 
 
 def benchmark(arguments: argparse.Namespace, console: Console) -> Answer:
@@ -124,11 +129,11 @@ def engines(arguments: argparse.Namespace, console: Console) -> Answer:
     machine = console.run(requests.AskEngines())
     lines = text.table([
         ("engine", "builds", "runs", ""),
-        *((item.name, text.yes(item.builds), text.yes(item.runs), item.detail) for item in machine.engines),
+        *((item.name, text.yes(item.builds), text.yes(item.runs), worded(item.detail)) for item in machine.engines),
     ])  # fmt: skip
     if machine.gpu:
         lines += ["", f"{machine.gpu}, {text.size(machine.gpu_memory_bytes)}"]
-    return codec.to_plain(machine), lines
+    return machine.to_json(worded), lines
 
 
 def demo(arguments: argparse.Namespace, console: Console) -> Answer:
@@ -164,7 +169,7 @@ def demo(arguments: argparse.Namespace, console: Console) -> Answer:
         console.say(f"warning: no chart was drawn: {problem}")
     else:
         files["chart"] = str(chart)
-    answer = {"conversion": made.to_json(), "benchmark": found.to_json(), "files": files}
+    answer = {"conversion": made.to_json(worded), "benchmark": found.to_json(), "files": files}
     lines = [*text.conversion_lines(made), "", *text.benchmark_lines(found), "", *text.table(list(files.items()))]
     return answer, lines
 

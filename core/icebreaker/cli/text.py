@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from icebreaker.cli.wording import worded
 from icebreaker.reports import reports
 
 FEW = 12  # rows of a list that are shown before "and N more"
@@ -40,8 +41,8 @@ def conversion_lines(made: reports.Conversion) -> list[str]:
         ]  # fmt: skip
     lines += _accuracy_lines(made)
     if made.left_in_tensorflow:
-        reasons = Counter(item.reason for item in made.left_in_tensorflow)
-        example = {item.reason: item.node for item in reversed(made.left_in_tensorflow)}
+        reasons = Counter(worded(item.reason) for item in made.left_in_tensorflow)
+        example = {worded(item.reason): item.node for item in reversed(made.left_in_tensorflow)}
         rows = [
             (str(count), _elided(reason, 90), _elided(example[reason], 50))
             for reason, count in reasons.most_common(FEW)
@@ -49,7 +50,7 @@ def conversion_lines(made: reports.Conversion) -> list[str]:
         lines += ["", *table([("nodes", "left in TensorFlow because", "such as"), *rows], right={0})]
         if len(reasons) > FEW:
             lines.append(f"and {len(reasons) - FEW} more reasons: --json lists every node")
-    lines += [f"warning: {text}" for text in made.warnings]
+    lines += [f"warning: {worded(text)}" for text in made.warnings]
     return lines
 
 
@@ -58,7 +59,7 @@ def _accuracy_lines(made: reports.Conversion) -> list[str]:
     lines = []
     for item in made.segments:
         if item.quantization:
-            lines.append(f"{item.name}: {item.quantization.message}")
+            lines.append(f"{item.name}: {worded(item.quantization.message)}")
             kept = [cost.node or cost.layer for cost in item.quantization.layers if cost.kept]
             lines += [f"  in higher precision: {name}" for name in few(kept)]
     if found := made.accuracy:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from icebreaker.messages import Message
 
 REMEDIES: Mapping[str, str] = {
+    "retry_crashed": "--retry-crashed tries it again",
     "allow_side_effects": "if you trust where it comes from, allow it with --allow-side-effects",
     "one_engine_or_more_time": "choose one engine in place of auto, or allow it more with --time-limit",
     "other_engine_or_more_patience": "choose another engine or exclude these nodes, or give it more --patience",

@@ -26,11 +26,12 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.export import exporter, fake_quant
 from icebreaker.export.exporter import Exported
 from icebreaker.graph.graph import PASSIVE, Graph
+from icebreaker.messages import Message, message
 from icebreaker.metrics.output_difference import difference
 from icebreaker.partitioning.partition import Refusal, Segment
 from icebreaker.quantization import segment_quantizer
 from icebreaker.quantization.segment_quantizer import Int8, Made, Rival
-from icebreaker.reports.reports import RETRY, Accuracy, OutputDifference, Quantization, SegmentReport
+from icebreaker.reports.reports import Accuracy, OutputDifference, Quantization, SegmentReport
 from icebreaker.runtime import artifact
 from icebreaker.runtime.artifact import EngineNode
 from icebreaker.settings import ENGINE_OPTIONS, Consent, ConvertSettings
@@ -125,7 +126,7 @@ class Trials:
     observed: Sequence[Mapping[Tensor, np.ndarray]]
     spanning: int
     log: Callable[[str, str], None]
-    warnings: list[str]
+    warnings: list[Message | str]
     elsewhere: dict[str, list[str]] = field(default_factory=dict)
     _fingerprints: dict[Any, str] = field(default_factory=dict)  # of segments
     _floats: dict[Any, Exported | None] = field(default_factory=dict)  # of segments with trained ranges
@@ -429,9 +430,9 @@ class Trials:
     def _crashed(self, attempt: Attempt, segment: Segment) -> str:
         """Why it is not tried, where it ended a worker before; the user is told."""
         why = crash_journal.reason(attempt, self.consent.crashed)
-        text = f"{segment.name}: {why}; {RETRY}"
-        if why and text not in self.warnings:
-            self.warnings.append(text)
+        told = message("segment_crashed", "{subject}: {why}; {remedy}", "retry_crashed", subject=segment.name, why=why)
+        if why and told not in self.warnings:
+            self.warnings.append(told)
         return why
 
     # -- INT8 ----------------------------------------------------------------------------------------------------
@@ -566,7 +567,7 @@ class Trials:
     def _compared(chosen: _Candidate, told: Quantization, tried: Sequence[_Candidate]) -> Quantization:
         """What to tell of the INT8 that was chosen: whose it is, and how the other one did."""
         told = chosen.rival.quantization if chosen.rival else told
-        words = told.message
+        words = str(told.message)
         for item in tried:
             if bool(item.rival) != bool(chosen.rival) and item.engine is chosen.engine:
                 whose = "NNCF's" if item.rival else "Icebreaker's own"

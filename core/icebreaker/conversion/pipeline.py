@@ -32,6 +32,7 @@ from icebreaker.export.exporter import Exported
 from icebreaker.formats import graph_files
 from icebreaker.graph import side_effects
 from icebreaker.graph.graph import PASSIVE, Graph
+from icebreaker.messages import Message
 from icebreaker.metrics.output_difference import difference
 from icebreaker.partitioning.partition import Partition, Refusal, Segment, partition
 from icebreaker.quantization.segment_quantizer import Int8
@@ -192,7 +193,7 @@ class _Work:
     consent: Consent
     emit: Emit
     calibrates: bool = True  # False: only the segments are wanted
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[Message | str] = field(default_factory=list)
     left: dict[str, Refusal] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)  # of the engines
     spanning: int = 1  # how many sets of feeds, from the first on, engines must be built for
@@ -460,7 +461,7 @@ class _Work:
             self._log("info", text)
         if not self.feeds and (feeds := self.int8.first_batch(self.settings.max_batch_size)):
             self._keep(feeds, {})
-            self.warnings[:] = [text for text in self.warnings if not text.startswith(_NOTHING_CHECKED)]
+            self.warnings[:] = [text for text in self.warnings if not str(text).startswith(_NOTHING_CHECKED)]
 
     def calibrate(self) -> list[dict[str, Any]]:
         """The ranges of every segment, kept in `int8`; what there is to tell of each."""
@@ -485,7 +486,7 @@ class _Work:
                 "samples": table.samples, "tensors": len(table.tensors),
             })  # fmt: skip
         if not told:
-            raise IcebreakerError("no segment can be INT8: " + "; ".join(self.warnings or ["there is none"]))
+            raise IcebreakerError("no segment can be INT8: " + "; ".join(map(str, self.warnings or ["there is none"])))
         return told
 
     # -- values --------------------------------------------------------------------------------------------------
@@ -573,13 +574,13 @@ class _Work:
             if not status.builds:
                 raise IcebreakerError(f"engine {engine.name} cannot be used here: {status.detail}")
             self._check_options([status])
-            self.versions[engine.name] = status.detail
+            self.versions[engine.name] = str(status.detail)
             return [engine]
         statuses = [status for name in ENGINES if (status := registry.status(name)).runs]
         if not statuses:
             raise IcebreakerError("no engine can run here: install openvino or onnxruntime")
         self._check_options(statuses)
-        self.versions.update({item.name: item.detail for item in statuses})
+        self.versions.update({item.name: str(item.detail) for item in statuses})
         return [registry.get(item.name) for item in statuses]
 
     def _check_options(self, statuses: Sequence[EngineStatus]) -> None:

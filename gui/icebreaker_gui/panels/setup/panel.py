@@ -32,6 +32,7 @@ from PySide6.QtWidgets import (
 from icebreaker.errors import IcebreakerError
 from icebreaker.gpu import left_for_engines
 from icebreaker.graph.graph import PLACEHOLDERS, Graph, Placeholder
+from icebreaker.messages import Message
 from icebreaker.reports.reports import EngineStatus
 from icebreaker.settings import ENGINES, PRECISIONS, parse_size
 from icebreaker_gui.panels import gpu_meter
@@ -530,8 +531,8 @@ class _Limits(Section):
     def _has_crashed(self) -> bool:
         """True if the last conversion left something out since it had crashed before."""
         conversion = self._session.conversion
-        texts = (*conversion.warnings, *(item.reason for item in conversion.left_in_tensorflow)) if conversion else ()
-        return any("--retry-crashed" in text for text in texts)
+        told = (*conversion.warnings, *(left.reason for left in conversion.left_in_tensorflow)) if conversion else ()
+        return any(isinstance(words, Message) and words.remedy == "retry_crashed" for words in told)
 
     def _on_workspace(self) -> None:
         try:
