@@ -68,7 +68,7 @@ class Accuracy(QWidget):
             return
         accuracy = conversion.accuracy
         layers = sum(item.int8_layers for item in found.values())
-        lines = [item.message for item in found.values() if item.message]
+        lines = [worded(item.message) for item in found.values() if item.message]
         random = self._session.converted_with and self._session.converted_with.quantization.calibration == "random"
         if not layers:
             finding = self.tr("Nothing runs in INT8")
@@ -258,7 +258,7 @@ class Layers(QWidget):
             found = quantizations(self._session.conversion).values()
             nncf = any(item.method == "nncf" for item in found)
             text = _nncf_words(self) if nncf else self.tr("No layer was quantized.")
-        elif done and done.keep_float != keep:
+        elif done and done.quantization.keep_float != keep:
             text = self.tr("Press Convert again to build the graph with the layers that you have chosen to keep.")
         else:
             text = self.tr(

@@ -558,7 +558,7 @@ class Session(QObject):
             share=formatting.percent(conversion.coverage),
             engines=formatting.count(len(conversion.segments), self.tr("{n} engine node"), self.tr("{n} engine nodes")),
         )
-        self._log([("info", done), *(("warning", text) for text in conversion.warnings)])
+        self._log([("info", done), *(("warning", worded(text)) for text in conversion.warnings)])
         self.conversionChanged.emit()
         # Not at once: showing the result takes a while, and the window is to hear its user in between.
         QTimer.singleShot(20, lambda: self._after_conversion(outcome.made_here))

@@ -405,7 +405,7 @@ class _Engine(Section):
         for name, detail in self._details.items():
             status = known.get(name)
             unknown = self.tr("not known here") if machine else self.tr("asking…")
-            text = status.detail if status else unknown
+            text = worded(status.detail) if status else unknown
             detail.setText(text)
             usable = status is not None and status.builds
             self._buttons[name].setEnabled(usable)
@@ -693,7 +693,7 @@ class _Nodes(Section):
 
     def _update(self) -> None:
         settings = self._session.settings
-        self._names, before = getattr(settings, self._setting), self._names
+        self._names, before = settings.flat[self._setting], self._names
         self.setVisible(bool(self._names) and (self._setting != "keep_float" or settings.precision == "int8"))
         if before == self._names:
             return
