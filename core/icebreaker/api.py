@@ -31,6 +31,7 @@ from icebreaker.reports.reports import (
     Inspection,
 )
 from icebreaker.settings import Consent, ConvertSettings, Limits
+from icebreaker.tensors import Tensor, canonical
 
 if TYPE_CHECKING:
     from icebreaker.runtime.loader import Model
@@ -107,18 +108,18 @@ def convert(
         "engine": engine,
         "outputs": _names(outputs),
         "inputs": _names(inputs),
-        "input_shapes": input_shapes and {name: tuple(shape) for name, shape in input_shapes.items()},
-        "profiles": profiles and {name: tuple(map(tuple, shapes)) for name, shapes in profiles.items()},
+        "input_shapes": input_shapes and {canonical(name): tuple(shape) for name, shape in input_shapes.items()},
+        "profiles": profiles and {canonical(name): tuple(map(tuple, shapes)) for name, shapes in profiles.items()},
         "max_batch_size": max_batch_size,
         "minimum_segment_size": minimum_segment_size,
-        "exclude": _names(exclude),
+        "exclude": _nodes(exclude),
         "data": _path(data),
         "memory_fraction": memory_fraction,
         "workspace_bytes": workspace_bytes,
         "calibration": _path(calibration),
         "calibration_table": _path(calibration_table),
         "accuracy_budget": accuracy_budget,
-        "keep_float": _names(keep_float),
+        "keep_float": _nodes(keep_float),
     }
     changes = {name: value for name, value in given.items() if value is not None}
     request = requests.Convert(
@@ -317,9 +318,19 @@ def _path(path: FilePath | None) -> str | None:
     return None if path is None else _file(path)
 
 
+def _listed(names: Sequence[str] | None) -> Sequence[str]:
+    """One name may stand for a list of one."""
+    return (names,) if isinstance(names, str) else names or ()
+
+
 def _names(names: Sequence[str] | None) -> tuple[str, ...] | None:
-    """Names as settings have them; one name may stand for a list of one."""
-    return None if names is None else (names,) if isinstance(names, str) else tuple(names)
+    """Names of tensors as settings have them."""
+    return None if names is None else tuple(canonical(name) for name in _listed(names))
+
+
+def _nodes(names: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Names of nodes, or patterns, as settings have them."""
+    return None if names is None else tuple(Tensor.parse(name).node for name in _listed(names))
 
 
 def _inputs(settings: ConvertSettings | None, data: FilePath | None, outputs: Sequence[str] | None) -> ConvertSettings:
