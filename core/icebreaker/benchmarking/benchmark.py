@@ -28,7 +28,7 @@ from icebreaker.reports.reports import Benchmark, Comparison, Latency, OutputDif
 from icebreaker.runtime import artifact, loader
 from icebreaker.settings import ConvertSettings
 from icebreaker.storage.weight_store import Store
-from icebreaker.tf.session import Original
+from icebreaker.tf.session import GraphSession
 
 Emit = Callable[[events.Event], None]
 _Call = Callable[[], Sequence[Any]]
@@ -195,7 +195,7 @@ class _Pair:
         self._graph = loader.read(Path(model), allowed, Store(Path(self._weights.name)))
         side_effects.require_consent(side_effects.side_effects(self._graph.definition), allowed, model)
         emit(events.Progress("Starting TensorFlow", 0.02))
-        self._original = Original(self._graph.definition, self._settings.memory_fraction, store=self._graph.store)
+        self._original = GraphSession(self._graph.definition, self._settings.memory_fraction, store=self._graph.store)
         self._optimized: loader.Model | None = None
         if optimized is not None:
             emit(events.Progress("Loading the optimized graph", 0.08))

@@ -39,7 +39,7 @@ from icebreaker.storage.crash_journal import Attempt
 from icebreaker.storage.files import joined
 from icebreaker.storage.weight_store import give_memory_back
 from icebreaker.tensors import Tensor
-from icebreaker.tf.session import Original
+from icebreaker.tf.session import GraphSession
 
 _T = TypeVar("_T")
 
@@ -116,7 +116,7 @@ class Trials:
 
     graph: Graph
     outputs: tuple[Tensor, ...]
-    original: Original
+    original: GraphSession
     settings: ConvertSettings
     engines: Sequence[Engine]
     versions: Mapping[str, str]
@@ -339,20 +339,20 @@ class Trials:
                 text = f"NNCF's error is {nncf:.1%} of the output, that of Icebreaker's own INT8 {own:.1%}"
                 candidates[1].failure = Refusal("deviates", text)
 
-    def _native(self, segment: Segment, inputs: list[np.ndarray]) -> tuple[Original, Callable[[], Any]]:
+    def _native(self, segment: Segment, inputs: list[np.ndarray]) -> tuple[GraphSession, Callable[[], Any]]:
         """The segment in TensorFlow, to be closed, and a call of it; the first one, which optimizes it, is made."""
         definition, stand_ins = artifact.segment_definition(
             self.graph, segment, self.original,
             {tensor: value.shape for tensor, value in zip(segment.inputs, inputs, strict=True)},
         )  # fmt: skip
-        native = Original(definition, store=self.graph.store)
+        native = GraphSession(definition, store=self.graph.store)
         call = native.callable(segment.outputs, [str(item) for item in stand_ins])
         call(*inputs)
         return native, lambda: call(*inputs)
 
     def _measure(
         self, segment: Segment, inputs: list[np.ndarray], candidates: list[_Candidate], count: int,
-        native: Future[tuple[Original, Callable[[], Any]]] | None = None,
+        native: Future[tuple[GraphSession, Callable[[], Any]]] | None = None,
     ) -> float:  # fmt: skip
         """Median milliseconds of TensorFlow (returned) and of each candidate, in turns; one may fail on the way."""
 

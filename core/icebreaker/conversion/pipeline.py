@@ -43,7 +43,7 @@ from icebreaker.storage import crash_journal, trusted_engines
 from icebreaker.storage.weight_store import Store, give_memory_back
 from icebreaker.tensors import Tensor
 from icebreaker.tf.rewrite import inline_functions, prune, to_tensorflow
-from icebreaker.tf.session import Original, exact_float32
+from icebreaker.tf.session import GraphSession, exact_float32
 
 _NOTHING_CHECKED = "nothing could be checked, so nothing was converted"
 _MOST_ROUNDS = 12
@@ -121,7 +121,7 @@ def segments(graph: Graph, settings: ConvertSettings) -> tuple[Graph, tuple[Segm
 
 def dtypes(graph: Graph, tensors: Sequence[Tensor]) -> list[Any]:
     """TensorFlow's types of some tensors."""
-    original = Original(graph.definition)
+    original = GraphSession(graph.definition)
     found = [original.graph.get_tensor_by_name(f"{item.node}:{item.port}").dtype for item in tensors]
     original.close()
     return found
@@ -192,7 +192,7 @@ class _Work:
         self.supported = exporter.supported_ops()
         self.started = time.perf_counter()
         self.graph = prune(inline_functions(_cut_at_inputs(whole, self.outputs, self.settings)), self.outputs)
-        self.original = Original(
+        self.original = GraphSession(
             self.graph.definition, self.settings.memory_fraction, reference=True, store=self.graph.store
         )
         self._check_ports()
@@ -382,7 +382,7 @@ class _Work:
     def _slower(self, model: Model) -> str:
         """Words if the optimized graph as a whole is slower than the original, else nothing."""
         feeds = self.feeds[0]
-        original = Original(self.graph.definition, store=self.graph.store)
+        original = GraphSession(self.graph.definition, store=self.graph.store)
         call = original.callable(self.outputs, list(feeds))
         before, after = medians([lambda: call(*feeds.values()), lambda: model(feeds)], 1.5, until_clear=True)
         original.close()
@@ -636,7 +636,7 @@ def _cut_at_inputs(graph: Graph, outputs: Sequence[Tensor], settings: ConvertSet
     named = {graph.require(name, "input").node for name in settings.inputs}
     definition = to_tensorflow(graph.definition)
     result = type(definition)(versions=definition.versions, library=definition.library)
-    whole = Original(definition, store=graph.store)
+    whole = GraphSession(definition, store=graph.store)
     for node in definition.node:
         if node.name in named and node.op != "Placeholder":
             tensor = Tensor(node.name)

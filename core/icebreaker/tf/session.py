@@ -48,7 +48,7 @@ def exact_float32() -> Iterator[None]:
         tf.config.experimental.enable_tensor_float_32_execution(rounds)
 
 
-class Original:
+class GraphSession:
     """A graph imported into TensorFlow, with one session on it at a time.
 
     Raises:

@@ -611,7 +611,7 @@ def test_tensorflow_runs_v1_control_flow_around_native_segments():
     v1 = tf.compat.v1
     from icebreaker.engines.protocol import Built
     from icebreaker.runtime import artifact
-    from icebreaker.tf.session import Original
+    from icebreaker.tf.session import GraphSession
 
     with tf.Graph().as_default() as made:
         v1.disable_control_flow_v2()
@@ -639,12 +639,12 @@ def test_tensorflow_runs_v1_control_flow_around_native_segments():
     outputs = [Tensor("out")]
     found = partition(source, outputs, {}, 2)
     assert len(found.segments) > 3
-    original = Original(source.definition)
+    original = GraphSession(source.definition)
     nodes = [
         artifact.EngineNode(segment, "none", Built(b"", "fp32", "", ""), tuple(() for _ in segment.inputs))
         for segment in found.segments
     ]
-    changed = Original(artifact.assemble(source, outputs, nodes, original))
+    changed = GraphSession(artifact.assemble(source, outputs, nodes, original))
     value = np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 4)
     for first in (False, True):
         for second in (False, True):
