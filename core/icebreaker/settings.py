@@ -77,7 +77,7 @@ class ConvertSettings:
         accuracy_budget: Share of rows, 0 to 1, whose top class INT8 may change; for outputs without classes, the
             error's share of the output (root mean squares). None: what is clearly broken is refused.
         keep_float: Nodes that stay in 16 or 32 bits; patterns such as `head/*` too.
-        allow_side_effects: Run also a graph that acts outside itself (`safety.side_effects`): the user was asked.
+        allow_side_effects: Run also a graph that acts outside itself (`graph.side_effects`): the user was asked.
         trust_engines: Load also engines that were built elsewhere (`runtime.load`): the user was asked.
         retry_crashed: Try again what has crashed a worker in an earlier job.
         memory_limit_bytes: Memory the worker may take; None: nine tenths of the machine's.

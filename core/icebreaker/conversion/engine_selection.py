@@ -25,7 +25,8 @@ from icebreaker.engines.registry import ONNX_PAYLOADS
 from icebreaker.errors import IcebreakerError
 from icebreaker.export import exporter, fake_quant
 from icebreaker.export.exporter import Exported
-from icebreaker.graph.graph import PASSIVE, Graph
+from icebreaker.graph.graph import Graph
+from icebreaker.graph.ops import PASSIVE
 from icebreaker.metrics.output_difference import difference
 from icebreaker.partitioning.partition import Refusal, Segment
 from icebreaker.quantization import segment_quantizer

@@ -31,7 +31,8 @@ from icebreaker.export import exporter, fake_quant
 from icebreaker.export.exporter import Exported
 from icebreaker.formats import graph_files
 from icebreaker.graph import side_effects
-from icebreaker.graph.graph import PASSIVE, Graph
+from icebreaker.graph.graph import Graph
+from icebreaker.graph.ops import PASSIVE
 from icebreaker.metrics.output_difference import difference
 from icebreaker.partitioning.partition import Partition, Refusal, Segment, partition
 from icebreaker.quantization.segment_quantizer import Int8
@@ -161,7 +162,7 @@ def _begin(model: Path, settings: ConvertSettings, emit: Emit, folder: Path) -> 
 
 def _begin_with(graph: Graph, settings: ConvertSettings, emit: Emit, name: str, *, calibrates: bool = True) -> _Work:
     # Before TensorFlow sees it: importing a graph already runs what the shapes of others depend on.
-    side_effects.require_consent(side_effects.side_effects(graph.definition), settings.allow_side_effects, name)
+    side_effects.require_consent(side_effects.find_side_effects(graph.definition), settings.allow_side_effects, name)
     outputs = _outputs(graph, settings)
     excluded = _excluded(graph, settings)
     emit(events.Progress("Starting TensorFlow", 0.02))

@@ -143,7 +143,7 @@ def describe(graph: Graph, frozen_path: str = "") -> Inspection:
         bytes=graph.constant_bytes,
         functions=graph.functions,
         frozen_path=frozen_path,
-        side_effects=side_effects.side_effects(graph.definition),
+        side_effects=side_effects.find_side_effects(graph.definition),
         engines=_engines(graph),
     )
 

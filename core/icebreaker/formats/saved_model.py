@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from icebreaker.errors import IcebreakerError
-from icebreaker.graph import external_weights, limits, side_effects
+from icebreaker.graph import external_weights, functions, limits, side_effects
 from icebreaker.graph.graph import Graph
 from icebreaker.storage.weight_store import Store, rows
 from icebreaker.tensors import Tensor
@@ -124,7 +124,7 @@ def _constants(meta: Any, signature: Any) -> tuple[Any, dict[str, str]]:
             _as_gather(made, result)
         elif _keeps_state(node.op) or any(graph[tensor.node].op == "VarHandleOp" for tensor in node.inputs):
             raise _Unsuited
-    called = set(side_effects.reachable_functions(graph.definition.node, graph.definition.library))
+    called = set(functions.reachable_functions(graph.definition.node, graph.definition.library))
     result.library.function.extend(item for item in graph.definition.library.function if item.signature.name in called)
     for key, tensor in sorted(outputs.items()):
         if key not in taken:
@@ -205,7 +205,7 @@ def _look(folder: Path, allow_side_effects: bool) -> Any:
         raise IcebreakerError(f"{file} is no SavedModel, or is damaged or cut short: copy it again") from error
     for meta in model.meta_graphs:
         limits.check_limits(meta.graph_def, str(folder))
-        effects = side_effects.side_effects(meta.graph_def, ignored=side_effects.CHECKPOINT_OPS)
+        effects = side_effects.find_side_effects(meta.graph_def, ignored=side_effects.CHECKPOINT_OPS)
         side_effects.require_consent(effects, allow_side_effects, str(folder))
     return model
 

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from icebreaker.errors import IcebreakerError
-from icebreaker.graph.graph import ITEM_BYTES, TensorValue, tensor_value
+from icebreaker.graph.graph import TensorValue, tensor_value
+from icebreaker.graph.ops import ITEM_BYTES
 from icebreaker.storage.files import Pieces, digest_of, field, size_of
 from icebreaker.storage.weight_store import Store
 

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from icebreaker.graph.graph import DTYPES, PLACEHOLDERS, Graph, Node
+from icebreaker.graph.graph import Graph, Node
 from icebreaker.graph.limits import MOST_NODES, MOST_RANK
+from icebreaker.graph.ops import DTYPES, PLACEHOLDERS
 from icebreaker.tensors import Tensor
 
 Shape = tuple[int | None, ...]

@@ -26,7 +26,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from icebreaker.errors import IcebreakerError
-from icebreaker.graph.graph import CONTROL_FLOW, PASSIVE, PLACEHOLDERS, Graph, Node
+from icebreaker.graph.graph import Graph, Node
+from icebreaker.graph.ops import CONTROL_FLOW, PASSIVE, PLACEHOLDERS
 from icebreaker.reports.reports import REASONS
 from icebreaker.tensors import Tensor
 

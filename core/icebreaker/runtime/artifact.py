@@ -30,7 +30,8 @@ from icebreaker.engines.protocol import Built, Model
 from icebreaker.errors import IcebreakerError
 from icebreaker.export import exporter
 from icebreaker.graph import external_weights
-from icebreaker.graph.graph import DTYPES, Graph
+from icebreaker.graph.graph import Graph
+from icebreaker.graph.ops import DTYPES
 from icebreaker.partitioning.partition import Segment
 from icebreaker.storage.files import Pieces, digest_of, size_of, write_together
 from icebreaker.storage.weight_store import Store

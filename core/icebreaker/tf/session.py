@@ -10,7 +10,7 @@ import numpy as np
 
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.external_weights import MAPPED
-from icebreaker.graph.graph import DTYPES
+from icebreaker.graph.ops import DTYPES
 from icebreaker.storage.weight_store import Store
 from icebreaker.tensors import Tensor
 from icebreaker.tf.rewrite import from_store

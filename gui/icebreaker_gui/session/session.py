@@ -449,7 +449,7 @@ class Session(QObject):
     def _on_inspected(self, batch: list[events.Event], path: Path) -> None:
         failed = self.tr("{name} could not be opened").format(name=path.name)
         last = batch[-1]
-        if isinstance(last, events.Failed) and last.message.endswith("--allow-side-effects"):  # safety.ConsentNeeded
+        if isinstance(last, events.Failed) and last.message.endswith("allow its side effects"):  # ConsentNeeded
             self._end()
             shown = last.message.partition("acts outside itself: ")[2].partition(": if you trust")[0]
             self.consentWanted.emit(shown, lambda: self.open(path, allow_side_effects=True))

@@ -13,7 +13,8 @@ from helpers.paths import ROOT
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
 from icebreaker.graph import shape_inference
-from icebreaker.graph.graph import DTYPES, Graph
+from icebreaker.graph.graph import Graph
+from icebreaker.graph.ops import DTYPES
 from icebreaker.graph.protos import GraphDef
 from icebreaker.graph.shape_inference import Known
 from icebreaker.tensors import Tensor

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from helpers.paths import GRAPHS
 from icebreaker.errors import IcebreakerError
-from icebreaker.graph.graph import PASSIVE, PLACEHOLDERS, Graph
+from icebreaker.graph.graph import Graph
+from icebreaker.graph.ops import PASSIVE, PLACEHOLDERS
 from icebreaker.graph.protos import GraphDef
 from icebreaker.partitioning.partition import Partition, Refusal, partition
 from icebreaker.reports.reports import REASONS
