@@ -18,8 +18,8 @@ _READS, _WRITES = "reads files", "writes files"
 _NETWORK, _CODE, _ENDS = "talks to other processes", "runs code that is not in the graph", "ends the process"
 _ENGINE, _GRAPH = "runs an engine that is embedded in the graph", "runs a graph that comes as data"
 
-# Op → what it does outside the graph. Made by going through all ops that TensorFlow 2.21 registers; the tests go through
-# them again, so that a new one cannot be overlooked. Print, Assert and the like are harmless.
+# Op → what it does outside the graph. Made by going through all ops that TensorFlow 2.21 registers; the tests go
+# through them again, so that a new one cannot be overlooked. Print, Assert and the like are harmless.
 EFFECTS: Mapping[str, str] = {
     op: effect
     for effect, ops in {

@@ -155,7 +155,7 @@ def test_nonsense_is_not_known_and_nothing_worse() -> None:
     value.tensor_shape.dim.add(size=2)
     value.int_val.extend([-7, 0])
     tried = 0
-    for rule in shape_inference._RULES:
+    for rule in shape_inference.RULES:
         for inputs in ([], ["a"], ["b"], ["a", "b"], ["b", "a", "b"], ["b", "b", "b", "b", "b"]):
             fresh = GraphDef()
             fresh.CopyFrom(definition)
