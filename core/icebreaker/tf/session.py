@@ -70,14 +70,17 @@ class GraphSession:
         for node in definition.node:
             if node.op in _VARIABLES:
                 raise IcebreakerError(
-                    f"node {node.name!r} is a variable, so the graph is not frozen: freeze it, or give its SavedModel"
-                )
+                    "not_frozen", "node {subject!r} is a variable, so the graph is not frozen", "freeze_or_saved_model",
+                    subject=node.name,
+                )  # fmt: skip
         self.graph = tf.Graph()
         try:
             with self.graph.as_default():
                 tf.import_graph_def(definition, name="")
         except Exception as error:
-            raise IcebreakerError(f"TensorFlow refuses the graph: {error}") from error
+            raise IcebreakerError(
+                "graph_refused", "TensorFlow refuses the graph: {reason}", reason=str(error)
+            ) from error
         self._config = session_config(memory_fraction, store)
         self._config.graph_options.rewrite_options.disable_meta_optimizer = reference
         self._reference = reference
@@ -126,7 +129,9 @@ class GraphSession:
             if port < count:
                 return argument.name, port
             port -= count
-        raise IcebreakerError(f"node {tensor.node!r} has no output {tensor.port}")
+        raise IcebreakerError(
+            "output_missing", "node {subject!r} has no output {port}", subject=tensor.node, port=tensor.port
+        )
 
     def run(self, fetches: Sequence[Tensor], feeds: Mapping[str, Any]) -> list[np.ndarray]:
         """Runs the graph once; `feeds` by canonical tensor name."""

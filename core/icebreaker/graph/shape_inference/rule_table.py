@@ -9,8 +9,8 @@ from icebreaker.graph.graph import Node
 from icebreaker.graph.shape_inference.facts import Fact
 
 # Gives the facts of a node's outputs, in order, from the node and the facts of its inputs. Where the node is not as
-# TensorFlow demands, it may give too few, or raise ArithmeticError, LookupError, TypeError or ValueError: what it cannot
-# tell counts as unknown.
+# TensorFlow demands, it may give too few, or raise ArithmeticError, LookupError, TypeError or ValueError: what it
+# cannot tell counts as unknown.
 Rule: TypeAlias = Callable[[Node, list[Fact]], Iterable[Fact]]
 
 
