@@ -30,8 +30,48 @@ REMEDIES: Mapping[str, str] = {
     "write_size": "write bytes or a number with KB, MB, GB, KiB, MiB or GiB",
     # formats, graph, storage, tf, partitioning
     "export_again": "export it again",
-    "allow_side_effects": "if you trust where it comes from, allow its side effects",
+    "export_graph_again": "export the graph again",
+    "export_whole_again": "export the whole graph again",
+    "export_with_nodes": "export it again, with its nodes",
+    "export_a_part": "export a part of it",
+    "export_inlined": "export the graph with its functions inlined",
+    "export_or_copy_again": "export or copy it again",
+    "export_part_or_saved_model": (
+        "export a part of it, or, of a Keras file, a SavedModel without loops (model.export)"
+    ),
+    "export_signature_without": "export a signature without it",
+    "damaged_export_again": "the file is damaged, export it again",
+    "made_to_fill_memory": "it is damaged, or was made to fill the memory",
+    "not_what_it_seems": "it is not what it seems",
+    "did_you_mean": "did you mean {near}?",
+    "check_path": "check the path",
+    "copy_again": "copy it again",
+    "copy_weights_along": "copy the folder {folder} along, beside the graph",
+    "copy_weights_again": "copy the folder {folder} again",
+    "convert_graph_again": "convert the graph again",
+    "set_tmpdir": "free some space, or set TMPDIR to a folder that has it",
     "choose_another_folder": "choose another folder or free some space",
+    "name_file_to_write": "give the name of a file to write",
+    "give_graph_or_saved_model": "give a graph's file, or a SavedModel's folder",
+    "give_frozen_graph": "give a frozen graph",
+    "give_frozen_or_saved_model": "give a frozen graph or a SavedModel",
+    "give_saved_model": "give the SavedModel instead",
+    "freeze_or_saved_model": "freeze it, or give its SavedModel",
+    "save_binary": "save the graph in binary form",
+    "save_whole_model_again": "save the whole model again",
+    "save_with_signatures": "save it again with signatures=…",
+    "fetch_lfs": "fetch the graph with git lfs pull",
+    "export_saved_model_yourself": (
+        "models with Lambda layers or custom objects are refused; export a SavedModel of it yourself"
+    ),
+    "refused_export_saved_model": (
+        "it is refused, as Lambda layers and custom objects are; export a SavedModel of it yourself"
+    ),
+    "allow_side_effects": "if you trust where it comes from, allow its side effects",
+    "write_tensor_name": "write NODE or NODE:PORT, such as logits or split:1",
+    "choose_sample": "choose {samples}",
+    "install_icebreaker_again": "install Icebreaker again",
+    "install_nvml": "pip install nvidia-ml-py",
     # engines, export, runtime, conversion
     "retry_crashed": "it can be tried again",
     # quantization, data, metrics

@@ -25,7 +25,8 @@ from icebreaker.engines.registry import ONNX_PAYLOADS
 from icebreaker.errors import IcebreakerError
 from icebreaker.export import exporter, fake_quant
 from icebreaker.export.exporter import Exported
-from icebreaker.graph.graph import PASSIVE, Graph
+from icebreaker.graph.graph import Graph
+from icebreaker.graph.ops import PASSIVE
 from icebreaker.messages import Message, message
 from icebreaker.metrics.output_difference import difference
 from icebreaker.partitioning.partition import Refusal, Segment
@@ -40,7 +41,7 @@ from icebreaker.storage.crash_journal import Attempt
 from icebreaker.storage.files import joined
 from icebreaker.storage.weight_store import give_memory_back
 from icebreaker.tensors import Tensor
-from icebreaker.tf.session import Original
+from icebreaker.tf.session import GraphSession
 
 _T = TypeVar("_T")
 
@@ -117,7 +118,7 @@ class Trials:
 
     graph: Graph
     outputs: tuple[Tensor, ...]
-    original: Original
+    original: GraphSession
     settings: ConvertSettings
     consent: Consent
     engines: Sequence[Engine]
@@ -341,20 +342,20 @@ class Trials:
                 text = f"NNCF's error is {nncf:.1%} of the output, that of Icebreaker's own INT8 {own:.1%}"
                 candidates[1].failure = Refusal("deviates", text)
 
-    def _native(self, segment: Segment, inputs: list[np.ndarray]) -> tuple[Original, Callable[[], Any]]:
+    def _native(self, segment: Segment, inputs: list[np.ndarray]) -> tuple[GraphSession, Callable[[], Any]]:
         """The segment in TensorFlow, to be closed, and a call of it; the first one, which optimizes it, is made."""
         definition, stand_ins = artifact.segment_definition(
             self.graph, segment, self.original,
             {tensor: value.shape for tensor, value in zip(segment.inputs, inputs, strict=True)},
         )  # fmt: skip
-        native = Original(definition, store=self.graph.store)
+        native = GraphSession(definition, store=self.graph.store)
         call = native.callable(segment.outputs, [str(item) for item in stand_ins])
         call(*inputs)
         return native, lambda: call(*inputs)
 
     def _measure(
         self, segment: Segment, inputs: list[np.ndarray], candidates: list[_Candidate], count: int,
-        native: Future[tuple[Original, Callable[[], Any]]] | None = None,
+        native: Future[tuple[GraphSession, Callable[[], Any]]] | None = None,
     ) -> float:  # fmt: skip
         """Median milliseconds of TensorFlow (returned) and of each candidate, in turns; one may fail on the way."""
 

@@ -31,7 +31,8 @@ from icebreaker.export import exporter, fake_quant
 from icebreaker.export.exporter import Exported
 from icebreaker.formats import graph_files
 from icebreaker.graph import side_effects
-from icebreaker.graph.graph import PASSIVE, Graph
+from icebreaker.graph.graph import Graph
+from icebreaker.graph.ops import PASSIVE
 from icebreaker.messages import Message
 from icebreaker.metrics.output_difference import difference
 from icebreaker.partitioning.partition import Partition, Refusal, Segment, partition
@@ -44,7 +45,7 @@ from icebreaker.storage import crash_journal, trusted_engines
 from icebreaker.storage.weight_store import Store, give_memory_back
 from icebreaker.tensors import Tensor
 from icebreaker.tf.rewrite import inline_functions, prune, to_tensorflow
-from icebreaker.tf.session import Original, exact_float32
+from icebreaker.tf.session import GraphSession, exact_float32
 
 _NOTHING_CHECKED = "nothing could be checked, so nothing was converted"
 _MOST_ROUNDS = 12
@@ -129,7 +130,7 @@ def segments(
 
 def dtypes(graph: Graph, tensors: Sequence[Tensor]) -> list[Any]:
     """TensorFlow's types of some tensors."""
-    original = Original(graph.definition)
+    original = GraphSession(graph.definition)
     found = [original.graph.get_tensor_by_name(f"{item.node}:{item.port}").dtype for item in tensors]
     original.close()
     return found
@@ -175,7 +176,7 @@ def _begin_with(
     graph: Graph, settings: ConvertSettings, consent: Consent, emit: Emit, name: str, *, calibrates: bool = True
 ) -> _Work:
     # Before TensorFlow sees it: importing a graph already runs what the shapes of others depend on.
-    side_effects.require_consent(side_effects.side_effects(graph.definition), consent.side_effects, name)
+    side_effects.require_consent(side_effects.find_side_effects(graph.definition), consent.side_effects, name)
     outputs = _outputs(graph, settings)
     excluded = _excluded(graph, settings)
     emit(events.Progress("Starting TensorFlow", 0.02))
@@ -207,7 +208,7 @@ class _Work:
         self.supported = exporter.supported_ops()
         self.started = time.perf_counter()
         self.graph = prune(inline_functions(_cut_at_inputs(whole, self.outputs, self.settings)), self.outputs)
-        self.original = Original(
+        self.original = GraphSession(
             self.graph.definition, self.settings.memory_fraction, reference=True, store=self.graph.store
         )
         self._check_ports()
@@ -397,7 +398,7 @@ class _Work:
     def _slower(self, model: Model) -> str:
         """Words if the optimized graph as a whole is slower than the original, else nothing."""
         feeds = self.feeds[0]
-        original = Original(self.graph.definition, store=self.graph.store)
+        original = GraphSession(self.graph.definition, store=self.graph.store)
         call = original.callable(self.outputs, list(feeds))
         before, after = medians([lambda: call(*feeds.values()), lambda: model(feeds)], 1.5, until_clear=True)
         original.close()
@@ -653,7 +654,7 @@ def _cut_at_inputs(graph: Graph, outputs: Sequence[Tensor], settings: ConvertSet
     named = {graph.require(name, "input").node for name in settings.inputs}
     definition = to_tensorflow(graph.definition)
     result = type(definition)(versions=definition.versions, library=definition.library)
-    whole = Original(definition, store=graph.store)
+    whole = GraphSession(definition, store=graph.store)
     for node in definition.node:
         if node.name in named and node.op != "Placeholder":
             tensor = Tensor(node.name)

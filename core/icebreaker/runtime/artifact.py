@@ -30,13 +30,14 @@ from icebreaker.engines.protocol import Built, Model
 from icebreaker.errors import IcebreakerError
 from icebreaker.export import exporter
 from icebreaker.graph import external_weights
-from icebreaker.graph.graph import DTYPES, Graph
+from icebreaker.graph.graph import Graph
+from icebreaker.graph.ops import DTYPES
 from icebreaker.partitioning.partition import Segment
 from icebreaker.storage.files import Pieces, digest_of, size_of, write_together
 from icebreaker.storage.weight_store import Store
 from icebreaker.tensors import Tensor
 from icebreaker.tf.rewrite import to_tensorflow
-from icebreaker.tf.session import Original
+from icebreaker.tf.session import GraphSession
 
 # Beyond this, payloads go to side files: protobuf ends at 2 GiB, and readers copy a message more than once.
 INLINE_BYTES = 1_000_000_000
@@ -113,7 +114,7 @@ def complete_outputs(segment: Segment, wanted: Sequence[Tensor]) -> Segment:
 
 
 def segment_definition(
-    graph: Graph, segment: Segment, original: Original, shapes: Mapping[Tensor, Any]
+    graph: Graph, segment: Segment, original: GraphSession, shapes: Mapping[Tensor, Any]
 ) -> tuple[Any, Any]:
     """A segment as a graph of its own, for the converter and for running it alone.
 
@@ -151,7 +152,7 @@ def segment_definition(
     return definition, tuple(stand_ins[tensor] for tensor in segment.inputs)
 
 
-def assemble(graph: Graph, outputs: Sequence[Tensor], engines: Sequence[EngineNode], original: Original) -> Any:
+def assemble(graph: Graph, outputs: Sequence[Tensor], engines: Sequence[EngineNode], original: GraphSession) -> Any:
     """Puts the optimized graph together.
 
     Args:
@@ -215,7 +216,9 @@ def _still_needed(
     return found
 
 
-def _add_engine(result: Any, graph: Graph, item: EngineNode, original: Original, spelled: Any, control: Any) -> None:
+def _add_engine(
+    result: Any, graph: Graph, item: EngineNode, original: GraphSession, spelled: Any, control: Any
+) -> None:
     segment, built = item.segment, item.built
     function = result.library.function.add()
     signature = function.signature
@@ -280,7 +283,7 @@ def _copy_inside(graph: Graph, name: str, segment: Segment, node: Any, spelled: 
     node.attr.pop("_class", None)
 
 
-def _keep_names(result: Any, outputs: Sequence[Tensor], moved: Mapping[Tensor, str], original: Original) -> None:
+def _keep_names(result: Any, outputs: Sequence[Tensor], moved: Mapping[Tensor, str], original: GraphSession) -> None:
     """Gives the outputs that went into segments a node of their own name, and marks all outputs with their order."""
     nodes = {node.name: node for node in result.node}
     ports: dict[str, int] = {}
