@@ -31,6 +31,7 @@ import numpy as np
 
 from icebreaker import events
 from icebreaker.conversion import pipeline
+from icebreaker.engines import registry
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
 from icebreaker.graph.graph import Graph
@@ -135,6 +136,7 @@ def create_inference_graph(
         raise BadArgument("outputs is empty: name the tensors that the graph is for")
     try:
         tensors = tuple(str(graph.require(name, "output")) for name in names)
+        registry.require(engine)
         settings = ConvertSettings(
             outputs=tensors, engine=engine, precision=precision, max_batch_size=max_batch_size,
             workspace_bytes=max_workspace_size_bytes, minimum_segment_size=minimum_segment_size,

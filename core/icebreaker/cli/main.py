@@ -25,13 +25,13 @@ from pathlib import Path
 from typing import Any
 
 from icebreaker import events, sample_models
+from icebreaker.engines import registry
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
 from icebreaker.jobs import supervisor
 from icebreaker.reports import reports
 from icebreaker.settings import (
     CALIBRATION_METHODS,
-    ENGINES,
     HARDWARE_COMPATIBILITY,
     MOST_OPTIMIZATION,
     PRECISIONS,
@@ -206,7 +206,7 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
     _add_outputs(command, "all that carry data")
     command.add_argument("--precision", choices=PRECISIONS, default=defaults.precision, help="default: %(default)s")
     command.add_argument(
-        "--engine", choices=("auto", *ENGINES), default=defaults.engine,
+        "--engine", choices=("auto", *registry.names()), default=defaults.engine,
         help="default: auto, which measures what is available and keeps the fastest",
     )  # fmt: skip
     command.add_argument(
@@ -278,7 +278,9 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
     command.add_argument("-o", "--output", required=True, metavar="TABLE.json", help="the table to write")
     _add_input_names(command)
     _add_outputs(command, "all that carry data")
-    command.add_argument("--engine", choices=("auto", *ENGINES), default=defaults.engine, help="default: %(default)s")
+    command.add_argument(
+        "--engine", choices=("auto", *registry.names()), default=defaults.engine, help="default: %(default)s"
+    )
     _add_segments(command)
     _add_calibration(command)
     _add_safety(command)

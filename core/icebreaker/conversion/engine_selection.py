@@ -21,7 +21,6 @@ import numpy as np
 from icebreaker import gpu
 from icebreaker.engines import protocol
 from icebreaker.engines.protocol import BuildOptions, Built, Engine, Runner
-from icebreaker.engines.registry import ONNX_PAYLOADS
 from icebreaker.errors import IcebreakerError
 from icebreaker.export import exporter, fake_quant
 from icebreaker.export.exporter import Exported
@@ -176,7 +175,8 @@ class Trials:
         begun = 1.0 if told else 0.0  # of `report`, which building takes to 1.25
         for index, engine in enumerate(self.engines):
             # FP32 is what there is to fall back on.
-            for precision in dict.fromkeys((self.settings.precision, *(("fp16",) if told else ()), "fp32")):
+            wanted = dict.fromkeys((self.settings.precision, *(("fp16",) if told else ()), "fp32"))
+            for precision in (item for item in wanted if item in engine.precisions):
                 fresh: list[_Candidate] = []
                 for form, from_nncf in self._forms(segment, exported, engine, precision, made, rival):
                     if one_by_one:
@@ -294,6 +294,9 @@ class Trials:
         """Compares with TensorFlow; an engine that is right for the first sample's shapes only is held to those."""
         tolerance = self._tolerance(segment, candidate.built.precision)
         candidate.shapes = tuple(exported.shapes[name] for name in exported.inputs)
+        if not candidate.engine.takes_open_shapes:
+            samples = samples[:1]
+            candidate.shapes = tuple(value.shape for value in samples[0][0])
         assert candidate.runner is not None  # noqa: S101 - the caller saw to it
         if candidate.built.precision == "int8":  # judged on data that means something, if there is some
             tolerance = float("inf") if self._has_judge else _UNJUDGED_ERROR
@@ -445,7 +448,7 @@ class Trials:
         """The segment as INT8 and what to tell; None and why where it cannot be; twice None if it was not asked for."""
         if self.int8 is None:
             return None, None
-        engine = next((item for item in self.engines if item.name in ONNX_PAYLOADS), None)
+        engine = next((item for item in self.engines if item.payload == "model" and "int8" in item.precisions), None)
 
         def build(model: bytes, precision: str) -> Runner | None:
             if engine is None:
@@ -466,7 +469,7 @@ class Trials:
 
     def _make_rival(self, segment: Segment, exported: Exported, report: segment_quantizer.Report) -> Rival | None:
         """The segment as INT8 in NNCF's way, where OpenVINO is in play and the graph has no ranges of its own."""
-        engine = next((item for item in self.engines if item.name == "openvino"), None)
+        engine = next((item for item in self.engines if item.takes_nncf), None)
         if self.int8 is None or engine is None or any(self.graph[name].op in fake_quant.OPS for name in segment.nodes):
             return None
         attempt = self._attempt(engine, segment, "nncf")
@@ -486,7 +489,7 @@ class Trials:
         rival: Rival | None,
     ) -> Iterator[tuple[Exported, Rival | None]]:  # fmt: skip
         """What to build of a segment in an engine and precision; two forms where NNCF's competes with our own."""
-        competes = rival is not None and precision == "int8" and engine.name == "openvino"
+        competes = rival is not None and precision == "int8" and engine.takes_nncf
         form = self._form(segment, exported, engine, precision, made)
         if form is not None and not (competes and self.settings.quantizer == "nncf"):
             yield form, None
@@ -500,7 +503,7 @@ class Trials:
         if precision == "int8":
             if made is None:
                 return None
-            return replace(exported, model=made.unsigned if engine.name == "openvino" else made.signed)
+            return replace(exported, model=made.unsigned if engine.takes_unsigned_int8 else made.signed)
         if self.int8 is None or not any(self.graph[name].op in fake_quant.OPS for name in segment.nodes):
             return exported
         key = ("float", segment.key)
@@ -576,7 +579,7 @@ class Trials:
 
 def _model_for(engine: Engine, exported: Exported) -> protocol.Model:
     """Of a model in files, engines that compile it on their own get the whole."""
-    if exported.file is None or engine.name in ONNX_PAYLOADS:
+    if exported.file is None or engine.maps_weights:
         return exported.source
     return joined(exporter.whole(exported.file))
 

@@ -25,7 +25,6 @@ from icebreaker.conversion.engine_selection import Accepted, Trials, medians
 from icebreaker.data.sample_inputs import Feeds, sample_run
 from icebreaker.engines import registry
 from icebreaker.engines.protocol import Engine, Runner
-from icebreaker.engines.registry import ONNX_PAYLOADS
 from icebreaker.errors import IcebreakerError
 from icebreaker.export import exporter, fake_quant
 from icebreaker.export.exporter import Exported
@@ -38,7 +37,7 @@ from icebreaker.quantization.segment_quantizer import Int8
 from icebreaker.reports.reports import Accuracy, Calibration, Conversion, EngineStatus, Left
 from icebreaker.runtime import artifact
 from icebreaker.runtime.loader import Model
-from icebreaker.settings import ENGINES, ConvertSettings, Profile, profile_text
+from icebreaker.settings import ConvertSettings, Profile, profile_text
 from icebreaker.storage import crash_journal, trusted_engines
 from icebreaker.storage.weight_store import Store, give_memory_back
 from icebreaker.tensors import Tensor
@@ -150,6 +149,7 @@ def calibrate(
 
 def _begin(model: Path, settings: ConvertSettings, emit: Emit, folder: Path) -> _Work:
     """Reads the graph; its weights, if they are big, go to `folder`."""
+    registry.require(settings.engine)
     emit(events.Progress("Reading the graph", 0.0))
     # TensorFlow would bring weights that lie in files to a GPU again in every call.
     store = Store(folder) if gpu.find() is None else None
@@ -160,6 +160,7 @@ def _begin(model: Path, settings: ConvertSettings, emit: Emit, folder: Path) -> 
 
 
 def _begin_with(graph: Graph, settings: ConvertSettings, emit: Emit, name: str, *, calibrates: bool = True) -> _Work:
+    registry.require(settings.engine)
     # Before TensorFlow sees it: importing a graph already runs what the shapes of others depend on.
     side_effects.require_consent(side_effects.side_effects(graph.definition), settings.allow_side_effects, name)
     outputs = _outputs(graph, settings)
@@ -308,7 +309,7 @@ class _Work:
             exported = exporter.export(
                 definition, inputs, segment.outputs, handlers, self.graph.store,
                 folds=self.int8 is not None or gpu.find() is not None
-                or any(engine.name not in ONNX_PAYLOADS for engine in self.engines),
+                or not all(engine.folds_constants for engine in self.engines),
             )  # fmt: skip
         except exporter.Refused as error:
             known = {name: text for name, text in error.reasons.items() if name in self.graph}
@@ -559,7 +560,7 @@ class _Work:
             self._check_options([status])
             self.versions[engine.name] = status.detail
             return [engine]
-        statuses = [status for name in ENGINES if (status := registry.status(name)).runs]
+        statuses = [status for name in registry.names() if (status := registry.status(name)).runs]
         if not statuses:
             raise IcebreakerError("no engine can run here: install openvino or onnxruntime")
         self._check_options(statuses)

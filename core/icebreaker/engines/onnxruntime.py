@@ -17,7 +17,7 @@ import numpy as np
 
 from icebreaker import gpu
 from icebreaker.engines import cuda
-from icebreaker.engines.protocol import BuildOptions, Built, Model, Runner
+from icebreaker.engines.protocol import BuildOptions, Built, Colour, Engine, Model, Runner
 from icebreaker.errors import IcebreakerError
 from icebreaker.reports.reports import EngineStatus
 
@@ -27,10 +27,16 @@ _INSTALL = "pip uninstall onnxruntime && pip install onnxruntime-gpu cuda-bindin
 _MOST_GRAPHS = 4
 
 
-class OnnxRuntime:
-    """The engine; see `icebreaker.engines.protocol.Engine`."""
+class OnnxRuntime(Engine):
+    """Microsoft's ONNX Runtime."""
 
     name = "onnxruntime"
+    title = "ONNX Runtime"
+    colour = Colour(light="#6b4fc9", dark="#b9a2ff")
+    payload = "model"
+    precisions = ("fp32", "fp16", "int8")
+    maps_weights = True
+    folds_constants = True
 
     def status(self) -> EngineStatus:
         """Available wherever the package is; on the GPU where its CUDA provider is, too."""

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from icebreaker.engines.protocol import BuildOptions, Built, Model, Runner
+from icebreaker.engines.protocol import BuildOptions, Built, Colour, Engine, Model, Runner
 from icebreaker.errors import IcebreakerError
 from icebreaker.reports.reports import EngineStatus
 
@@ -33,10 +33,18 @@ _IR = b"icebreaker openvino ir 1\n"  # then the length of the XML in eight bytes
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": ""}
 
 
-class OpenVINO:
-    """The engine; see `icebreaker.engines.protocol.Engine`."""
+class OpenVINO(Engine):
+    """Intel's OpenVINO."""
 
     name = "openvino"
+    title = "OpenVINO"
+    colour = Colour(light="#0a77bf", dark="#6accf5")
+    payload = "model"
+    precisions = ("fp32", "fp16", "int8")
+    takes_unsigned_int8 = True
+    takes_nncf = True
+    maps_weights = True
+    folds_constants = True
 
     def status(self) -> EngineStatus:
         """Available wherever the package is; reduced precision needs a processor that has it."""

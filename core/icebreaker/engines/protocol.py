@@ -1,17 +1,17 @@
-"""Engines behind one protocol: each takes a segment as an ONNX model and gives back something that runs.
+"""What an engine is: a class that says what it is called, what it takes, and builds and runs segments.
 
-Adding an engine is one module with a class that follows `Engine`, and one line in `_MODULES`. Vendor libraries are
-imported only when their engine is asked. Every engine takes the same ONNX (opset 17 or later, one graph, weights
-inside), so a segment is exported once. The weights of big graphs lie in files instead: engines whose payload is an ONNX
-model then get, and give, the path of a model beside which they lie.
+Adding an engine is one module with a subclass of `Engine`, and one line in `registry`. All that the rest of the program
+has to know of an engine is said by its class, so that nothing else names engines. Vendor libraries are imported only
+inside methods: the app and `icebreaker --help` ask classes for titles and colours.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -80,25 +80,6 @@ class Built:
 Runner = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 
 
-class TellingRunner(Protocol):
-    """A runner that can also tell what the engine made of the model."""
-
-    def __call__(self, inputs: Sequence[np.ndarray], /) -> list[np.ndarray]:
-        """Runs on arrays in the host's memory."""
-        ...
-
-    @property
-    def layers(self) -> tuple[Mapping[str, Any], ...]:
-        """The engine's own layers, once it ran: `name` (all the names in a fused one, with commas), `type`,
-        `precision`, and in `inputs` the names of the layers it reads.
-        """  # noqa: D205
-        ...
-
-    def layer_times(self, inputs: Sequence[np.ndarray], runs: int) -> tuple[Mapping[str, Any], ...]:
-        """The layers with `ms`, the median of so many runs that are watched, which slows them."""
-        ...
-
-
 class DeviceRunner(Protocol):
     """A runner that can also take tensors where they are, in the GPU's memory."""
 
@@ -123,23 +104,60 @@ class DeviceRunner(Protocol):
         ...
 
 
-class Engine(Protocol):
-    """What every engine can do. Each method raises IcebreakerError with the vendor's own words on failure."""
+class Colour(NamedTuple):
+    """A colour of the app as `#rrggbb`, for its light and its dark looks."""
 
-    name: str
+    light: str
+    dark: str
 
+
+class Engine(ABC):
+    """An inference engine. Each method raises IcebreakerError with the vendor's own words on failure.
+
+    Attributes:
+        name: What settings, files and scripts call it: lower case, such as `onnxruntime`.
+        title: What users read: its name as its makers write it, such as `ONNX Runtime`.
+        colour: Of its segments in the app's graph; at least 3:1 against both backgrounds. None: the app's accent.
+        payload: What `build` gives: `model`, if that is an ONNX model or the vendor's own form of one, so that building
+            costs next to nothing and `load` compiles; `code`, if it is machine code for a device.
+        precisions: What can be asked of `build`, of `settings.PRECISIONS`. Asked for another, it is built in the next
+            higher one that it has.
+        takes_open_shapes: Whether what it builds runs on other shapes than those of the usual sample. If not, it is
+            checked and used for these alone.
+        takes_unsigned_int8: Whether INT8 activations that are never negative come as unsigned numbers, which has twice
+            as many steps for them; else all are signed and symmetric.
+        takes_nncf: Whether its INT8 may also be made by NNCF, which then competes with Icebreaker's own.
+        maps_weights: Whether `build` takes, and `load` too, the path of an ONNX model whose big weights lie in files
+            beside it. Else it is given all of such a model as bytes.
+        folds_constants: Whether it folds what only depends on constants, such as a batch norm into weights, by itself.
+        builder_options: Those of `settings.ENGINE_OPTIONS` that it knows of → why it does not have them; empty if it
+            has.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    colour: ClassVar[Colour | None] = None
+    payload: ClassVar[Literal["model", "code"]] = "code"
+    precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    takes_open_shapes: ClassVar[bool] = True
+    takes_unsigned_int8: ClassVar[bool] = False
+    takes_nncf: ClassVar[bool] = False
+    maps_weights: ClassVar[bool] = False
+    folds_constants: ClassVar[bool] = False
+    builder_options: ClassVar[Mapping[str, str]] = {}
+
+    @abstractmethod
     def status(self) -> EngineStatus:
-        """Whether it builds and runs on this machine, and if not, why."""
-        ...
+        """Whether it builds and runs on this machine, and if not, why, with what to install."""
 
     def refusals(self, model: Model) -> Mapping[str, str]:
         """ONNX node name → why this engine does not take it; empty if it takes the whole model."""
-        ...
+        return {}
 
+    @abstractmethod
     def build(self, model: Model, options: BuildOptions) -> Built:
         """Builds an engine from an ONNX model."""
-        ...
 
+    @abstractmethod
     def load(self, payload: Model, precision: str) -> Runner:
         """Makes what `build` gave runnable in this process."""
-        ...
