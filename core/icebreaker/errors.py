@@ -6,6 +6,8 @@ as `IcebreakerError`. Any other exception is a bug.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from icebreaker.messages import Message, message
 
 
@@ -14,7 +16,10 @@ class IcebreakerError(Exception):
 
     Attributes:
         message: The failure as a value; `str(error)` is its English line.
+        codes: Of a subclass: the codes whose messages are raised as that class.
     """
+
+    codes: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(
         self,
@@ -34,7 +39,36 @@ class IcebreakerError(Exception):
             self.message = message(code, text, remedy, subject=subject, **values)
         super().__init__(str(self.message))
 
+    @classmethod
+    def of(cls, failure: Message) -> IcebreakerError:
+        """The error that a message belongs to, such as one that came from a worker."""
+        kind = next((kind for kind in cls.__subclasses__() if failure.code in kind.codes), cls)
+        error = kind.__new__(kind)
+        IcebreakerError.__init__(error, failure)
+        return error
+
     @property
     def code(self) -> str:
         """Stable name of the kind of failure, such as `output_unknown`."""
         return self.message.code
+
+
+class JobCancelled(IcebreakerError):
+    """A job was cancelled before it was done."""
+
+    codes = frozenset({"job_cancelled"})
+
+    def __init__(self) -> None:
+        """Says so."""
+        super().__init__("job_cancelled", "the job was cancelled")
+
+
+class ConsentNeeded(IcebreakerError):
+    """A graph acts outside itself (files, other processes, code), and nobody has allowed that yet."""
+
+    codes = frozenset({"consent_needed"})
+
+    @property
+    def effects(self) -> str:
+        """What it would do, for people."""
+        return str(self.message.values["effects"])

@@ -5,37 +5,57 @@ A job sends any number of `Progress`, `Log` and `Sample`, then exactly one of `D
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import msgspec
 
-@dataclass(frozen=True)
-class Progress:
-    """How far the job is: `stage` in words for the user, `fraction` of the whole job from 0 to 1."""
+from icebreaker import codec
+from icebreaker.messages import Message
 
-    stage: str
+
+class Progress(msgspec.Struct, frozen=True, tag=True, tag_field="event"):
+    """How far the job is: `stage` says what is being done, `fraction` of the whole job from 0 to 1."""
+
+    stage: Message | str
     fraction: float
 
 
-@dataclass(frozen=True)
-class Log:
-    """A line for the log panel; `level` is debug, info, warning or error."""
+class Log(msgspec.Struct, frozen=True, tag=True, tag_field="event"):
+    """A line for the log; `level` is debug, info, warning or error. A plain text is a vendor's words."""
 
     level: str
-    text: str
+    text: Message | str
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(msgspec.Struct, frozen=True, tag=True, tag_field="event"):
     """One timed call: `series` is original or optimized, `seconds` since measuring began, `milliseconds` it took."""
 
     series: str
     seconds: float
     milliseconds: float
+
+
+class Done(msgspec.Struct, frozen=True, tag=True, tag_field="event"):
+    """The job's result: plain values on the channel, the request's `result` type for whoever started the job."""
+
+    result: Any
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True, tag_field="event"):
+    """The job ended in an error; `details` is what a bug report wants, such as a traceback."""
+
+    message: Message
+    details: str = ""
+
+
+class Cancelled(msgspec.Struct, frozen=True, tag=True, tag_field="event"):
+    """The user cancelled the job."""
+
+
+Event = Progress | Log | Sample | Done | Failed | Cancelled
+FINAL = (Done, Failed, Cancelled)
 
 
 class Samples:
@@ -49,12 +69,12 @@ class Samples:
 
     def extend(self, samples: Iterable[Sample]) -> None:
         """Takes more."""
-        for item in samples:
-            if item.series not in self._names:
-                self._names.append(item.series)
-            self._series.append(self._names.index(item.series))
-            self._seconds.append(item.seconds)
-            self._milliseconds.append(item.milliseconds)
+        for sample in samples:
+            if sample.series not in self._names:
+                self._names.append(sample.series)
+            self._series.append(self._names.index(sample.series))
+            self._seconds.append(sample.seconds)
+            self._milliseconds.append(sample.milliseconds)
 
     def __len__(self) -> int:
         return len(self._series)
@@ -64,34 +84,9 @@ class Samples:
             yield Sample(self._names[series], seconds, milliseconds)
 
 
-@dataclass(frozen=True)
-class Done:
-    """The job's result, in the JSON form that `reports` defines."""
-
-    result: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Failed:
-    """The job ended in an error; `message` is one line for the user, `details` what a bug report wants."""
-
-    message: str
-    details: str = ""
-
-
-@dataclass(frozen=True)
-class Cancelled:
-    """The user cancelled the job."""
-
-
-Event = Progress | Log | Sample | Done | Failed | Cancelled
-FINAL = (Done, Failed, Cancelled)
-_KINDS: Mapping[str, type] = {kind.__name__: kind for kind in (Progress, Log, Sample, *FINAL)}
-
-
 def encode(event: Event) -> str:
     """One line of JSON, without its line feed."""
-    return json.dumps({"event": type(event).__name__, **dataclasses.asdict(event)}, separators=(",", ":"))
+    return codec.encode(event)
 
 
 def decode(line: str) -> Event:
@@ -100,8 +95,4 @@ def decode(line: str) -> Event:
     Raises:
         ValueError: The line is no event.
     """
-    try:
-        data = json.loads(line)
-        return _KINDS[data.pop("event")](**data)
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"not an event: {line[:200]}") from error
+    return codec.decode(line, Event)  # type: ignore[arg-type] - a union

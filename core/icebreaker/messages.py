@@ -1,9 +1,9 @@
 """What the library has to say to people, as values that each front end words in its own way.
 
 A `Message` is an English template with its values apart, a code that programs may ask for, the thing it is about, and
-a remedy, which is a code too. `str(message)` gives one line of plain English. The terminal names its flags in the remedies
-(`cli.wording`), the app translates templates and remedies (`icebreaker_gui.style.wording`). Nothing is decided by
-reading a text: whoever needs to know what happened asks for `code`, `subject`, `remedy` or `values`.
+a remedy, which is a code too. `str(message)` gives one line of plain English. The terminal names its flags in the
+remedies (`cli.wording`), the app translates templates and remedies (`icebreaker_gui.style.wording`). Nothing is decided
+by reading a text: whoever needs to know what happened asks for `code`, `subject`, `remedy` or `values`.
 """
 
 from __future__ import annotations
@@ -29,10 +29,26 @@ REMEDIES: Mapping[str, str] = {
     "write_size": "write bytes or a number with KB, MB, GB, KiB, MiB or GiB",
     # formats, graph, storage, tf, partitioning
     "export_again": "export it again",
+    "allow_side_effects": "if you trust where it comes from, allow its side effects",
     "choose_another_folder": "choose another folder or free some space",
     # engines, export, runtime, conversion
+    "retry_crashed": "it can be tried again",
     # quantization, data, metrics
     # jobs, cli, api
+    "close_programs_or_smaller_batch": "close other programs, or choose a smaller batch",
+    "one_engine_or_more_time": "choose one engine in place of auto, or allow it more time",
+    "other_engine_or_more_patience": "choose another engine or exclude these nodes, or allow it a longer silence",
+    "other_engine_or_more_memory": "choose another engine or a smaller batch, or allow it more memory",
+    "other_engine_or_smaller_batch": "choose another engine or a smaller batch",
+    "killed_from_outside": "it was killed from outside: close other programs if memory is short, and try again",
+    "native_crash": "a native library crashed: choose another engine or exclude the node named last in the log",
+    "native_abort": "a native library gave up: choose another engine, and see the log for its words",
+    "see_log_try_again": "see the log, and try again",
+    "last_words": "{words}",
+    "another_output_folder": "choose another folder",
+    "write_whole_numbers": "write whole numbers, such as 1x224x224x3",
+    "write_width_height": "write width and height, such as 224x224",
+    "give_preprocessing": "give RGB, BGR or L, mean=, std=, crop= or layout=",
 }
 
 
@@ -45,8 +61,8 @@ class Message:
 
     Attributes:
         code: Stable name of the kind of message, such as `output_unknown`; unique within the library.
-        text: English template in the syntax of `str.format`, without the remedy; fields are names of `values`, or
-            `subject`. It comes from the library's source, never from data.
+        text: English template in the syntax of `str.format`; fields are names of `values`, `subject`, and `remedy`,
+            which comes last, after a colon, where the text does not name it. From the library's source, never data.
         subject: Name of the node, file, input, engine or setting that it is about; empty if there is none.
         remedy: Key of `REMEDIES`, or empty.
         values: What fills the templates: names, counts, measures with their unit in the template, other messages.
@@ -74,11 +90,13 @@ class Message:
         """
         values = {name: _plain(value, remedies, translate) for name, value in self.values.items()}
         values["subject"] = self.subject
-        words = translate(self.text).format_map(values)
+        text = translate(self.text)
         if self.remedy:
-            help_ = remedies.get(self.remedy) or REMEDIES[self.remedy]
-            words = f"{words}: {translate(help_).format_map(values)}"
-        return one_line(words)
+            template = remedies.get(self.remedy) or REMEDIES[self.remedy]
+            values["remedy"] = translate(template).format_map(values)
+            if "{remedy}" not in text:
+                text += ": {remedy}"
+        return one_line(text.format_map(values))
 
 
 def one_line(text: str) -> str:

@@ -23,23 +23,22 @@ import uuid
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from icebreaker import events
+from icebreaker import codec, events
 from icebreaker.conversion import pipeline
 from icebreaker.engines import registry
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
 from icebreaker.graph.graph import Graph
-from icebreaker.jobs import supervisor
+from icebreaker.jobs import requests, supervisor
 from icebreaker.quantization.segment_quantizer import RECORDING
-from icebreaker.reports.reports import Left
+from icebreaker.reports.reports import Left, Words
 from icebreaker.runtime import artifact, loader
-from icebreaker.settings import DEFAULT_WORKSPACE, PRECISIONS, ConvertSettings
+from icebreaker.settings import DEFAULT_WORKSPACE, PRECISIONS, Consent, ConvertSettings
 from icebreaker.storage import cache
 from icebreaker.storage.files import write_whole
 from icebreaker.tensors import Tensor
@@ -137,17 +136,17 @@ def create_inference_graph(
     try:
         tensors = tuple(str(graph.require(name, "output")) for name in names)
         registry.require(engine)
-        settings = ConvertSettings(
+        settings = ConvertSettings.of(
             outputs=tensors, engine=engine, precision=precision, max_batch_size=max_batch_size,
             workspace_bytes=max_workspace_size_bytes, minimum_segment_size=minimum_segment_size,
             exclude=tuple(exclude), memory_fraction=_memory_fraction(session_config),
-            allow_side_effects=allow_side_effects,
         )  # fmt: skip
     except IcebreakerError as error:
         raise BadArgument(str(error)) from error
+    consent = Consent(side_effects=allow_side_effects)
     if precision == "int8" and use_calibration:
-        return _calibration_graph(graph, settings)
-    made = _optimized(graph, settings)
+        return _calibration_graph(graph, settings, consent)
+    made = _optimized(graph, settings, consent)
     if output_saved_model_dir is not None:
         save_saved_model(made, output_saved_model_dir)
     return made
@@ -172,10 +171,9 @@ def calib_graph_to_infer_graph(
         raise BadArgument("Graph doesn't contain any calibration nodes: create it with precision_mode='INT8'")
     folder = Path(recorders[0].attr[_FOLDER].s.decode("utf-8", "replace"))
     try:
-        settings = ConvertSettings.from_json(json.loads(recorders[0].attr[_SETTINGS].s))
+        settings = codec.decode(recorders[0].attr[_SETTINGS].s, ConvertSettings)
     except ValueError as error:
         raise BadArgument(f"the calibration graph is damaged ({error}): create it again") from error
-    settings = replace(settings, allow_side_effects=allow_side_effects, trust_engines=False, allow_python=False)
     if not (folder / RECORDING).is_file():
         raise IcebreakerError(
             f"the recorded values in {folder} are gone: create the calibration graph again, and run it"
@@ -184,7 +182,8 @@ def calib_graph_to_infer_graph(
         raise IcebreakerError(
             "the calibration graph has not been run: run it in a session on real data, and then convert it"
         )
-    return _optimized(Graph(_restored(calibration_graph_def)), replace(settings, calibration=str(folder)))
+    consent = Consent(side_effects=allow_side_effects)
+    return _optimized(Graph(_restored(calibration_graph_def)), settings.changed(calibration=str(folder)), consent)
 
 
 def portable(graph_def: Any) -> Any:
@@ -367,23 +366,22 @@ def _checked(graph_def: Any, saved_model: str | None, precision_mode: str) -> st
     return precision
 
 
-def _optimized(graph: Graph, settings: ConvertSettings) -> Any:
+def _optimized(graph: Graph, settings: ConvertSettings, consent: Consent) -> Any:
     """Converts and makes the result live."""
     if settings.memory_fraction is not None:
-        return _in_worker(graph, settings)
-    definition, runners, report = pipeline.optimize(graph, settings, _to_log)
+        return _in_worker(graph, settings, consent)
+    definition, runners, report = pipeline.optimize(graph, settings, consent, _to_log)
     _warn(report.warnings, len(report.segments), report.left_in_tensorflow)
     return loader.live(definition, runners)
 
 
-def _in_worker(graph: Graph, settings: ConvertSettings) -> Any:
-    from icebreaker.reports import reports
-
+def _in_worker(graph: Graph, settings: ConvertSettings, consent: Consent) -> Any:
     with tempfile.TemporaryDirectory(prefix="icebreaker-") as name:
         folder = Path(name)
         write_whole(folder / "graph.pb", graph.definition.SerializeToString())
-        order = {"model": str(folder / "graph.pb"), "output": str(folder / "made.pb"), "settings": settings.to_json()}
-        report = reports.load(reports.Conversion, supervisor.run("convert", order, _to_log))
+        model, output = str(folder / "graph.pb"), str(folder / "made.pb")
+        request = requests.Convert(model=model, output=output, settings=settings, consent=consent)
+        report = supervisor.run(request, _to_log)
         definition = to_tensorflow(graph_files.read_definition(folder / "made.pb"))
         for node in definition.node:  # the files go with the folder
             if "_icebreaker_file" in node.attr:
@@ -393,18 +391,18 @@ def _in_worker(graph: Graph, settings: ConvertSettings) -> Any:
     return loader.live(definition)
 
 
-def _warn(texts: Iterable[str], segments: int, left: Iterable[Left]) -> None:
+def _warn(texts: Iterable[Words], segments: int, left: Iterable[Left]) -> None:
     if not segments:
         reasons = Counter(item.reason for item in left if item.code != "passive")
         words = "; ".join(f"{reason} ({count} nodes)" for reason, count in reasons.most_common(5))
         texts = [f"no segment went to an engine: {words}"]
     for text in texts:
-        warnings.warn(text, ConversionWarning, stacklevel=4)
+        warnings.warn(str(text), ConversionWarning, stacklevel=4)
 
 
 def _to_log(event: events.Event) -> None:
     if isinstance(event, events.Log):
-        _log.log(logging.getLevelNamesMapping().get(event.level.upper(), logging.INFO), event.text)
+        _log.log(logging.getLevelNamesMapping().get(event.level.upper(), logging.INFO), str(event.text))
 
 
 def _memory_fraction(session_config: Any) -> float | None:
@@ -422,9 +420,9 @@ def _saved_model(folder: str, allow_side_effects: bool) -> Graph:
 # --- Calibration graphs ------------------------------------------------------------------------------------------
 
 
-def _calibration_graph(graph: Graph, settings: ConvertSettings) -> Any:
+def _calibration_graph(graph: Graph, settings: ConvertSettings, consent: Consent) -> Any:
     """The original graph with a recorder in front of every segment."""
-    cut, segments, left = pipeline.segments(graph, settings)
+    cut, segments, left = pipeline.segments(graph, settings, consent)
     definition = type(cut.definition)()
     definition.CopyFrom(cut.definition)
     if not segments:
@@ -449,7 +447,7 @@ def _calibration_graph(graph: Graph, settings: ConvertSettings) -> Any:
         node.CopyFrom(_recorder(segment.name, types, part))
         node.input.extend(map(str, segment.inputs))
         node.attr[_FOLDER].s = str(folder).encode()
-        node.attr[_SETTINGS].s = json.dumps(settings.to_json()).encode()
+        node.attr[_SETTINGS].s = codec.encode(settings).encode()
         index.append({"inputs": list(map(str, segment.inputs)), "folder": part.name})
     write_whole(folder / RECORDING, json.dumps({"segments": index}).encode())
     return definition

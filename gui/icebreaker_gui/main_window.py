@@ -23,7 +23,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from icebreaker.reports.reports import RETRY, Conversion
+from icebreaker.messages import Message
+from icebreaker.reports.reports import Conversion
 from icebreaker_gui.graph_view import GraphPanel
 from icebreaker_gui.panels.latency import Latency
 from icebreaker_gui.panels.log import Log
@@ -289,7 +290,7 @@ class Window(QMainWindow):
         lost = autosave.find_lost()
         if lost is None:
             return
-        what = self.tr("the result for {name}") if lost.conversion else self.tr("your settings for {name}")
+        what = self.tr("the result for {name}") if lost.state.conversion else self.tr("your settings for {name}")
         self._ask(
             self.tr("Icebreaker did not end as it should. It can bring back {what}.").format(
                 what=what.format(name=lost.path.name)
@@ -337,7 +338,11 @@ class Window(QMainWindow):
 
     def _offer_retry(self, conversion: Conversion) -> None:
         """Asks whether what was left out because an engine has crashed on it before shall be tried again."""
-        names = [text.partition(":")[0] for text in conversion.warnings if text.endswith(RETRY)]
+        names = [
+            warning.subject
+            for warning in conversion.warnings
+            if isinstance(warning, Message) and warning.code == "segment_crashed"
+        ]
         if names:
             self._ask(
                 self.tr(

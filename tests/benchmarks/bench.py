@@ -80,7 +80,7 @@ def main() -> int:
         plain = original.callable(outputs, [name])
         for precision in ("fp32", "fp16"):
             target = Path(folder) / f"{precision}.pb"
-            settings = ConvertSettings(precision=precision, max_batch_size=arguments.batch)
+            settings = ConvertSettings.of(precision=precision, max_batch_size=arguments.batch)
             report = pipeline.convert(model, target, settings)
             loaded = icebreaker.load(target, fallback=False)
             runs: dict[str, Callable[[], Any]] = {

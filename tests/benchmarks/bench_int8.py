@@ -91,7 +91,7 @@ def convert(case: Case, folder: Path, **changes: Any) -> tuple[Path, Any]:
 
     data, target = folder / f"{case.graph.stem}.npz", folder / f"{case.graph.stem}.int8.pb"
     np.savez(data, **{case.name: case.calibration})
-    chosen = ConvertSettings(**{"precision": "int8", "engine": "openvino", "calibration": str(data), **changes})
+    chosen = ConvertSettings.of(**{"precision": "int8", "engine": "openvino", "calibration": str(data), **changes})
     return target, run(case.graph, target, chosen)
 
 
@@ -101,7 +101,7 @@ def signed(case: Case, folder: Path, table: str) -> tuple[Path, Any]:
     from icebreaker.settings import ConvertSettings
 
     target = folder / f"{case.graph.stem}.signed.pb"
-    chosen = ConvertSettings(precision="int8", engine="onnxruntime", calibration_table=table)
+    chosen = ConvertSettings.of(precision="int8", engine="onnxruntime", calibration_table=table)
     return target, run(case.graph, target, chosen)
 
 
@@ -161,7 +161,7 @@ def speed(folder: Path, seconds: float) -> bool:
     model = folder / "resnet50.pb"
     sample_models.write_sample("resnet50", model)
     # Random weights, so the data need not mean anything; the speed is that of trained ones.
-    settings = ConvertSettings(
+    settings = ConvertSettings.of(
         precision="int8", engine="openvino", calibration="random", calibration_method="minmax", calibration_samples=16
     )
     run(model, folder / "resnet50.int8.pb", settings)
@@ -178,7 +178,7 @@ def speed(folder: Path, seconds: float) -> bool:
     (segment,) = report.segments
     print(f"MobileNetV2, budget 1 %: {segment.quantization.message}")
     if segment.precision == "int8":
-        run(case.graph, folder / "float.pb", ConvertSettings(engine="openvino"))
+        run(case.graph, folder / "float.pb", ConvertSettings.of(engine="openvino"))
         small, large = (icebreaker.load(item, fallback=False) for item in (target, folder / "float.pb"))
         image = case.test[:1]
         times = bench.in_turns({"FP32": lambda: large(image), "INT8": lambda: small(image)}, seconds)

@@ -179,7 +179,7 @@ def measure_model(model: Path, label: str, arguments: argparse.Namespace, report
     target: Path | None = None
     for precision in arguments.precisions:
         target = folder / f"{label}_{precision}.pb"
-        wanted = ConvertSettings(engine=arguments.engine, precision=precision, max_batch_size=max(arguments.batches))
+        wanted = ConvertSettings.of(engine=arguments.engine, precision=precision, max_batch_size=max(arguments.batches))
         begun = time.perf_counter()
         done = pipeline.convert(model, target, wanted)
         used = [f"{item.engine} {item.precision}" for item in done.segments]
@@ -266,7 +266,7 @@ def baselines(
     import tensorflow as tf
 
     for batch in arguments.batches:
-        feeds, _ = sample_run(original, graph, tuple(outputs), ConvertSettings(max_batch_size=batch), batch)
+        feeds, _ = sample_run(original, graph, tuple(outputs), ConvertSettings.of(max_batch_size=batch), batch)
         with tf.device("/GPU:0"):
             tensors = [tf.identity(tf.constant(value)) for value in feeds.values()]
         names, first = [f"{name}:0" for name in feeds], f"{outputs[0].node}:{outputs[0].port}"

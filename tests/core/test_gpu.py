@@ -268,7 +268,7 @@ def test_a_conversion_warns_of_such_a_workspace(monkeypatch: pytest.MonkeyPatch)
     if not registry.status("tensorrt-rtx").builds:
         pytest.skip("TensorRT-RTX is not installed")
     have(monkeypatch)
-    asked = ConvertSettings(engine="tensorrt-rtx", memory_fraction=0.9, workspace_bytes=2_000_000_000)
+    asked = ConvertSettings.of(engine="tensorrt-rtx", memory_fraction=0.9, workspace_bytes=2_000_000_000)
     status = registry.status("tensorrt-rtx")
     work = SimpleNamespace(settings=asked, warnings=[])
     pipeline._Work._check_options(work, [status])

@@ -209,7 +209,7 @@ def two_segments(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def order(model: Path, folder: Path, **settings: Any) -> dict[str, Any]:
-    chosen = ConvertSettings(outputs=("y",), engine="onnxruntime", **settings)
+    chosen = ConvertSettings.of(outputs=("y",), engine="onnxruntime", **settings)
     return {"model": str(model), "output": str(folder / "out.pb"), "settings": chosen.to_json()}
 
 

@@ -66,7 +66,7 @@ def test_a_full_disk_leaves_no_side_file(small_disk: Path, monkeypatch: pytest.M
 def test_a_conversion_onto_a_full_disk(small_disk: Path) -> None:
     """The whole way: a worker with a real engine, whose result has no room."""
     (small_disk / "out.pb").write_bytes(b"before")
-    settings = ConvertSettings(engine="onnxruntime", minimum_segment_size=1).to_json()
+    settings = ConvertSettings.of(engine="onnxruntime", minimum_segment_size=1).to_json()
     order = {"model": str(SAMPLE), "output": str(small_disk / "out.pb"), "settings": settings}
     final = supervisor.Job("convert", order, lambda event: None).start().wait(120)
     assert isinstance(final, events.Failed) and "No space left on device" in final.message

@@ -214,7 +214,7 @@ def read_graph(path: Path) -> None:
 def read_arrays(path: Path) -> None:
     """Values for the inputs."""
     items = (Placeholder("x", "float32", (None, 4)), Placeholder("words", "string", (None,)))
-    sample_inputs._given(Graph(GraphDef()), items, ConvertSettings(data=str(path)), 2)
+    sample_inputs._given(Graph(GraphDef()), items, ConvertSettings.of(data=str(path)), 2)
 
 
 def read_calibration(path: Path) -> None:
@@ -447,7 +447,7 @@ def damage_arrays(chance: random.Random, data: bytes, others: list[bytes]) -> by
 
 def targets() -> list[Target]:
     """What is tried, and how often of a hundred."""
-    settings = ConvertSettings(outputs=("y",), input_shapes={"x": (1, 2)}, exclude=("a", "b"), memory_fraction=0.5)
+    settings = ConvertSettings.of(outputs=("y",), input_shapes={"x": (1, 2)}, exclude=("a", "b"), memory_fraction=0.5)
     event = events.encode(events.Sample("original", 1.0, 2.0)).encode()
     progress = events.encode(events.Progress("Building", 0.5)).encode()
     segment = reports.SegmentReport("n", "openvino", "fp32", ("a",), ("x",), ("y",), 1.0)

@@ -263,7 +263,7 @@ def test_what_cannot_be_converted_is_told_and_no_key_converts_it(
     (tmp_path / "mine.py").write_text("def batches(): yield {}")
     session.change(calibration=str(tmp_path / "mine.py"))
     assert not window._convert.isEnabled() and not named(window, "Convert").isEnabled()
-    session.change(allow_python=True)
+    session.allow(python=True)
     assert window._convert.isEnabled() and named(window, "Convert").isEnabled()
     session.change(calibration=None, calibration_table=str(tmp_path / "ranges.json"))
     assert window._convert.isEnabled()
@@ -309,16 +309,16 @@ def test_a_graph_that_acts_outside_itself_runs_only_if_allowed(
         assert not session.busy and window._question.isVisible()
         assert "write (WriteFile) writes files" in window._question._text.text()
         window._question.no.click()
-        assert not session.settings.allow_side_effects
+        assert not session.consent.side_effects
     session.measure_after_convert = False
     session.convert()
     window._question.yes.click()
-    assert session.settings.allow_side_effects and session.busy
+    assert session.consent.side_effects and session.busy
     session.cancel()
     wait_idle(qtbot, session)
     session.open(path)
     wait_idle(qtbot, session)
-    assert not session.settings.allow_side_effects, "what is opened anew is asked for anew"
+    assert not session.consent.side_effects, "what is opened anew is asked for anew"
 
 
 def test_engines_from_elsewhere_are_loaded_only_if_trusted(window: Window, session: Session) -> None:

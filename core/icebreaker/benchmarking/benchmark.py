@@ -7,7 +7,6 @@ TensorFlow does it (`Session.make_callable`), the optimized graph as its user ca
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import gc
 import tempfile
 import time
@@ -26,7 +25,7 @@ from icebreaker.graph import side_effects
 from icebreaker.metrics.output_difference import difference
 from icebreaker.reports.reports import Benchmark, Comparison, Latency, OutputDifference, Profile, Speedup
 from icebreaker.runtime import artifact, loader
-from icebreaker.settings import ConvertSettings
+from icebreaker.settings import Consent, ConvertSettings
 from icebreaker.storage.weight_store import Store
 from icebreaker.tf.session import Original
 
@@ -47,9 +46,10 @@ def benchmark(
     optimized: str | None = None,
     batch: int = 1,
     seconds: float = 5.0,
-    data: str | None = None,
-    settings: Mapping[str, Any] | None = None,
+    settings: ConvertSettings = ConvertSettings(),
+    *,
     profile: bool = False,
+    consent: Consent = Consent(),
     emit: Emit = lambda event: None,
 ) -> Benchmark:
     """Times a graph, or two in turns on the same inputs; `Sample` events tell of the calls while it runs.
@@ -62,9 +62,9 @@ def benchmark(
         optimized: What `convert` made of it; or `model` again, which then runs in plain TensorFlow and in its engines.
         batch: Rows of every input whose first dimension is open.
         seconds: How long to measure, both graphs together, warm-up excluded; six turns each are made at least.
-        data: An `.npz` with input values; its first `batch` rows are used. Overrides that of `settings`.
-        settings: `ConvertSettings` as JSON: its outputs, input shapes and memory fraction are used.
+        settings: Its outputs, input shapes, memory fraction and the first `batch` rows of its data are used.
         profile: Find out, after measuring, where the time goes.
+        consent: What the user has allowed.
         emit: Receives `Progress` and `Sample`.
 
     Returns:
@@ -77,7 +77,7 @@ def benchmark(
         raise IcebreakerError(f"batch {batch} is too small: it must be at least 1")
     if not 0 < seconds < float("inf"):
         raise IcebreakerError(f"{seconds} seconds is no time to measure: give a positive number")
-    with _warnings_logged(emit), _Pair(model, optimized, data, settings, emit) as pair:
+    with _warnings_logged(emit), _Pair(model, optimized, settings, consent, emit) as pair:
         if pair.has_engines and model != optimized:
             text = f"{model} has engines in it, but as the original it runs in plain TensorFlow, without them"
             emit(events.Log("warning", text))
@@ -105,8 +105,8 @@ def benchmark(
 def compare(
     model: str,
     optimized: str,
-    data: str | None = None,
-    settings: Mapping[str, Any] | None = None,
+    settings: ConvertSettings = ConvertSettings(),
+    consent: Consent = Consent(),
     emit: Emit = lambda event: None,
 ) -> Comparison:
     """Compares the answers of both graphs to the same inputs.
@@ -117,8 +117,8 @@ def compare(
     Args:
         model: The original graph.
         optimized: What `convert` made of it.
-        data: An `.npz` with input values; None: one row that is made up.
-        settings: As for `benchmark`.
+        settings: Of its data, all rows are used; else as for `benchmark`.
+        consent: What the user has allowed.
         emit: Receives `Progress`.
 
     Returns:
@@ -127,14 +127,14 @@ def compare(
     Raises:
         IcebreakerError: A file, a name or the inputs do not fit.
     """
-    with _warnings_logged(emit), _Pair(model, optimized, data, settings, emit) as pair:
+    with _warnings_logged(emit), _Pair(model, optimized, settings, consent, emit) as pair:
         answers: dict[str, list[Sequence[Any]]] = {"original": [], "optimized": []}
         for feeds, fraction in pair.every_row():
             emit(events.Progress("Comparing the outputs", 0.15 + 0.85 * fraction))
             for series, call in pair.calls(feeds).items():
                 answers[series].append(call())
         if not answers["original"]:
-            raise IcebreakerError(f"{data} has no rows: give at least one value for each input")
+            raise IcebreakerError(f"{settings.data} has no rows: give at least one value for each input")
         return Comparison(pair.differences(answers["original"], answers["optimized"]))
 
 
@@ -184,13 +184,11 @@ class _Pair:
     """The original and, if given, the optimized graph, both loaded."""
 
     def __init__(
-        self, model: str, optimized: str | None, data: str | None, settings: Mapping[str, Any] | None, emit: Emit
+        self, model: str, optimized: str | None, settings: ConvertSettings, consent: Consent, emit: Emit
     ) -> None:
-        self._settings = ConvertSettings.from_json(settings or {})
-        if data is not None:
-            self._settings = dataclasses.replace(self._settings, data=data)
+        self._settings = settings
         emit(events.Progress("Reading the original graph", 0.0))
-        allowed = self._settings.allow_side_effects
+        allowed = consent.side_effects
         self._weights = tempfile.TemporaryDirectory(prefix="icebreaker-", ignore_cleanup_errors=True)
         self._graph = loader.read(Path(model), allowed, Store(Path(self._weights.name)))
         side_effects.require_consent(side_effects.side_effects(self._graph.definition), allowed, model)
@@ -202,7 +200,7 @@ class _Pair:
             faster = loader.read(Path(optimized))
             side_effects.require_consent(side_effects.side_effects(faster.definition), allowed, optimized)
             folder = Path(optimized).absolute().parent
-            self._optimized = loader.Model(faster, folder, trust=self._settings.trust_engines)
+            self._optimized = loader.Model(faster, folder, trust=consent.engines)
         wanted = self._settings.outputs or self._graph.candidate_outputs
         names = self._optimized.outputs if self._optimized else wanted
         self._outputs = [self._graph.require(name, "output") for name in names]

@@ -25,14 +25,15 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.export import exporter, fake_quant
 from icebreaker.export.exporter import Exported
 from icebreaker.graph.graph import PASSIVE, Graph
+from icebreaker.messages import Message, message
 from icebreaker.metrics.output_difference import difference
 from icebreaker.partitioning.partition import Refusal, Segment
 from icebreaker.quantization import segment_quantizer
 from icebreaker.quantization.segment_quantizer import Int8, Made, Rival
-from icebreaker.reports.reports import RETRY, Accuracy, OutputDifference, Quantization, SegmentReport
+from icebreaker.reports.reports import Accuracy, OutputDifference, Quantization, SegmentReport
 from icebreaker.runtime import artifact
 from icebreaker.runtime.artifact import EngineNode
-from icebreaker.settings import ENGINE_OPTIONS, ConvertSettings
+from icebreaker.settings import ENGINE_OPTIONS, Consent, ConvertSettings
 from icebreaker.storage import crash_journal
 from icebreaker.storage.crash_journal import Attempt
 from icebreaker.storage.files import joined
@@ -117,13 +118,14 @@ class Trials:
     outputs: tuple[Tensor, ...]
     original: Original
     settings: ConvertSettings
+    consent: Consent
     engines: Sequence[Engine]
     versions: Mapping[str, str]
     int8: Int8 | None
     observed: Sequence[Mapping[Tensor, np.ndarray]]
     spanning: int
     log: Callable[[str, str], None]
-    warnings: list[str]
+    warnings: list[Message | str]
     elsewhere: dict[str, list[str]] = field(default_factory=dict)
     _fingerprints: dict[Any, str] = field(default_factory=dict)  # of segments
     _floats: dict[Any, Exported | None] = field(default_factory=dict)  # of segments with trained ranges
@@ -255,10 +257,10 @@ class Trials:
             return True
 
         options = BuildOptions(
-            precision=precision, profiles=profiles, workspace_bytes=self.settings.workspace_bytes,
+            precision=precision, profiles=profiles, workspace_bytes=self.settings.builder.workspace_bytes,
             samples=[found[0] for item in self.observed[: self.spanning] if (found := self._values(segment, item))],
             log=lambda level, text: self.log(level, f"{engine.name}: {text}"), progress=progress,
-            **{name: getattr(self.settings, name) for name in ENGINE_OPTIONS},
+            **{name: getattr(self.settings.builder, name) for name in ENGINE_OPTIONS},
         )  # fmt: skip
         candidate = _Candidate(engine, Built(b"", precision, "", ""), 0.0, self._attempt(engine, segment, precision))
         if why := self._crashed(candidate.attempt, segment):
@@ -336,7 +338,7 @@ class Trials:
     def _compare_ways(self, candidates: Sequence[_Candidate]) -> None:
         """Without a budget, NNCF's INT8 must be about as accurate as our own: speed alone does not buy it its place."""
         errors = [item.accuracy.error if item.failure is None and item.accuracy else None for item in candidates]
-        if len(errors) == 2 and None not in errors and self.settings.accuracy_budget is None:
+        if len(errors) == 2 and None not in errors and self.settings.quantization.accuracy_budget is None:
             own, nncf = errors
             if nncf > own * _NNCF_ERROR:  # pyright: ignore[reportOptionalOperand] - neither is None
                 text = f"NNCF's error is {nncf:.1%} of the output, that of Icebreaker's own INT8 {own:.1%}"
@@ -430,10 +432,10 @@ class Trials:
 
     def _crashed(self, attempt: Attempt, segment: Segment) -> str:
         """Why it is not tried, where it ended a worker before; the user is told."""
-        why = crash_journal.reason(attempt, self.settings.retry_crashed)
-        text = f"{segment.name}: {why}; {RETRY}"
-        if why and text not in self.warnings:
-            self.warnings.append(text)
+        why = crash_journal.reason(attempt, self.consent.crashed)
+        told = message("segment_crashed", "{subject}: {why}; {remedy}", "retry_crashed", subject=segment.name, why=why)
+        if why and told not in self.warnings:
+            self.warnings.append(told)
         return why
 
     # -- INT8 ----------------------------------------------------------------------------------------------------
@@ -480,7 +482,7 @@ class Trials:
                 return self.int8.rival(segment, exported, report)
         except IcebreakerError as error:
             self.log("warning", f"{segment.name}: {error}")
-            if self.settings.quantizer == "nncf":
+            if self.settings.quantization.quantizer == "nncf":
                 self.warnings.append(f"{segment.name} is not quantized by NNCF: {error}")
             return None
 
@@ -491,7 +493,7 @@ class Trials:
         """What to build of a segment in an engine and precision; two forms where NNCF's competes with our own."""
         competes = rival is not None and precision == "int8" and engine.takes_nncf
         form = self._form(segment, exported, engine, precision, made)
-        if form is not None and not (competes and self.settings.quantizer == "nncf"):
+        if form is not None and not (competes and self.settings.quantization.quantizer == "nncf"):
             yield form, None
         if rival is not None and competes:
             yield replace(exported, model=rival.payload), rival
@@ -529,7 +531,7 @@ class Trials:
     def _judge(self, candidate: _Candidate, segment: Segment, exported: Exported, made: Made | None) -> None:
         """Holds INT8, and with a budget what replaces it, to its limit on held-back data."""
         asked = candidate.built.precision == "int8"
-        limited = self.settings.accuracy_budget is not None and candidate.built.precision != "fp32"
+        limited = self.settings.quantization.accuracy_budget is not None and candidate.built.precision != "fp32"
         if self.int8 is None or candidate.failure is not None or not (asked or limited):
             return
         candidate.accuracy = self.int8.judge(segment, exported, candidate.runner, made if asked else None)
@@ -568,7 +570,7 @@ class Trials:
     def _compared(chosen: _Candidate, told: Quantization, tried: Sequence[_Candidate]) -> Quantization:
         """What to tell of the INT8 that was chosen: whose it is, and how the other one did."""
         told = chosen.rival.quantization if chosen.rival else told
-        words = told.message
+        words = str(told.message)
         for item in tried:
             if bool(item.rival) != bool(chosen.rival) and item.engine is chosen.engine:
                 whose = "NNCF's" if item.rival else "Icebreaker's own"

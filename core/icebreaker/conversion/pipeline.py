@@ -31,13 +31,14 @@ from icebreaker.export.exporter import Exported
 from icebreaker.formats import graph_files
 from icebreaker.graph import side_effects
 from icebreaker.graph.graph import PASSIVE, Graph
+from icebreaker.messages import Message
 from icebreaker.metrics.output_difference import difference
 from icebreaker.partitioning.partition import Partition, Refusal, Segment, partition
 from icebreaker.quantization.segment_quantizer import Int8
 from icebreaker.reports.reports import Accuracy, Calibration, Conversion, EngineStatus, Left
 from icebreaker.runtime import artifact
 from icebreaker.runtime.loader import Model
-from icebreaker.settings import ConvertSettings, Profile, profile_text
+from icebreaker.settings import Consent, ConvertSettings, Profile, profile_text
 from icebreaker.storage import crash_journal, trusted_engines
 from icebreaker.storage.weight_store import Store, give_memory_back
 from icebreaker.tensors import Tensor
@@ -53,7 +54,12 @@ Emit = Callable[[events.Event], None]
 
 
 def convert(
-    model: Path, output: Path, settings: ConvertSettings, emit: Emit = lambda event: None, job_id: str = ""
+    model: Path,
+    output: Path,
+    settings: ConvertSettings,
+    consent: Consent = Consent(),
+    emit: Emit = lambda event: None,
+    job_id: str = "",
 ) -> Conversion:
     """Converts the graph in `model` and writes the optimized one to `output`.
 
@@ -64,11 +70,11 @@ def convert(
         text = names[0].replace("_", " ")
         raise IcebreakerError(f"the {text} is for INT8, not {settings.precision}: choose int8, or leave it out")
     _check_target(output)
-    table = Path(settings.calibration_table or f"{output}.calibration.json")
+    table = Path(settings.quantization.calibration_table or f"{output}.calibration.json")
     if settings.precision == "int8":
         _check_target(table)
     with tempfile.TemporaryDirectory(prefix="icebreaker-", ignore_cleanup_errors=True) as folder:
-        work = _begin(model, settings, emit, Path(folder))
+        work = _begin(model, settings, consent, emit, Path(folder))
         if model.absolute().parent != output.absolute().parent and any(
             item.has_side_file for item in artifact.stored_engines(work.graph, Path())
         ):
@@ -92,7 +98,7 @@ def convert(
 
 
 def optimize(
-    graph: Graph, settings: ConvertSettings, emit: Emit = lambda event: None
+    graph: Graph, settings: ConvertSettings, consent: Consent = Consent(), emit: Emit = lambda event: None
 ) -> tuple[Any, Mapping[str, Runner], Conversion]:
     """Converts a graph that is in memory, in this process.
 
@@ -102,16 +108,18 @@ def optimize(
     Raises:
         IcebreakerError: As `convert`.
     """
-    work = _begin_with(graph, settings, emit, "the graph")
+    work = _begin_with(graph, settings, consent, emit, "the graph")
     definition, accepted = work.assemble(work.accept())
     trusted_engines.remember_engines(artifact.digests(definition, [item.node for item in accepted]))
     runners = {item.report.name: item.runner for item in accepted if item.runner is not None}
     return definition, runners, work.report("", accepted)
 
 
-def segments(graph: Graph, settings: ConvertSettings) -> tuple[Graph, tuple[Segment, ...], Mapping[str, Left]]:
+def segments(
+    graph: Graph, settings: ConvertSettings, consent: Consent = Consent()
+) -> tuple[Graph, tuple[Segment, ...], Mapping[str, Left]]:
     """What would be calibrated: the graph, cut to its inputs and outputs, its segments, and why the rest would not."""
-    work = _begin_with(graph, settings, lambda event: None, "the graph", calibrates=False)
+    work = _begin_with(graph, settings, consent, lambda event: None, "the graph", calibrates=False)
     found, _ = work.partition()
     left = {name: Left(name, work.graph[name].op, item.text, item.code) for name, item in found.left.items()}
     work.original.close()
@@ -127,7 +135,12 @@ def dtypes(graph: Graph, tensors: Sequence[Tensor]) -> list[Any]:
 
 
 def calibrate(
-    model: Path, output: Path, settings: ConvertSettings, emit: Emit = lambda event: None, job_id: str = ""
+    model: Path,
+    output: Path,
+    settings: ConvertSettings,
+    consent: Consent = Consent(),
+    emit: Emit = lambda event: None,
+    job_id: str = "",
 ) -> Calibration:
     """Finds the ranges of all segments and writes them to `output`, for conversions without data.
 
@@ -136,7 +149,7 @@ def calibrate(
     """
     _check_target(output)
     with tempfile.TemporaryDirectory(prefix="icebreaker-", ignore_cleanup_errors=True) as folder:
-        work = _begin(model, replace(settings, precision="int8"), emit, Path(folder))
+        work = _begin(model, replace(settings, precision="int8"), consent, emit, Path(folder))
         found = work.calibrate()
         assert work.int8 is not None  # noqa: S101 - that is what the precision says
         work.int8.save_tables(output, job_id)
@@ -147,26 +160,27 @@ def calibrate(
     )  # fmt: skip
 
 
-def _begin(model: Path, settings: ConvertSettings, emit: Emit, folder: Path) -> _Work:
+def _begin(model: Path, settings: ConvertSettings, consent: Consent, emit: Emit, folder: Path) -> _Work:
     """Reads the graph; its weights, if they are big, go to `folder`."""
     registry.require(settings.engine)
     emit(events.Progress("Reading the graph", 0.0))
     # TensorFlow would bring weights that lie in files to a GPU again in every call.
     store = Store(folder) if gpu.find() is None else None
     big = _BIG_BYTES_INT8 if settings.precision == "int8" else None
-    return _begin_with(
-        graph_files.read_graph(model, settings.allow_side_effects, store, big), settings, emit, str(model)
-    )
+    graph = graph_files.read_graph(model, consent.side_effects, store, big)
+    return _begin_with(graph, settings, consent, emit, str(model))
 
 
-def _begin_with(graph: Graph, settings: ConvertSettings, emit: Emit, name: str, *, calibrates: bool = True) -> _Work:
+def _begin_with(
+    graph: Graph, settings: ConvertSettings, consent: Consent, emit: Emit, name: str, *, calibrates: bool = True
+) -> _Work:
     registry.require(settings.engine)
     # Before TensorFlow sees it: importing a graph already runs what the shapes of others depend on.
-    side_effects.require_consent(side_effects.side_effects(graph.definition), settings.allow_side_effects, name)
+    side_effects.require_consent(side_effects.side_effects(graph.definition), consent.side_effects, name)
     outputs = _outputs(graph, settings)
     excluded = _excluded(graph, settings)
     emit(events.Progress("Starting TensorFlow", 0.02))
-    return _Work(graph, outputs, excluded, settings, emit, calibrates)
+    return _Work(graph, outputs, excluded, settings, consent, emit, calibrates)
 
 
 @dataclass
@@ -177,9 +191,10 @@ class _Work:
     outputs: tuple[Tensor, ...]
     excluded: frozenset[str]
     settings: ConvertSettings
+    consent: Consent
     emit: Emit
     calibrates: bool = True  # False: only the segments are wanted
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[Message | str] = field(default_factory=list)
     left: dict[str, Refusal] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)  # of the engines
     spanning: int = 1  # how many sets of feeds, from the first on, engines must be built for
@@ -208,8 +223,8 @@ class _Work:
             if self.calibrates:
                 self._open_int8()
         self.trials = Trials(
-            self.graph, self.outputs, self.original, self.settings, self.engines, self.versions, self.int8,
-            self.observed, self.spanning, self._log, self.warnings,
+            self.graph, self.outputs, self.original, self.settings, self.consent, self.engines, self.versions,
+            self.int8, self.observed, self.spanning, self._log, self.warnings,
         )  # fmt: skip
 
     # -- what can go to an engine ------------------------------------------------------------------------------
@@ -439,13 +454,15 @@ class _Work:
     # -- INT8 --------------------------------------------------------------------------------------------------------
 
     def _open_int8(self) -> None:
-        self.int8 = Int8(self.graph, self.original, self.settings, self.feeds[0] if self.feeds else {})
+        self.int8 = Int8(
+            self.graph, self.original, self.settings, self.feeds[0] if self.feeds else {}, self.consent.python
+        )
         self.warnings += self.int8.warnings
         for text in self.int8.notes:
             self._log("info", text)
         if not self.feeds and (feeds := self.int8.first_batch(self.settings.max_batch_size)):
             self._keep(feeds, {})
-            self.warnings[:] = [text for text in self.warnings if not text.startswith(_NOTHING_CHECKED)]
+            self.warnings[:] = [text for text in self.warnings if not str(text).startswith(_NOTHING_CHECKED)]
 
     def calibrate(self) -> list[dict[str, Any]]:
         """The ranges of every segment, kept in `int8`; what there is to tell of each."""
@@ -470,7 +487,7 @@ class _Work:
                 "samples": table.samples, "tensors": len(table.tensors),
             })  # fmt: skip
         if not told:
-            raise IcebreakerError("no segment can be INT8: " + "; ".join(self.warnings or ["there is none"]))
+            raise IcebreakerError("no segment can be INT8: " + "; ".join(map(str, self.warnings or ["there is none"])))
         return told
 
     # -- values --------------------------------------------------------------------------------------------------
@@ -558,13 +575,13 @@ class _Work:
             if not status.builds:
                 raise IcebreakerError(f"engine {engine.name} cannot be used here: {status.detail}")
             self._check_options([status])
-            self.versions[engine.name] = status.detail
+            self.versions[engine.name] = str(status.detail)
             return [engine]
         statuses = [status for name in registry.names() if (status := registry.status(name)).runs]
         if not statuses:
             raise IcebreakerError("no engine can run here: install openvino or onnxruntime")
         self._check_options(statuses)
-        self.versions.update({item.name: item.detail for item in statuses})
+        self.versions.update({item.name: str(item.detail) for item in statuses})
         return [registry.get(item.name) for item in statuses]
 
     def _check_options(self, statuses: Sequence[EngineStatus]) -> None:
@@ -572,7 +589,7 @@ class _Work:
             raise IcebreakerError(why)
         uses_workspace = any(item.options for item in statuses)
         if uses_workspace and (
-            why := gpu.workspace_warning(self.settings.workspace_bytes, self.settings.memory_fraction)
+            why := gpu.workspace_warning(self.settings.builder.workspace_bytes, self.settings.memory_fraction)
         ):
             self.warnings.append(why)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from icebreaker.errors import IcebreakerError
+from icebreaker.errors import ConsentNeeded
 from icebreaker.reports.reports import SideEffect
 
 _READS, _WRITES = "reads files", "writes files"
@@ -165,18 +165,9 @@ def require_consent(effects: Sequence[SideEffect], allowed: bool, subject: str =
         ConsentNeeded: It does, and the user has not allowed it.
     """
     if effects and not allowed:
-        raise ConsentNeeded(effects, subject)
-
-
-class ConsentNeeded(IcebreakerError):
-    """A graph acts outside itself and the user has not been asked yet."""
-
-    def __init__(self, effects: Sequence[SideEffect], subject: str = "the graph") -> None:
-        """Names the first few of `effects`."""
         shown = "; ".join(f"{item.where} ({item.op}) {item.effect}" for item in effects[:3])
         more = f"; and {len(effects) - 3} more nodes" if len(effects) > 3 else ""
-        super().__init__(
-            f"{subject} acts outside itself: {shown}{more}: if you trust where it comes from, allow it with "
-            "--allow-side-effects"
-        )
-        self.effects = tuple(effects)
+        raise ConsentNeeded(
+            "consent_needed", "{subject} acts outside itself: {effects}", "allow_side_effects",
+            subject=subject, effects=shown + more,
+        )  # fmt: skip

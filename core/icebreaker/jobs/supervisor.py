@@ -2,18 +2,18 @@
 
 TensorFlow and the engines live only in the child: a native crash is survived, Cancel works at any moment, and
 the GPU memory fraction can be set, which counts only before a process's first session. Owns: the child's
-life, its limits, its channel of events, its temporary folder. Refuses: knowing what the jobs do (`worker`).
+life, its limits, its channel of events, its temporary folder. Refuses: knowing what the jobs do (`jobs.worker`).
 
 Protocol: the job is one JSON line on the child's stdin, which stays open, so that the child ends when this
 process is gone. Events are JSON lines on the child's stdout; what native libraries print is on its stderr. A child that
-dies in the middle of a step that it noted in its journal (`crashes`) is started again, with that step denied.
+dies in the middle of a step that it noted in its journal (`storage.crash_journal`) is started again, with that step
+denied.
 """
 
 from __future__ import annotations
 
 import collections
 import contextlib
-import json
 import math
 import os
 import shutil
@@ -26,19 +26,49 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from icebreaker import events
-from icebreaker.errors import IcebreakerError
+from icebreaker import codec, events
+from icebreaker.errors import IcebreakerError, JobCancelled
+from icebreaker.jobs.requests import Request
+from icebreaker.messages import Message, message
 from icebreaker.storage import crash_journal
 
 _GRACE_SECONDS = 1.0  # between asking a cancelled child to end and killing it
 _KEPT_STDERR_LINES = 60
 _MOST_STARTS = 20
 _WATCH_SECONDS = 0.25  # how often the limits are looked at
-_DEFAULT_PATIENCE = 900.0  # seconds without a word from the child
 _DEFAULT_MEMORY_SHARE = 0.9  # of the machine's
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the child reads from its stdin.
+
+    Attributes:
+        id: Names temporary files beside an output: `.NAME.ID.tmp`.
+        folder: For everything else that is temporary, and for the crash journal.
+        written: The file that the job writes; empty if it writes none.
+        denied: What earlier starts of this job died of (`storage.crash_journal`) → the reason in words.
+        request: The request as plain values; its kinds are the child's business.
+    """
+
+    id: str
+    folder: str
+    written: str
+    denied: Mapping[str, str]
+    request: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Death:
+    """How a child ended without a final event: what happened, what helps, whether its last step is to blame."""
+
+    why: Message
+    remedy: str
+    is_crash: bool
 
 
 class Job:
@@ -52,8 +82,7 @@ class Job:
 
     def __init__(
         self,
-        kind: str,
-        arguments: Mapping[str, Any],
+        request: Request,
         on_event: Callable[[events.Event], None],
         *,
         module: str = "icebreaker.jobs.worker",
@@ -61,16 +90,12 @@ class Job:
         """Prepares the job; `start` runs it.
 
         Args:
-            kind: What to do: a key of `worker.JOBS`.
-            arguments: Its arguments, plain JSON values. Limits for the child are taken from their "settings":
-                "memory_limit_bytes" (None: nine tenths of the machine's memory), "time_limit_seconds" (None: no limit)
-                and "patience_seconds".
-            on_event: Receives every event.
+            request: What to do, within which limits.
+            on_event: Receives every event; the result in `Done` is of the request's `result` type.
             module: The module that the child runs, in place of the worker.
         """
-        self.kind = kind
+        self.request = request
         self.id = uuid.uuid4().hex[:12]
-        self._arguments = dict(arguments)
         self._on_event = on_event
         self._module = module
         self._process: subprocess.Popen[bytes] | None = None
@@ -82,13 +107,12 @@ class Job:
         self._problem: Exception | None = None
         self._final: events.Event | None = None
         self._stage = "starting"
-        settings = self._arguments.get("settings") or {}
-        self._memory_limit: int = settings.get("memory_limit_bytes") or int(_machine_memory() * _DEFAULT_MEMORY_SHARE)
-        self._patience: float = settings.get("patience_seconds") or _DEFAULT_PATIENCE
-        self._time_limit: float = settings.get("time_limit_seconds") or math.inf
+        limits = request.limits
+        self._memory_limit = limits.memory_bytes or int(_machine_memory() * _DEFAULT_MEMORY_SHARE)
+        self._patience = limits.patience_seconds
+        self._time_limit = limits.time_seconds or math.inf
         self._silent = self._taken = 0.0
-        # Of the limit at which the child was stopped: what happened, what helps, whether the last step is to blame.
-        self._stopped: tuple[str, str, bool] | None = None
+        self._stopped: _Death | None = None  # by this process, at a limit
         self._kernel_kills = 0  # before the child started
         self._stderr: collections.deque[str] = collections.deque(maxlen=_KEPT_STDERR_LINES)
 
@@ -97,9 +121,14 @@ class Job:
         """The child's process id, once it runs."""
         return self._process.pid if self._process else None
 
+    @property
+    def problem(self) -> Exception | None:
+        """What `on_event` raised, if it did; the job is given up then."""
+        return self._problem
+
     def start(self) -> Job:
         """Starts the child and returns at once."""
-        threading.Thread(target=self._run, name=f"job-{self.kind}", daemon=True).start()
+        threading.Thread(target=self._run, name=f"job-{self.request.name}", daemon=True).start()
         return self
 
     def cancel(self) -> None:
@@ -127,7 +156,7 @@ class Job:
             TimeoutError: It did not come within `timeout` seconds.
         """
         if not self._ended.wait(timeout):
-            raise TimeoutError(f"the {self.kind} job did not end within {timeout} s")
+            raise TimeoutError(f"the {self.request.name} job did not end within {timeout} s")
         assert self._final is not None  # noqa: S101 - set before the event
         return self._final
 
@@ -137,8 +166,9 @@ class Job:
             with tempfile.TemporaryDirectory(prefix="icebreaker-", ignore_cleanup_errors=True) as folder:
                 final = self._work(folder)
         except Exception as error:
-            final = events.Failed(f"the worker process could not start: {error}", traceback.format_exc())
-        remove_partial_output(self._arguments, self.id)
+            failure = message("worker_not_started", "the worker process could not start: {error}", error=str(error))
+            final = events.Failed(failure, traceback.format_exc())
+        remove_partial_output(self.request.written, self.id)
         if self._cancelled and not isinstance(final, events.Done):
             final = events.Cancelled()
         with self._telling:
@@ -168,22 +198,29 @@ class Job:
             if not isinstance(final, int):
                 return final
             step = crash_journal.interrupted(folder)
-            why, hint, is_crash = self._describe_death(final)
+            death = self._describe_death(final)
             doing = step.words if step else self._stage[:1].lower() + self._stage[1:]
-            fresh = {item.key for item in step.attempts} - set(denied) if step and is_crash else set()
+            fresh = {item.key for item in step.attempts} - set(denied) if step and death.is_crash else set()
             if not step or not fresh or self._cancelled or len(crashed) >= _MOST_STARTS:
-                return events.Failed(f"the worker process {why} while {doing}: {hint}", "\n".join(self._stderr))
+                failure = message(
+                    "worker_ended", "the worker process {why} while {doing}", death.remedy,
+                    why=death.why, doing=doing, **death.why.values,
+                )  # fmt: skip
+                return events.Failed(failure, "\n".join(self._stderr))
             crashed += {item.engine for item in step.attempts}
-            denied = crash_journal.remember(step, why, denied, crashed)
-            self._tell(events.Log("warning", f"the worker process {why} while {doing}; starting again without that"))
+            denied = crash_journal.remember(step, str(death.why), denied, crashed)
+            again = message(
+                "worker_restarted", "the worker process {why} while {doing}; starting again without that",
+                why=death.why, doing=doing,
+            )  # fmt: skip
+            self._tell(events.Log("warning", again))
 
     def _converse(self, folder: str, denied: Mapping[str, str]) -> events.Event | int:
         """Runs the child once; returns the final event, or the exit status if there was none."""
         environment = os.environ | {"TMPDIR": folder, "PYTHONUNBUFFERED": "1"}
         environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        order = {"kind": self.kind, "id": self.id, "arguments": self._arguments, "folder": folder}
-        order["denied"] = denied
-        line = json.dumps(order).encode() + b"\n"
+        order = Order(self.id, folder, self.request.written, denied, codec.to_plain(self.request))
+        line = codec.encode(order).encode() + b"\n"
         with self._lock:
             if self._cancelled:
                 return events.Cancelled()
@@ -209,8 +246,9 @@ class Job:
         for thread in threads:
             thread.join(_GRACE_SECONDS * 5)
         if self._problem:
-            text = "".join(traceback.format_exception(self._problem))
-            return events.Failed(f"the job was given up: {self._problem or type(self._problem).__name__}", text)
+            words = str(self._problem or type(self._problem).__name__)
+            failure = message("job_given_up", "the job was given up: {error}", error=words)
+            return events.Failed(failure, "".join(traceback.format_exception(self._problem)))
         return status if self._said is None else self._said
 
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
@@ -221,15 +259,14 @@ class Job:
             self._silent += _WATCH_SECONDS
             self._taken += _WATCH_SECONDS
             if self._taken >= self._time_limit:
-                why = f"took more than {self._time_limit:g} s"
-                self._stopped = why, "choose one engine in place of auto, or allow it more with --time-limit", False
+                why = message("time_limit", "took more than {seconds:g} s", seconds=self._time_limit)
+                self._stopped = _Death(why, "one_engine_or_more_time", False)
             elif self._silent >= self._patience:
-                why = f"gave no sign of life for {self._patience:g} s"
-                self._stopped = why, "choose another engine or exclude these nodes, or give it more --patience", True
+                why = message("silent", "gave no sign of life for {seconds:g} s", seconds=self._patience)
+                self._stopped = _Death(why, "other_engine_or_more_patience", True)
             elif _memory_of(process.pid) > self._memory_limit:
-                why = f"took more than {self._memory_limit / 1e9:.1f} GB of memory"
-                hint = "choose another engine or a smaller batch, or allow it more with --memory-limit"
-                self._stopped = why, hint, True
+                why = message("memory_limit", "took more than {size:.1f} GB of memory", size=self._memory_limit / 1e9)
+                self._stopped = _Death(why, "other_engine_or_more_memory", True)
             if self._stopped:
                 self._kill_later(process, 0)
                 return
@@ -245,14 +282,24 @@ class Job:
                 except ValueError:
                     event = events.Log("debug", line.decode("utf-8", "replace").rstrip())
                 if isinstance(event, events.FINAL):
-                    self._said = event
+                    self._said = self._typed(event)
                     break
                 if isinstance(event, events.Progress):
-                    self._stage = event.stage
+                    self._stage = str(event.stage)
                 self._tell(event)
         with contextlib.suppress(OSError):
             process.stdin.close()
         self._kill_later(process, _GRACE_SECONDS * 5)  # native code that does not end: nothing is lost with it
+
+    def _typed(self, event: events.Event) -> events.Event:
+        """The final event, its result as the request says."""
+        if not isinstance(event, events.Done) or self.request.result is None:
+            return event
+        try:
+            return events.Done(codec.from_plain(event.result, self.request.result))
+        except (ValueError, IcebreakerError) as error:
+            failure = message("result_malformed", "the worker's result is none: {error}", error=str(error))
+            return events.Failed(failure, traceback.format_exc())
 
     def _listen(self, process: subprocess.Popen[bytes]) -> None:
         """Logs what the child and its libraries print."""
@@ -265,26 +312,33 @@ class Job:
                 if text:
                     self._tell(events.Log("debug", text))
 
-    def _describe_death(self, status: int) -> tuple[str, str, bool]:
-        """What happened to the child, what helps, and whether it is the child's own doing."""
+    def _describe_death(self, status: int) -> _Death:
+        """What became of a child that ended with this exit status."""
         if self._stopped:
             return self._stopped
-        if status < 0:
-            try:
-                name = signal.Signals(-status).name
-            except ValueError:
-                name = f"signal {-status}"
-            if name == "SIGKILL" and _kernel_kills() > self._kernel_kills:
-                return "ended because memory ran out", "choose another engine or a smaller batch", True
-            hint = {
-                "SIGKILL": "it was killed from outside: close other programs if memory is short, and try again",
-                "SIGSEGV": "a native library crashed: choose another engine or exclude the node named last in the log",
-                "SIGABRT": "a native library gave up: choose another engine, and see the log for its words",
-            }.get(name, "see the log, and try again")
-            # What somebody did to it is not done again behind their back, nor held against an engine.
-            return f"ended by {name}", hint, name not in ("SIGTERM", "SIGINT", "SIGHUP", "SIGKILL")
-        last = next((line for line in reversed(self._stderr) if line.strip()), "it printed nothing")
-        return f"ended with status {status}", last, True
+        if status >= 0:
+            last = next((line for line in reversed(self._stderr) if line.strip()), "it printed nothing")
+            why = message("ended_with_status", "ended with status {status}", status=status, words=last)
+            return _Death(why, "last_words", True)
+        try:
+            name = signal.Signals(-status).name
+        except ValueError:
+            name = f"signal {-status}"
+        if name == "SIGKILL" and _kernel_kills() > self._kernel_kills:
+            why = message("ended_out_of_memory", "ended because memory ran out")
+            return _Death(why, "other_engine_or_smaller_batch", True)
+        # What somebody did to it is not done again behind their back, nor held against an engine.
+        is_crash = name not in ("SIGTERM", "SIGINT", "SIGHUP", "SIGKILL")
+        why = message("ended_by_signal", "ended by {signal}", signal=name)
+        return _Death(why, _AFTER_SIGNAL.get(name, "see_log_try_again"), is_crash)
+
+
+# Signal that ended a worker → what helps.
+_AFTER_SIGNAL: Mapping[str, str] = {
+    "SIGKILL": "killed_from_outside",
+    "SIGSEGV": "native_crash",
+    "SIGABRT": "native_abort",
+}
 
 
 def _machine_memory() -> int:
@@ -317,26 +371,46 @@ def _memory_of(pid: int) -> int:
         return 0
 
 
-def remove_partial_output(arguments: Mapping[str, Any], job_id: str) -> None:
+def remove_partial_output(written: str, job_id: str) -> None:
     """Removes what a killed job left beside its output; the worker names such files `.NAME.JOB_ID.tmp`."""
-    output = arguments.get("output") or arguments.get("frozen")
-    if output:
+    if written:
         with contextlib.suppress(OSError):
-            for path in Path(output).absolute().parent.iterdir():  # patterns would be kept, one for each job
+            for path in Path(written).absolute().parent.iterdir():  # patterns would be kept, one for each job
                 if path.name.startswith(".") and path.name.endswith(f".{job_id}.tmp"):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def run(kind: str, arguments: Mapping[str, Any], on_event: Callable[[events.Event], None] = lambda event: None) -> Any:
-    """Runs a job to its end and returns its result, for the command line and scripts.
+def run(
+    request: Request,
+    on_event: Callable[[events.Event], None] = lambda event: None,
+    cancel: threading.Event | None = None,
+    *,
+    module: str = "icebreaker.jobs.worker",
+) -> Any:
+    """Runs a job to its end, for the command line and scripts.
+
+    Args:
+        request: What to do.
+        on_event: Receives every event, on another thread; what it raises ends the job.
+        cancel: Ends the job when it is set.
+        module: The module that the child runs, in place of the worker.
+
+    Returns:
+        A value of the request's `result` type.
 
     Raises:
-        IcebreakerError: The job failed; the text is its message, its note what a bug report wants.
+        IcebreakerError: The job failed; its note is what a bug report wants.
+        JobCancelled: `cancel` was set.
         KeyboardInterrupt: The user pressed Ctrl+C; the child is gone by then.
     """
-    job = Job(kind, arguments, on_event).start()
+    job = Job(request, on_event, module=module).start()
     try:
-        final = job.wait()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                final = job.wait(None if cancel is None else _WATCH_SECONDS)
+                break
+            if cancel is not None and cancel.is_set():
+                job.cancel()
     except BaseException:  # Ctrl+C, or what a handler of SIGTERM raises
         job.cancel()
         job.wait(10 * _GRACE_SECONDS)
@@ -344,12 +418,12 @@ def run(kind: str, arguments: Mapping[str, Any], on_event: Callable[[events.Even
     match final:
         case events.Done(result):
             return result
-        case events.Failed(message, details):
-            error = IcebreakerError(message)
+        case events.Failed(failure, details):
+            error = IcebreakerError.of(failure)
             error.add_note(details)
-            raise error
+            raise error from job.problem
         case _:
-            raise IcebreakerError("the job was cancelled")
+            raise JobCancelled()
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:

@@ -1,13 +1,12 @@
 """The child process: does one job, reports events, ends.
 
-Run by `jobs.Job` as `python -m icebreaker.worker`. TensorFlow is imported here only, after the settings that count
-before its first session are known.
+Run by `jobs.supervisor.Job` as `python -m icebreaker.jobs.worker`. TensorFlow is imported here only, after the settings
+that count before its first session are known.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import sys
@@ -17,89 +16,79 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from icebreaker import events, gpu
+from icebreaker import codec, events, gpu
 from icebreaker.errors import IcebreakerError
-from icebreaker.jobs import supervisor
+from icebreaker.jobs import requests, supervisor
+from icebreaker.messages import Message, message, one_line
 from icebreaker.reports import reports
 from icebreaker.storage import crash_journal
 
 Emit = Callable[[events.Event], None]
+_MOST_QUOTED = 400  # characters of an unexpected error
 
 
-def _inspect(arguments: Mapping[str, Any], emit: Emit, job_id: str) -> Any:
-    """{"model", "frozen"?, "allow_side_effects"?} → Inspection.
-
-    A SavedModel or Keras file is frozen into `frozen` on the way.
-    """
+def _inspect(request: requests.Inspect, emit: Emit, job_id: str) -> reports.Inspection:
     from icebreaker.formats import graph_files
 
-    emit(events.Progress("Reading the graph", 0.0))
-    return graph_files.inspect(
-        Path(arguments["model"]), arguments.get("frozen"), arguments.get("allow_side_effects", False), job_id
-    )
+    emit(events.Progress(message("stage_read", "Reading the graph"), 0.0))
+    return graph_files.inspect(Path(request.model), request.frozen or None, request.consent.side_effects, job_id)
 
 
-def _engines(arguments: Mapping[str, Any], emit: Emit, job_id: str) -> Any:
-    """{} → Machine."""
+def _engines(request: requests.AskEngines, emit: Emit, job_id: str) -> reports.Machine:
     from icebreaker.engines import registry
 
-    emit(events.Progress("Asking the engines", 0.0))
+    emit(events.Progress(message("stage_ask_engines", "Asking the engines"), 0.0))
     return registry.machine()
 
 
-def _sample(arguments: Mapping[str, Any], emit: Emit, job_id: str) -> Any:
-    """{"name", "output"} → {"output"}."""
+def _sample(request: requests.MakeSample, emit: Emit, job_id: str) -> reports.SampleFile:
     from icebreaker import sample_models
 
-    emit(events.Progress(f"Making the sample {arguments['name']}", 0.0))
-    sample_models.write_sample(arguments["name"], Path(arguments["output"]), job_id)
-    return {"output": arguments["output"]}
+    emit(events.Progress(message("stage_sample", "Making the sample {subject}", subject=request.sample), 0.0))
+    sample_models.write_sample(request.sample, Path(request.output), job_id)
+    return reports.SampleFile(request.output)
 
 
-def _convert(arguments: Mapping[str, Any], emit: Emit, job_id: str) -> Any:
-    """{"model", "output", "settings": ConvertSettings} → Conversion."""
+def _convert(request: requests.Convert, emit: Emit, job_id: str) -> reports.Conversion:
     from icebreaker.conversion import pipeline
-    from icebreaker.settings import ConvertSettings
 
     return pipeline.convert(
-        Path(arguments["model"]), Path(arguments["output"]), ConvertSettings.from_json(arguments["settings"]),
-        emit=emit, job_id=job_id,
-    )  # fmt: skip
+        Path(request.model), Path(request.output), request.settings, request.consent, emit=emit, job_id=job_id
+    )
 
 
-def _calibrate(arguments: Mapping[str, Any], emit: Emit, job_id: str) -> Any:
-    """{"model", "output", "settings": ConvertSettings} → Calibration."""
+def _calibrate(request: requests.Calibrate, emit: Emit, job_id: str) -> reports.Calibration:
     from icebreaker.conversion import pipeline
-    from icebreaker.settings import ConvertSettings
 
     return pipeline.calibrate(
-        Path(arguments["model"]), Path(arguments["output"]), ConvertSettings.from_json(arguments["settings"]),
-        emit=emit, job_id=job_id,
+        Path(request.model), Path(request.output), request.settings, request.consent, emit=emit, job_id=job_id
+    )
+
+
+def _benchmark(request: requests.Benchmark, emit: Emit, job_id: str) -> reports.Benchmark:
+    from icebreaker.benchmarking import benchmark
+
+    return benchmark.benchmark(
+        request.model, request.optimized or None, request.batch, request.seconds, request.settings,
+        profile=request.profile, consent=request.consent, emit=emit,
     )  # fmt: skip
 
 
-def _benchmark(arguments: Mapping[str, Any], emit: Emit, job_id: str) -> Any:
-    """{"model", "optimized"?, "batch", "seconds", "data"?, "settings"?, "profile"?} → Benchmark; sends `Sample`s."""
+def _compare(request: requests.Compare, emit: Emit, job_id: str) -> reports.Comparison:
     from icebreaker.benchmarking import benchmark
 
-    return benchmark.benchmark(emit=emit, **arguments)
+    return benchmark.compare(request.model, request.optimized, request.settings, request.consent, emit)
 
 
-def _compare(arguments: Mapping[str, Any], emit: Emit, job_id: str) -> Any:
-    """{"model", "optimized", "data"?, "settings"?} → Comparison."""
-    from icebreaker.benchmarking import benchmark
-
-    return benchmark.compare(emit=emit, **arguments)
-
-
-JOBS: Mapping[str, Callable[[Mapping[str, Any], Emit, str], Any]] = {
-    "inspect": _inspect,
-    "engines": _engines,
-    "sample": _sample,
-    "convert": _convert,
-    "calibrate": _calibrate,
-    "benchmark": _benchmark,
-    "compare": _compare,
+# Kind of request → what does it, with the request, a way to tell events, and the job's id for temporary files.
+JOBS: Mapping[type[requests.Request], Callable[[Any, Emit, str], Any]] = {
+    requests.Inspect: _inspect,
+    requests.AskEngines: _engines,
+    requests.MakeSample: _sample,
+    requests.Convert: _convert,
+    requests.Calibrate: _calibrate,
+    requests.Benchmark: _benchmark,
+    requests.Compare: _compare,
 }
 
 
@@ -115,33 +104,38 @@ def main() -> None:
 
     with contextlib.suppress(OSError):  # if memory runs out, this process goes, not the app
         Path("/proc/self/oom_score_adj").write_text("500")
-    order = json.loads(sys.stdin.readline())
-    crash_journal.begin(order["folder"], order["denied"])
+    order = codec.decode(sys.stdin.readline(), supervisor.Order)
+    crash_journal.begin(order.folder, order.denied)
     threading.Thread(target=_end_with_parent, args=(order,), daemon=True).start()
     try:
-        result = JOBS[order["kind"]](order["arguments"], emit, order["id"])
-        emit(events.Done(result if isinstance(result, dict) else reports.dump(result)))
+        kinds = {str(kind.__struct_config__.tag): kind for kind in JOBS}
+        request = codec.from_plain(order.request, kinds[order.request["job"]])
+        emit(events.Done(codec.to_plain(JOBS[type(request)](request, emit, order.id))))
     except IcebreakerError as error:
-        emit(events.Failed(_with_advice(str(error), order)))
+        emit(events.Failed(_with_advice(error.message, order.request)))
     except MemoryError:
-        emit(events.Failed("memory ran out: close other programs, or choose a smaller batch", traceback.format_exc()))
+        failure = message("memory_out", "memory ran out", "close_programs_or_smaller_batch")
+        emit(events.Failed(failure, traceback.format_exc()))
     except Exception as error:
-        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        text = _with_advice(f"the job failed unexpectedly: {text[:400]}", order)
-        emit(events.Failed(text, traceback.format_exc()))
+        failure = message(
+            "unexpected", "the job failed unexpectedly: {error}: {words}",
+            error=type(error).__name__, words=one_line(str(error))[:_MOST_QUOTED],
+        )  # fmt: skip
+        emit(events.Failed(_with_advice(failure, order.request), traceback.format_exc()))
     channel.flush()
     os._exit(0)  # the engines' native threads need not be waited for
 
 
-def _with_advice(text: str, order: Mapping[str, Any]) -> str:
-    """An error's text, and if the GPU's memory was full, what to set."""
-    return text + gpu.memory_advice(text, (order["arguments"].get("settings") or {}).get("memory_fraction"))
+def _with_advice(failure: Message, request: Mapping[str, Any]) -> Message:
+    """A failure, and if the GPU's memory was full, what to set."""
+    advice = gpu.memory_advice(str(failure), (request.get("settings") or {}).get("memory_fraction"))
+    return message("gpu_memory_full", "{failure}{advice}", failure=failure, advice=advice) if advice else failure
 
 
-def _end_with_parent(order: Mapping[str, Any]) -> None:
+def _end_with_parent(order: supervisor.Order) -> None:
     sys.stdin.read()  # returns when the parent closes its end or is gone
-    supervisor.remove_partial_output(order["arguments"], order["id"])  # a parent that was killed cannot
-    shutil.rmtree(order["folder"], ignore_errors=True)
+    supervisor.remove_partial_output(order.written, order.id)  # a parent that was killed cannot
+    shutil.rmtree(order.folder, ignore_errors=True)
     os._exit(1)
 
 

@@ -117,7 +117,12 @@ class Int8:
     """
 
     def __init__(
-        self, graph: Graph, original: Original, settings: ConvertSettings, defaults: Mapping[str, np.ndarray]
+        self,
+        graph: Graph,
+        original: Original,
+        settings: ConvertSettings,
+        defaults: Mapping[str, np.ndarray],
+        allow_python: bool = False,
     ) -> None:
         """Opens and checks the data or the table, before anything else is done.
 
@@ -126,23 +131,25 @@ class Int8:
             original: The same in TensorFlow.
             settings: All that begins with `calibration`, and the budget.
             defaults: Sample values of inputs; those of scalars are used where images are the data.
+            allow_python: Run data that is a Python program: the user was asked.
 
         Raises:
             IcebreakerError: There is nothing to calibrate with, or it does not fit.
         """
         self._original = original
         self._settings = settings
+        self._allow_python = allow_python
         self._defaults = {name: value for name, value in defaults.items() if not np.ndim(value)}
         self.notes: list[str] = []
         self.warnings: list[str] = []
         self._saved: dict[str, Table] = {}
         self._made: dict[str, Table] = {}
-        self._kept_nodes = _matching(graph, settings.keep_float)
+        self._kept_nodes = _matching(graph, settings.quantization.keep_float)
         self._recording: Path | None = None
         data = self._open(graph)
         self.is_random = data is not None and data.kind == "random"
         self.has_data = data is not None or self._recording is not None
-        self.is_calibrated = self.has_data or settings.calibration_table is not None
+        self.is_calibrated = self.has_data or settings.quantization.calibration_table is not None
         self._data = self._held_back = None
         if data is not None:
             self.notes += data.notes
@@ -151,16 +158,16 @@ class Int8:
         elif not self.has_data:
             self._use_what_is_there(graph)
         takes_nncf = any(item.takes_nncf for item in registry.chosen(settings.engine))
-        self._wants_nncf = self.has_data and settings.quantizer != "own" and takes_nncf
-        if settings.quantizer == "nncf" and not self._wants_nncf:
+        self._wants_nncf = self.has_data and settings.quantization.quantizer != "own" and takes_nncf
+        if settings.quantization.quantizer == "nncf" and not self._wants_nncf:
             raise IcebreakerError(
                 "NNCF needs calibration data, and openvino or auto as the engine: give both, or leave it out"
             )
         if self._wants_nncf and not nncf_version():
-            if settings.quantizer == "nncf":
+            if settings.quantization.quantizer == "nncf":
                 raise IcebreakerError("NNCF is not installed: pip install 'icebreaker[nncf]', or leave it out")
             self._wants_nncf = False
-        if settings.accuracy_budget is not None and self._held_back is None and self._recording is None:
+        if settings.quantization.accuracy_budget is not None and self._held_back is None and self._recording is None:
             raise IcebreakerError(
                 "an accuracy budget needs data to be judged with: give calibration data, or --data with the table"
             )
@@ -168,7 +175,7 @@ class Int8:
 
     def _open(self, graph: Graph) -> Data | None:
         settings = self._settings
-        path = settings.calibration or (None if settings.calibration_table else settings.data)
+        path = settings.quantization.calibration or (None if settings.quantization.calibration_table else settings.data)
         if path is None:
             return None
         if Path(path, RECORDING).is_file():
@@ -182,12 +189,13 @@ class Int8:
         if Path(path).is_dir():
             inputs = [item for item in inputs if item.shape != () and item.name not in self._defaults]
         wanted = [Input(item.name, item.dtype, item.shape) for item in inputs]
-        how = _preprocessing(settings.preprocessing)
+        how = _preprocessing(settings.quantization.preprocessing)
         # Of few samples, a quarter is held back only if the batches are small.
         for batch in (_BATCH, 1):
             data = dataset.open_data(
-                path, wanted, samples=settings.calibration_samples, seed=settings.calibration_seed, batch=batch,
-                preprocessing=how, allow_code=settings.allow_python,
+                path, wanted, samples=settings.quantization.calibration_samples,
+                seed=settings.quantization.calibration_seed, batch=batch,
+                preprocessing=how, allow_code=self._allow_python,
             )  # fmt: skip
             if not data.samples or data.samples >= 8 * data.batch:
                 break
@@ -195,8 +203,8 @@ class Int8:
 
     def _use_what_is_there(self, graph: Graph) -> None:
         """Ranges without data: from a table, or from the graph's own quantization nodes."""
-        if self._settings.calibration_table:
-            self._saved = _read_tables(Path(self._settings.calibration_table))
+        if self._settings.quantization.calibration_table:
+            self._saved = _read_tables(Path(self._settings.quantization.calibration_table))
             if self._settings.data:
                 self._held_back = self._open_path(graph, self._settings.data)
         elif not any(node.op in fake_quant.OPS for node in graph):
@@ -228,7 +236,7 @@ class Int8:
                 return True
 
             table = calibrate.calibrate(
-                exported.model, stream, self._settings.calibration_method, keep=keep, progress=progress
+                exported.model, stream, self._settings.quantization.calibration_method, keep=keep, progress=progress
             )
         elif self._saved:
             saved = self._saved.get(prepared.digest)
@@ -253,7 +261,7 @@ class Int8:
         limit = self._limit(held)
         costs: Sequence[accuracy_control.LayerCost] = ()
         search = None
-        fails = self._settings.accuracy_budget is not None
+        fails = self._settings.quantization.accuracy_budget is not None
         if held.batches and not fails and not self.is_random:
             call = _named(build(calibrate.quantize(model, table, keep=keep, unsigned=True), "int8"), exported)
             fails = call is not None and not limit.holds(self._judge(segment, held, call))
@@ -413,7 +421,7 @@ class Int8:
         return self._limit_for(rows, has_classes)
 
     def _limit_for(self, rows: int, has_classes: bool) -> Budget:
-        budget = self._settings.accuracy_budget
+        budget = self._settings.quantization.accuracy_budget
         if budget is not None:
             return Budget(disagreement=budget) if has_classes else Budget(error=budget)
         if self.is_random:

@@ -1,19 +1,17 @@
 """Results as values: what a job found out, for the app to show and the command line to print.
 
 The shapes of `Inspection.to_json`, `Conversion.to_json`, `Benchmark.to_json` and `Comparison.to_json` are a
-contract: others script against them. `dump`/`load` carry the whole value between processes.
+contract: others script against them. `codec` carries whole values between processes.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import types
-import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
-T = TypeVar("T")
+from icebreaker import codec
+from icebreaker.messages import Message
 
 # Why a node is left in TensorFlow: code → words. The app colours by code; `Left.reason` has the full text.
 REASONS: Mapping[str, str] = {
@@ -32,8 +30,8 @@ REASONS: Mapping[str, str] = {
 }
 
 
-# How a warning about a segment ends that was left out because an engine has crashed on it; its name comes first.
-RETRY = "--retry-crashed tries it again"
+Words = Message | str  # a plain text is somebody else's: a vendor's, or the user's
+Word = Callable[[Words], str]  # how a front end words what it is told
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class Inspection:
 
     def to_json(self) -> dict[str, Any]:
         """The contract of `icebreaker inspect --json`; `side_effects` and `engines` only if the graph has some."""
-        data = dump(self)
+        data = codec.to_plain(self)
         keys = ["nodes", "ops", "inputs", "outputs", "control_flow", "bytes"]
         return {key: data[key] for key in (*keys, *(key for key in ("side_effects", "engines") if data[key]))}
 
@@ -191,7 +189,7 @@ class Quantization:
     layers: tuple[LayerCost, ...] = ()
     curve: tuple[TradeOff, ...] = ()
     accuracy: Accuracy | None = None
-    message: str = ""
+    message: Words = ""
     tensors: tuple[TensorRange, ...] = ()
 
 
@@ -234,11 +232,11 @@ class SegmentReport:
 
 @dataclass(frozen=True)
 class Left:
-    """A node left in TensorFlow. `code` is a key of `REASONS`, `reason` the text for the user."""
+    """A node left in TensorFlow. `code` is a key of `REASONS`, `reason` what there is to tell the user."""
 
     node: str
     op: str
-    reason: str
+    reason: Words
     code: str
 
 
@@ -252,7 +250,7 @@ class Conversion:
         coverage: Share of the real ops that are in engines, 0 to 1.
         segments: The engine nodes.
         left_in_tensorflow: Every other node that the outputs need, with its reason.
-        warnings: Lines the user should read.
+        warnings: What the user should read.
         accuracy: Of the whole graph on held-back data, where INT8 was asked for.
         calibration_table: Path of the ranges that were written; empty if none were.
         tensors: Canonical tensor name → dtype and shape as TensorFlow infers them, such as `float32[?,56,56,64]`.
@@ -263,32 +261,41 @@ class Conversion:
     coverage: float
     segments: tuple[SegmentReport, ...]
     left_in_tensorflow: tuple[Left, ...]
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Words, ...] = ()
     accuracy: Accuracy | None = None
     calibration_table: str = ""
     tensors: Mapping[str, str] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self, word: Word = str) -> dict[str, Any]:
         """The contract of `icebreaker convert --json`; what INT8 adds is there only where it was asked for."""
         segment_keys = ["name", "engine", "precision", "nodes", "inputs", "outputs", "build_seconds"]
-        data = dump(self)
+        data = codec.to_plain(self)
         extra = {}
-        if any(item.quantization for item in self.segments):
+        if any(segment.quantization for segment in self.segments):
             segment_keys.append("quantization")
-            for item in data["segments"]:
-                if item["quantization"]:
-                    del item["quantization"]["tensors"]  # for the app: long, and in the table
-            extra = {key: data[key] for key in ("accuracy", "calibration_table", "warnings")}
+            for plain, segment in zip(data["segments"], self.segments, strict=True):
+                if segment.quantization:
+                    plain["quantization"]["message"] = word(segment.quantization.message)
+                    del plain["quantization"]["tensors"]  # for the app: long, and in the table
+            extra = {key: data[key] for key in ("accuracy", "calibration_table")}
+            extra["warnings"] = [word(warning) for warning in self.warnings]
         return {
             "output": self.output,
             "seconds": self.seconds,
             "coverage": self.coverage,
-            "segments": [{key: item[key] for key in segment_keys} for item in data["segments"]],
+            "segments": [{key: plain[key] for key in segment_keys} for plain in data["segments"]],
             "left_in_tensorflow": [
-                {key: item[key] for key in ("node", "op", "reason")} for item in data["left_in_tensorflow"]
+                {"node": left.node, "op": left.op, "reason": word(left.reason)} for left in self.left_in_tensorflow
             ],
             **extra,
         }
+
+
+@dataclass(frozen=True)
+class SampleFile:
+    """A sample model that was written to `output`."""
+
+    output: str
 
 
 @dataclass(frozen=True)
@@ -299,8 +306,13 @@ class Calibration:
     seconds: float
     samples: int
     segments: tuple[Mapping[str, Any], ...]  # {"name", "nodes", "method", "tried", "tensors"}
-    notes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    notes: tuple[Words, ...] = ()
+    warnings: tuple[Words, ...] = ()
+
+    def to_json(self, word: Word = str) -> dict[str, Any]:
+        """The contract of `icebreaker calibrate --json`."""
+        told = {"notes": [word(note) for note in self.notes], "warnings": [word(text) for text in self.warnings]}
+        return codec.to_plain(self) | told
 
 
 @dataclass(frozen=True)
@@ -389,7 +401,7 @@ class Benchmark:
 
     def to_json(self) -> dict[str, Any]:
         """The contract of `icebreaker benchmark --json`; `profiles` is there only with `--profile`."""
-        data = dump(self)
+        data = codec.to_plain(self)
         keys = ("original",) if self.optimized is None else ("original", "optimized", "speedup")
         return {key: data[key] for key in (*keys, *(["profiles"] if self.profiles else []))}
 
@@ -402,7 +414,7 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """The contract of `icebreaker compare --json`."""
-        return dump(self)["outputs"]
+        return codec.to_plain(self)["outputs"]
 
 
 @dataclass(frozen=True)
@@ -422,7 +434,7 @@ class EngineStatus:
     name: str
     builds: bool
     runs: bool
-    detail: str
+    detail: Words
     precisions: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
     targets: tuple[str, ...] = ()
@@ -436,29 +448,9 @@ class Machine:
     gpu: str = ""  # name of the NVIDIA GPU, empty without one
     gpu_memory_bytes: int = 0
 
-
-def dump(value: Any) -> Any:
-    """Any report as plain JSON values."""
-    return dataclasses.asdict(value)
-
-
-def load(kind: type[T], data: Mapping[str, Any]) -> T:
-    """Reads back what `dump` gave, as a value of `kind`."""
-    hints = typing.get_type_hints(kind)
-    fields = {item.name for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    return kind(**{key: _revive(hints[key], value) for key, value in data.items() if key in fields})
-
-
-def _revive(hint: Any, value: Any) -> Any:
-    if value is None:
-        return None
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):
-        return _revive(next(arg for arg in args if arg is not type(None)), value)
-    if dataclasses.is_dataclass(hint):
-        return load(typing.cast(type, hint), value)
-    if origin is tuple:
-        return tuple(_revive(args[0], item) for item in value)
-    if origin is not None and issubclass(origin, Mapping):
-        return {key: _revive(args[1], item) for key, item in value.items()}
-    return value
+    def to_json(self, word: Word = str) -> dict[str, Any]:
+        """The contract of `icebreaker engines --json`."""
+        data = codec.to_plain(self)
+        for plain, status in zip(data["engines"], self.engines, strict=True):
+            plain["detail"] = word(status.detail)
+        return data

@@ -348,7 +348,7 @@ class WhyNot(QWidget):
 def headline(code: str, nodes: list[Left]) -> str:
     """One line for a reason, such as "14 ops: no converter for StringSplit"."""
     count = tr("{n} ops").format(n=len(nodes)) if len(nodes) != 1 else tr("1 op")
-    texts = {re.sub(r"\s+", " ", left.reason) for left in nodes}
+    texts = {re.sub(r"\s+", " ", worded(left.reason)) for left in nodes}
     if code == "unsupported_op":
         ops = sorted({left.op for left in nodes})
         words = tr("no converter for {ops}").format(ops=", ".join(ops[:3]) + (" …" if len(ops) > 3 else ""))

@@ -68,8 +68,8 @@ class Accuracy(QWidget):
             return
         accuracy = conversion.accuracy
         layers = sum(item.int8_layers for item in found.values())
-        lines = [item.message for item in found.values() if item.message]
-        random = self._session.converted_with and self._session.converted_with.calibration == "random"
+        lines = [worded(item.message) for item in found.values() if item.message]
+        random = self._session.converted_with and self._session.converted_with.quantization.calibration == "random"
         if not layers:
             finding = self.tr("Nothing runs in INT8")
         elif accuracy is None or random:
@@ -246,7 +246,7 @@ class Layers(QWidget):
         self._update()
 
     def _update(self) -> None:
-        keep = self._session.settings.keep_float
+        keep = self._session.settings.quantization.keep_float
         with QSignalBlocker(self._table):
             for row, item in enumerate(self._layers):
                 cell = self._table.item(row, 0)
@@ -258,7 +258,7 @@ class Layers(QWidget):
             found = quantizations(self._session.conversion).values()
             nncf = any(item.method == "nncf" for item in found)
             text = _nncf_words(self) if nncf else self.tr("No layer was quantized.")
-        elif done and done.keep_float != keep:
+        elif done and done.quantization.keep_float != keep:
             text = self.tr("Press Convert again to build the graph with the layers that you have chosen to keep.")
         else:
             text = self.tr(
@@ -270,7 +270,7 @@ class Layers(QWidget):
         if cell.column() or cell.row() >= len(self._layers):
             return
         name = self._layers[cell.row()].node
-        keep = [item for item in self._session.settings.keep_float if item != name]
+        keep = [item for item in self._session.settings.quantization.keep_float if item != name]
         if cell.checkState() == Qt.CheckState.Checked:
             keep.append(name)
         self._session.change(keep_float=tuple(keep))

@@ -1,7 +1,7 @@
 """The latency chart: live in its panel, and as a PNG, SVG or CSV file.
 
 `python -m icebreaker_gui.panels.latency_chart BENCHMARK.json OUT.png` draws a finished measurement without a display.
-The JSON is `{"samples": [[series, seconds, milliseconds], …], "benchmark": …}`, the latter as `reports.dump` gives it.
+The JSON is `{"samples": [[series, seconds, milliseconds], …], "benchmark": …}`, the latter as `codec` gives it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from PySide6.QtGui import QImage, QImageWriter, QPaintDevice, QPainter
 from PySide6.QtSvg import QSvgGenerator
 from PySide6.QtWidgets import QApplication, QWidget
 
+from icebreaker import codec
 from icebreaker.errors import IcebreakerError
 from icebreaker.events import Sample
 from icebreaker.reports import reports
@@ -259,7 +260,7 @@ def main(arguments: list[str]) -> int:
     try:
         data = json.loads(Path(arguments[0]).read_text("utf-8"))
         samples = [Sample(*item) for item in data["samples"]]
-        benchmark = reports.load(reports.Benchmark, data["benchmark"])
+        benchmark = codec.from_plain(data["benchmark"], reports.Benchmark)
     except (OSError, ValueError, KeyError, TypeError) as error:
         print(f"{arguments[0]} could not be read as a measurement: {error}", file=sys.stderr)
         return 1

@@ -94,7 +94,7 @@ class Result(QWidget):
         for index in range(1, self._tabs.count()):
             self._tabs.setTabVisible(index, quantized)
         self._tabs.tabBar().setVisible(quantized)
-        self._warnings.setText(breakable("\n".join(f"• {text}" for text in conversion.warnings), 60))
+        self._warnings.setText(breakable("\n".join(f"• {worded(text)}" for text in conversion.warnings), 60))
         self._warnings.setVisible(bool(conversion.warnings))
         self._segments.fill(
             [
@@ -183,7 +183,7 @@ class Result(QWidget):
         rows = []
         for item in self._groups[head.data(0, Qt.ItemDataRole.UserRole)]:
             row = QTreeWidgetItem([item.node, item.op])
-            row.setToolTip(0, f"{item.node}\n{item.reason}")
+            row.setToolTip(0, f"{item.node}\n{worded(item.reason)}")
             rows.append(row)
         head.addChildren(rows)
 

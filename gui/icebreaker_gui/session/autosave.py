@@ -7,18 +7,16 @@ that says the rest, written anew after each change. A folder whose app has died 
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from PySide6.QtCore import QObject, QTimer
 
+from icebreaker import codec
 from icebreaker.errors import IcebreakerError
 from icebreaker.reports import reports
-from icebreaker.settings import ConvertSettings
+from icebreaker.settings import ConvertSettings, Limits
 from icebreaker.storage.files import write_whole
 from icebreaker_gui.session import folders
 from icebreaker_gui.session.session import Session
@@ -28,18 +26,43 @@ _DELAY_MILLISECONDS = 400  # several changes that come together are written once
 
 
 @dataclass(frozen=True)
-class Lost:
-    """What an app that died was working on."""
+class State:
+    """What is written of a session; what the user was asked is not, and is asked again.
 
-    folder: Path
-    path: Path
+    Attributes:
+        path: The open file.
+        settings: What the next conversion will be made with.
+        limits: What its worker may take.
+        batch: Rows of a measurement.
+        seconds: How long one takes.
+        conversion: The result, if there is one; its graph lies in the session's folder.
+        converted_with: The settings that it was made with.
+        saved_path: Where it was saved; empty: nowhere.
+        benchmark: What was measured of it.
+    """
+
+    path: str
     settings: ConvertSettings
+    limits: Limits
     batch: int
     seconds: float
-    conversion: Mapping[str, Any] | None
+    conversion: reports.Conversion | None
     converted_with: ConvertSettings | None
-    saved_path: Path | None
+    saved_path: str
     benchmark: reports.Benchmark | None
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What an app that died was working on, in the folder of its session."""
+
+    folder: Path
+    state: State
+
+    @property
+    def path(self) -> Path:
+        """The file that was open."""
+        return Path(self.state.path)
 
     def discard(self) -> None:
         """Removes it for good."""
@@ -56,11 +79,13 @@ class Lost:
                 QTimer.singleShot(0, bring_back)
 
         def bring_back() -> None:
-            session.change(**{field.name: getattr(self.settings, field.name) for field in fields(ConvertSettings)})
-            session.batch, session.seconds = self.batch, self.seconds
+            state = self.state
+            session.limits, session.batch, session.seconds = state.limits, state.batch, state.seconds
+            session.settings = state.settings
             session.settingsChanged.emit()
-            if self.conversion is not None and self.converted_with is not None:
-                session.adopt(self.conversion, self.converted_with, self.saved_path, self.benchmark)
+            if state.conversion is not None and state.converted_with is not None:
+                saved = Path(state.saved_path) if state.saved_path else None
+                session.adopt(state.conversion, state.converted_with, saved, state.benchmark)
             self.discard()
 
         session.graphChanged.connect(opened)
@@ -81,31 +106,11 @@ def find_lost() -> Lost | None:
 
 def _read(folder: Path) -> Lost | None:
     try:
-        data = json.loads((folder / _STATE).read_text(encoding="utf-8"))
-        conversion, with_, saved = data["conversion"], data["converted_with"], data["saved_path"]
-        if conversion is not None:
-            reports.load(reports.Conversion, conversion)
-            if folder not in Path(conversion["output"]).parents:
-                raise ValueError("the result lies elsewhere")
-        return Lost(
-            folder,
-            Path(data["path"]),
-            # What the user was asked is asked again.
-            replace(
-                ConvertSettings.from_json(data["settings"]),
-                allow_side_effects=False,
-                allow_python=False,
-                trust_engines=False,
-            ),
-            int(data["batch"]),
-            float(data["seconds"]),
-            conversion,
-            None if with_ is None else ConvertSettings.from_json(with_),
-            None if saved is None else Path(saved),
-            None if data["benchmark"] is None else reports.load(reports.Benchmark, data["benchmark"]),
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, IcebreakerError):
+        state = codec.decode((folder / _STATE).read_text(encoding="utf-8"), State)
+    except (OSError, ValueError, IcebreakerError):
         return None
+    elsewhere = state.conversion is not None and folder not in Path(state.conversion.output).parents
+    return None if elsewhere else Lost(folder, state)
 
 
 class Autosave(QObject):
@@ -138,22 +143,14 @@ class Autosave(QObject):
         if self._thread and self._thread.is_alive():
             self._timer.start()
             return
-        values = (session.settings, session.converted_with, session.conversion, session.benchmark)
-        settings, converted_with, conversion, benchmark = values  # frozen: a thread may take its time with them
-        rest = {
-            "path": str(session.path.absolute()), "batch": session.batch, "seconds": session.seconds,
-            "saved_path": str(session.saved_path) if session.saved_path else None,
-        }  # fmt: skip
+        state = State(  # frozen: a thread may take its time with it
+            str(session.path.absolute()), session.settings, session.limits, session.batch, session.seconds,
+            session.conversion, session.converted_with, str(session.saved_path or ""), session.benchmark,
+        )  # fmt: skip
 
         def work() -> None:
-            state = rest | {
-                "settings": settings.to_json(),
-                "converted_with": converted_with.to_json() if converted_with else None,
-                "conversion": reports.dump(conversion) if conversion else None,
-                "benchmark": reports.dump(benchmark) if benchmark else None,
-            }
             with contextlib.suppress(IcebreakerError):  # a full disk: the work itself goes on
-                write_whole(session.folder / _STATE, json.dumps(state).encode())
+                write_whole(session.folder / _STATE, codec.encode(state).encode())
 
         self._thread = threading.Thread(target=work, name="autosave", daemon=True)
         self._thread.start()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import collections
 import contextlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from PySide6.QtCore import QObject, Qt, QTimer, Signal
 
+from icebreaker.jobs.requests import Request
 from icebreaker.jobs.supervisor import Job
 
 _BATCH_MILLISECONDS = 30
@@ -57,9 +58,9 @@ class Work:
         self.job: Job | None = None
         self.thread: threading.Thread | None = None
 
-    def run_job(self, kind: str, arguments: Mapping[str, Any]) -> Work:
+    def run_job(self, request: Request) -> Work:
         """Starts a job; its events arrive."""
-        self.job = Job(kind, arguments, self._inbox.put).start()
+        self.job = Job(request, self._inbox.put).start()
         return self
 
     def run_thread(self, function: Callable[[], Any]) -> Work:

@@ -19,17 +19,19 @@ from typing import Any
 from PySide6.QtCore import QObject, QSettings, QTimer, Signal
 
 from icebreaker import events
-from icebreaker.errors import IcebreakerError
+from icebreaker.errors import ConsentNeeded, IcebreakerError
 from icebreaker.graph import external_weights
 from icebreaker.graph.graph import Graph
+from icebreaker.jobs import requests
 from icebreaker.jobs.supervisor import Job
 from icebreaker.reports import reports
-from icebreaker.settings import ConvertSettings
+from icebreaker.settings import Consent, ConvertSettings, Limits
 from icebreaker.storage.files import write_together
 from icebreaker_gui.problem import Problem
 from icebreaker_gui.session import folders
 from icebreaker_gui.session.background import Work
 from icebreaker_gui.style import formatting
+from icebreaker_gui.style.wording import worded
 
 KEPT_LOG_LINES = 5_000
 _RECENT_FILES = 8
@@ -92,6 +94,8 @@ class Session(QObject):
         self.graph: Graph | None = None
         self.inspection: reports.Inspection | None = None
         self.settings = ConvertSettings()
+        self.consent = Consent()
+        self.limits = Limits()
         self.machine: reports.Machine | None = None
         self.activity: Activity | None = None
         self.conversion: reports.Conversion | None = None
@@ -156,14 +160,15 @@ class Session(QObject):
 
     def start(self) -> None:
         """Asks, in the background, which engines are here; removes what killed sessions have left."""
-        self._engines = Work(self, self._on_engines).run_job("engines", {})
+        self._engines = Work(self, self._on_engines).run_job(requests.AskEngines())
 
-    def open(self, path: Path | str, allow_side_effects: bool = False) -> None:
+    def open(self, path: Path | str, consent: Consent = Consent()) -> None:
         """Reads a graph; what was going on is cancelled, what was there goes away once the new graph is here.
 
         Args:
             path: A graph in any form.
-            allow_side_effects: The user was asked: freeze also a SavedModel that acts outside itself on loading.
+            consent: What the user has allowed: with side effects, also a SavedModel is frozen that acts outside itself
+                while it is loaded.
         """
         path = Path(path)
         from icebreaker.formats import graph_files
@@ -171,14 +176,15 @@ class Session(QObject):
         self._begin(Activity("open", self.tr("Reading {name}").format(name=path.name)))
         if (path.is_file() or path.is_dir()) and graph_files.needs_worker(path):
             frozen = self.folder / f"{path.stem}.frozen.pb"
-            arguments = {"model": str(path), "frozen": str(frozen), "allow_side_effects": allow_side_effects}
-            self._work = Work(self, lambda batch: self._on_inspected(batch, path)).run_job("inspect", arguments)
+            self._work = Work(self, lambda batch: self._on_inspected(batch, path)).run_job(
+                requests.Inspect(model=str(path), frozen=str(frozen), consent=consent, limits=self.limits)
+            )
         else:
             self._read(path, path)
 
     def adopt(
         self,
-        conversion: Mapping[str, Any],
+        conversion: reports.Conversion,
         settings: ConvertSettings,
         saved_path: Path | None,
         benchmark: reports.Benchmark | None,
@@ -186,12 +192,12 @@ class Session(QObject):
         """Takes over the result of a session that is gone; its folder is moved into this one's.
 
         Args:
-            conversion: The open graph's, as `reports.dump` gives it.
+            conversion: The open graph's.
             settings: What it was made with.
             saved_path: Where it was saved, if it was.
             benchmark: What was measured, if anything was.
         """
-        output = Path(conversion["output"])
+        output = Path(conversion.output)
         self._runs += 1
         folder = self.folder / f"run{self._runs}"
         try:
@@ -200,7 +206,7 @@ class Session(QObject):
             self.report(self.tr("The result could not be restored"), _words(error))
             return
         self._begin(Activity("open", self.tr("Restoring the result")))
-        moved = dict(conversion) | {"output": str(folder / output.name)}
+        moved = dataclasses.replace(conversion, output=str(folder / output.name))
         self._on_converted(moved, _Outcome(settings, saved_path, benchmark, made_here=False))
 
     def make_sample(self, name: str) -> None:
@@ -214,19 +220,33 @@ class Session(QObject):
         target = self.folder / f"{name}.pb"
         self._begin(Activity("sample", self.tr("Making the sample")))
         failed = self.tr("The sample could not be made")
-        self._work = Work(
-            self, lambda batch: self._on_job(batch, failed, lambda result: self.open(result["output"]))
-        ).run_job("sample", {"name": name, "output": str(target)})
+        self._work = Work(self, lambda batch: self._on_job(batch, failed, lambda made: self.open(made.output))).run_job(
+            requests.MakeSample(sample=name, output=str(target))
+        )
 
     def change(self, **values: Any) -> None:
-        """Changes settings.
+        """Changes settings, by their flat names (`ConvertSettings.flat`).
 
         Raises:
             IcebreakerError: A value is out of its range; nothing is changed.
         """
-        changed = dataclasses.replace(self.settings, **values)
-        if changed != self.settings:
-            self.settings = changed
+        self._become(self.settings.changed(**values), self.consent, self.limits)
+
+    def allow(self, **values: bool) -> None:
+        """Changes what the user has allowed, by the fields of `Consent`."""
+        self._become(self.settings, dataclasses.replace(self.consent, **values), self.limits)
+
+    def limit(self, **values: Any) -> None:
+        """Changes what a worker may take, by the fields of `Limits`.
+
+        Raises:
+            IcebreakerError: A value is out of its range; nothing is changed.
+        """
+        self._become(self.settings, self.consent, dataclasses.replace(self.limits, **values))
+
+    def _become(self, settings: ConvertSettings, consent: Consent, limits: Limits) -> None:
+        if (settings, consent, limits) != (self.settings, self.consent, self.limits):
+            self.settings, self.consent, self.limits = settings, consent, limits
             self.settingsChanged.emit()
 
     def exclude(self, node: str) -> None:
@@ -252,15 +272,18 @@ class Session(QObject):
             return
         settings = self.settings
         # The form for INT8 keeps what it holds while another precision is chosen.
-        changes: dict[str, Any] = dict.fromkeys(settings.unheeded)
-        changes["retry_crashed"] = retry_crashed or settings.retry_crashed
-        chosen = dataclasses.replace(settings, **changes).to_json()
+        chosen = settings.changed(**dict.fromkeys(settings.unheeded))
+        consent = dataclasses.replace(self.consent, crashed=retry_crashed or self.consent.crashed)
         self._begin(Activity("convert", self.tr("Starting"), 0.0))
         failed = self.tr("The conversion failed")
         self._work = Work(
             self,
             lambda batch: self._on_job(batch, failed, lambda result: self._on_converted(result, _Outcome(settings))),
-        ).run_job("convert", {"model": str(self._model_path), "output": str(output), "settings": chosen})
+        ).run_job(
+            requests.Convert(
+                model=str(self._model_path), output=str(output), settings=chosen, consent=consent, limits=self.limits
+            )
+        )
 
     def measure(self, *, engines: bool = True) -> None:
         """Measures the original and, if there is one, the optimized graph; of an open optimized graph both in one.
@@ -276,29 +299,26 @@ class Session(QObject):
                 return
             optimized = self._model_path
         settings = self.converted_with or self.settings
-        arguments: dict[str, Any] = {
-            "model": str(self._model_path), "optimized": str(optimized) if optimized else None,
-            "batch": self.batch, "seconds": self.seconds, "data": settings.data, "settings": settings.to_json(),
-            "profile": True,
-        }  # fmt: skip
+        request = requests.Benchmark(
+            model=str(self._model_path), optimized=str(optimized) if optimized else "", batch=self.batch,
+            seconds=self.seconds, settings=settings, profile=True, consent=self.consent, limits=self.limits,
+        )  # fmt: skip
         self.samples = events.Samples()
         self.benchmark = None
         self._begin(Activity("measure", self.tr("Starting"), 0.0))
         self.samplesArrived.emit([])
         self.benchmarkChanged.emit()
         failed = self.tr("Measuring failed")
-        self._work = Work(self, lambda batch: self._on_job(batch, failed, self._on_measured)).run_job(
-            "benchmark", arguments
-        )
+        self._work = Work(self, lambda batch: self._on_job(batch, failed, self._on_measured)).run_job(request)
 
     def _allowed(self, then: Callable[[], None]) -> bool:
         """True if the graph may run: it does nothing to the world, or the user allows it; else asks for that."""
         effects = self.inspection.side_effects if self.inspection else ()
-        if not effects or self.settings.allow_side_effects:
+        if not effects or self.consent.side_effects:
             return True
 
         def allow() -> None:
-            self.change(allow_side_effects=True)
+            self.allow(side_effects=True)
             then()
 
         shown = "; ".join(f"{item.where} ({item.op}) {item.effect}" for item in effects[:3])
@@ -310,12 +330,12 @@ class Session(QObject):
     def _trusted(self, engines: Mapping[str, bool]) -> bool:
         """True if these were built here, or the user trusts them; else asks for that, and then measures."""
         elsewhere = [name for name, here in engines.items() if not here]
-        if not elsewhere or self.settings.trust_engines:
+        if not elsewhere or self.consent.engines:
             return True
 
         def answer(trusted: bool) -> None:
             if trusted:
-                self.change(trust_engines=True)
+                self.allow(engines=True)
             self.measure(engines=trusted)
 
         self.trustWanted.emit(elsewhere, answer)
@@ -415,7 +435,7 @@ class Session(QObject):
 
     def _on_job(self, batch: list[events.Event], failed: str, then: Callable[[Any], None]) -> None:
         """Takes a job's events; `then` gets its result."""
-        self._log([(item.level, item.text) for item in batch if isinstance(item, events.Log)])
+        self._log([(item.level, worded(item.text)) for item in batch if isinstance(item, events.Log)])
         samples = [item for item in batch if isinstance(item, events.Sample)]
         if samples:
             self.samples.extend(samples)
@@ -424,37 +444,37 @@ class Session(QObject):
         if progress and self.activity and not self.activity.cancelling:
             last = progress[-1]
             fraction = last.fraction or self.activity.fraction  # some jobs only ever say 0: not known, then
-            self._set_activity(dataclasses.replace(self.activity, stage=last.stage, fraction=fraction))
+            self._set_activity(dataclasses.replace(self.activity, stage=worded(last.stage), fraction=fraction))
         match batch[-1]:
             case events.Done(result):
                 then(result)
             case events.Failed(message, details):
                 self._end()
-                self.report(failed, message, details)
+                self.report(failed, worded(message), details)
             case events.Cancelled():
                 self._end()
                 self._log([("info", self.tr("Cancelled"))])
 
     def _on_engines(self, batch: list[events.Event]) -> None:
-        self._log([(item.level, item.text) for item in batch if isinstance(item, events.Log)])
+        self._log([(item.level, worded(item.text)) for item in batch if isinstance(item, events.Log)])
         match batch[-1]:
             case events.Done(result):
-                self.machine = reports.load(reports.Machine, result)
+                self.machine = result
                 self.machineChanged.emit()
             case events.Failed(message, details):
                 self.machine = reports.Machine(())
                 self.machineChanged.emit()
-                self.report(self.tr("The engines could not be asked"), message, details)
+                self.report(self.tr("The engines could not be asked"), worded(message), details)
 
     def _on_inspected(self, batch: list[events.Event], path: Path) -> None:
         failed = self.tr("{name} could not be opened").format(name=path.name)
         last = batch[-1]
-        if isinstance(last, events.Failed) and last.message.endswith("--allow-side-effects"):  # safety.ConsentNeeded
+        error = IcebreakerError.of(last.message) if isinstance(last, events.Failed) else None
+        if isinstance(error, ConsentNeeded):
             self._end()
-            shown = last.message.partition("acts outside itself: ")[2].partition(": if you trust")[0]
-            self.consentWanted.emit(shown, lambda: self.open(path, allow_side_effects=True))
+            self.consentWanted.emit(error.effects, lambda: self.open(path, Consent(side_effects=True)))
             return
-        self._on_job(batch, failed, lambda result: self._read(Path(result["frozen_path"] or path), path))
+        self._on_job(batch, failed, lambda found: self._read(Path(found.frozen_path or path), path))
 
     def _read(self, file: Path, path: Path) -> None:
         """Reads the GraphDef in `file`, which shows the user's `path`."""
@@ -476,8 +496,7 @@ class Session(QObject):
         folders.remove_later(*frozen)  # what graphs before this one were frozen into
         self.conversion = self.converted_with = self.optimized_graph = self.saved_path = self.benchmark = None
         self.samples = events.Samples()
-        self.settings = dataclasses.replace(
-            self.settings,
+        self.settings = self.settings.changed(
             outputs=graph.candidate_outputs,
             inputs=(),
             input_shapes={},
@@ -488,10 +507,8 @@ class Session(QObject):
             calibration_table=None,
             preprocessing=None,
             keep_float=(),
-            allow_python=False,
-            allow_side_effects=False,
-            trust_engines=False,
         )
+        self.consent = Consent()  # what is opened anew is asked for anew
         self._remember(path)
         self._log([("info", self.tr("Opened {path}: {n} nodes").format(path=path, n=len(graph)))])
         for signal in (self.graphChanged, self.settingsChanged, self.conversionChanged, self.benchmarkChanged):
@@ -509,14 +526,13 @@ class Session(QObject):
         """Removes what earlier conversions left in the session's folder: each may be as large as the graph."""
         folders.remove_later(*(folder for folder in self.folder.glob("run*") if folder != keep))
 
-    def _on_converted(self, result: Mapping[str, Any], outcome: _Outcome) -> None:
+    def _on_converted(self, conversion: reports.Conversion, outcome: _Outcome) -> None:
         if self.activity:
             self._set_activity(
                 dataclasses.replace(self.activity, stage=self.tr("Reading the optimized graph"), fraction=1.0)
             )
 
         def read() -> tuple[reports.Conversion, Graph | Exception]:
-            conversion = reports.load(reports.Conversion, result)
             try:
                 return conversion, _read_graph(Path(conversion.output))[0]
             except IcebreakerError as error:
@@ -542,7 +558,7 @@ class Session(QObject):
             share=formatting.percent(conversion.coverage),
             engines=formatting.count(len(conversion.segments), self.tr("{n} engine node"), self.tr("{n} engine nodes")),
         )
-        self._log([("info", done), *(("warning", text) for text in conversion.warnings)])
+        self._log([("info", done), *(("warning", worded(text)) for text in conversion.warnings)])
         self.conversionChanged.emit()
         # Not at once: showing the result takes a while, and the window is to hear its user in between.
         QTimer.singleShot(20, lambda: self._after_conversion(outcome.made_here))
@@ -556,9 +572,9 @@ class Session(QObject):
             self.benchmarkChanged.emit()
             self.samplesArrived.emit([])
 
-    def _on_measured(self, result: Mapping[str, Any]) -> None:
+    def _on_measured(self, benchmark: reports.Benchmark) -> None:
         self._end()
-        self.benchmark = reports.load(reports.Benchmark, result)
+        self.benchmark = benchmark
         self._log([("info", self.tr("Measured: {finding}, {sure}").format(**formatting.headline(self.benchmark)))])
         self.benchmarkChanged.emit()
 
@@ -575,7 +591,7 @@ class Session(QObject):
 def _words(error: Exception) -> str:
     """What the user is told of an exception; only those of our own are written for users."""
     if isinstance(error, IcebreakerError):
-        return str(error)
+        return worded(error.message)
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror or error}"
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -109,7 +109,7 @@ def network(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 def test_the_time_of_an_optimized_graph(network, tmp_path, engine):
     output = tmp_path / "fast.pb"
-    made = convert(network, output, ConvertSettings(engine=engine, minimum_segment_size=2))
+    made = convert(network, output, ConvertSettings.of(engine=engine, minimum_segment_size=2))
     assert len(made.segments) == 2
     found = benchmark.benchmark(str(network), str(output), seconds=0.2, profile=True)
     again = reports.load(reports.Benchmark, reports.dump(found))
@@ -138,7 +138,7 @@ def test_a_graph_that_is_one_engine_has_its_layers_too(network, tmp_path):
         tf.identity(x, "out")
     path, output = tmp_path / "one.pb", tmp_path / "fast.pb"
     path.write_bytes(graph.as_graph_def().SerializeToString())
-    convert(path, output, ConvertSettings(engine="openvino"))
+    convert(path, output, ConvertSettings.of(engine="openvino"))
     found = benchmark.benchmark(str(path), str(output), batch=2, seconds=0.2, profile=True).profiles["optimized"]
     (name,) = found.nodes
     assert found.watched_ms == found.plain_ms == found.nodes[name].ms > 0

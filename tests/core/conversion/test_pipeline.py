@@ -50,7 +50,7 @@ def sandwich(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-SETTINGS = ConvertSettings(outputs=("label", "probabilities:0"), engine="openvino")
+SETTINGS = ConvertSettings.of(outputs=("label", "probabilities:0"), engine="openvino")
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +183,7 @@ def test_a_graph_that_is_one_segment_calls_its_engine_directly(tmp_path: Path) -
     )
     source, target = tmp_path / "whole.pb", tmp_path / "whole optimized.pb"
     source.write_bytes(definition.SerializeToString())
-    report = convert(source, target, ConvertSettings(outputs=("y",), engine="onnxruntime"))
+    report = convert(source, target, ConvertSettings.of(outputs=("y",), engine="onnxruntime"))
     assert report.coverage == 1
     model = icebreaker.load(target, fallback=False)
     assert model.is_direct
@@ -206,7 +206,7 @@ def test_a_second_port_keeps_its_name(tmp_path: Path) -> None:
 
     source, target = tmp_path / "ports.pb", tmp_path / "out.pb"
     source.write_bytes(freeze(model, tf.TensorSpec((None, 6), tf.float32, "x")).SerializeToString())
-    convert(source, target, ConvertSettings(outputs=("parts:1",), engine="onnxruntime"))
+    convert(source, target, ConvertSettings.of(outputs=("parts:1",), engine="onnxruntime"))
     x = np.random.default_rng(1).normal(size=(3, 6)).astype(np.float32)
     expected = plain(source, ["parts:1"], {"x:0": x})[0]
     np.testing.assert_allclose(plain(target, ["parts:1"], {"x:0": x})[0], expected, atol=1e-6)
@@ -215,14 +215,16 @@ def test_a_second_port_keeps_its_name(tmp_path: Path) -> None:
 
 def test_users_choices_are_kept(sandwich: Path, tmp_path: Path) -> None:
     excluded = convert(
-        sandwich, tmp_path / "a.pb", ConvertSettings(outputs=("probabilities",), engine="openvino", exclude=("b/conv",))
+        sandwich,
+        tmp_path / "a.pb",
+        ConvertSettings.of(outputs=("probabilities",), engine="openvino", exclude=("b/conv",)),
     )
     reasons = {item.node: item.code for item in excluded.left_in_tensorflow}
     assert reasons["b/conv"] == "excluded"
     small = convert(
         sandwich,
         tmp_path / "b.pb",
-        ConvertSettings(outputs=("probabilities",), engine="openvino", minimum_segment_size=50),
+        ConvertSettings.of(outputs=("probabilities",), engine="openvino", minimum_segment_size=50),
     )
     assert not small.segments and small.warnings
     assert {"too_small"} <= {item.code for item in small.left_in_tensorflow}
@@ -230,7 +232,7 @@ def test_users_choices_are_kept(sandwich: Path, tmp_path: Path) -> None:
     cut = convert(
         sandwich,
         tmp_path / "c.pb",
-        ConvertSettings(outputs=("probabilities",), inputs=("a/digamma",), engine="openvino"),
+        ConvertSettings.of(outputs=("probabilities",), inputs=("a/digamma",), engine="openvino"),
     )
     assert cut.coverage == 1
     assert [item.name for item in icebreaker.load(tmp_path / "c.pb").inputs] == ["a/digamma"]
@@ -248,7 +250,7 @@ def test_users_choices_are_kept(sandwich: Path, tmp_path: Path) -> None:
 )
 def test_wrong_settings_end_in_one_line_and_no_file(sandwich: Path, tmp_path: Path, settings: Any, words: str) -> None:
     with pytest.raises(IcebreakerError, match=words):
-        convert(sandwich, tmp_path / "out.pb", ConvertSettings(**settings))
+        convert(sandwich, tmp_path / "out.pb", ConvertSettings.of(**settings))
     assert not list(tmp_path.iterdir())
 
 
@@ -267,7 +269,9 @@ def test_a_wrong_engine_is_caught_by_the_check(sandwich: Path, tmp_path: Path, m
     from icebreaker.engines.onnxruntime import OnnxRuntime
 
     monkeypatch.setattr(OnnxRuntime, "load", wrong_by(OnnxRuntime.load))
-    report = convert(sandwich, tmp_path / "out.pb", ConvertSettings(outputs=("probabilities",), engine="onnxruntime"))
+    report = convert(
+        sandwich, tmp_path / "out.pb", ConvertSettings.of(outputs=("probabilities",), engine="onnxruntime")
+    )
     assert not report.segments
     left = {item.node: item for item in report.left_in_tensorflow}["b/conv"]
     assert left.code == "deviates" and "of the output's range" in left.reason
@@ -291,7 +295,9 @@ def test_an_engine_that_fails_when_it_is_checked_says_why(
         return fragile
 
     monkeypatch.setattr(OnnxRuntime, "load", load_fragile)
-    report = convert(sandwich, tmp_path / "out.pb", ConvertSettings(outputs=("probabilities",), engine="onnxruntime"))
+    report = convert(
+        sandwich, tmp_path / "out.pb", ConvertSettings.of(outputs=("probabilities",), engine="onnxruntime")
+    )
     left = {item.node: item for item in report.left_in_tensorflow}["b/conv"]
     assert (left.code, left.reason) == ("engine_refused", "onnxruntime: native words")
 
@@ -308,7 +314,7 @@ def test_a_graph_that_computes_in_half_precision_is_held_to_what_that_rounds(tmp
         computes, tf.TensorSpec((4, 64), tf.float32, "x"), tf.TensorSpec((64, 32), tf.float32, "weights")
     )
     (tmp_path / "half.pb").write_bytes(definition.SerializeToString())
-    settings = ConvertSettings(outputs=("y",), engine="openvino")
+    settings = ConvertSettings.of(outputs=("y",), engine="openvino")
     report = convert(tmp_path / "half.pb", tmp_path / "out.pb", settings)
     (segment,) = report.segments
     assert segment.precision == "fp32"
@@ -330,7 +336,7 @@ def test_weights_that_are_only_stored_in_half_precision_excuse_nothing(
     definition = freeze(computes, tf.TensorSpec((4, 64), tf.float32, "x"))
     (tmp_path / "stored.pb").write_bytes(definition.SerializeToString())
     monkeypatch.setattr(OnnxRuntime, "load", wrong_by(OnnxRuntime.load))
-    report = convert(tmp_path / "stored.pb", tmp_path / "out.pb", ConvertSettings(engine="onnxruntime"))
+    report = convert(tmp_path / "stored.pb", tmp_path / "out.pb", ConvertSettings.of(engine="onnxruntime"))
     assert [node.op for node in graph_files.read_graph(tmp_path / "stored.pb") if node.op == "Cast"]
     assert not report.segments
     assert {"deviates"} == {item.code for item in report.left_in_tensorflow if item.op in ("Cast", "MatMul")}
@@ -353,7 +359,7 @@ def test_branches_of_a_v1_conditional_stay_apart(tmp_path: Path) -> None:
     assert any(node.op == "Switch" for node in graph.as_graph_def().node)
     source, target = tmp_path / "cond.pb", tmp_path / "out.pb"
     source.write_bytes(graph.as_graph_def().SerializeToString())
-    convert(source, target, ConvertSettings(outputs=("y",), engine="onnxruntime", minimum_segment_size=1))
+    convert(source, target, ConvertSettings.of(outputs=("y",), engine="onnxruntime", minimum_segment_size=1))
     value = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
     model = icebreaker.load(target, fallback=False)
     for flag_value in (True, False):
@@ -391,7 +397,7 @@ def test_many_outputs_nested_functions_a_and_a_v1_loop_under_a_path_in_any_scrip
     folder.mkdir()
     source, target = folder / "그래프 1.pb", folder / "빠른 그래프.pb"
     source.write_bytes(definition.SerializeToString())
-    settings = ConvertSettings(outputs=tuple(names), engine="onnxruntime", minimum_segment_size=1)
+    settings = ConvertSettings.of(outputs=tuple(names), engine="onnxruntime", minimum_segment_size=1)
     report = convert(source, target, settings)
     assert sum(len(item.outputs) for item in report.segments) >= 500
     values = np.random.default_rng(0).normal(size=(2, 8)).astype(np.float32)

@@ -19,7 +19,7 @@ from icebreaker.export.exporter import Exported
 from icebreaker.settings import ConvertSettings
 
 PROFILE = {"x": ((1, 16, 24, 4), (2, 32, 32, 4), (4, 64, 48, 4))}
-SETTINGS = ConvertSettings(engine="openvino", profiles=PROFILE, outputs=("scores", "small"))
+SETTINGS = ConvertSettings.of(engine="openvino", profiles=PROFILE, outputs=("scores", "small"))
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,9 @@ def test_a_segments_profile_follows_from_the_inputs(
     if not registry.status(name).builds:
         pytest.skip(f"{name} does not build here")
     seen = observed_builds(monkeypatch, name)
-    report = convert(model, tmp_path / "o.pb", ConvertSettings(engine=name, profiles=PROFILE, outputs=SETTINGS.outputs))
+    report = convert(
+        model, tmp_path / "o.pb", ConvertSettings.of(engine=name, profiles=PROFILE, outputs=SETTINGS.outputs)
+    )
     (segment,) = report.segments
     assert "digamma" not in " ".join(segment.nodes).split() and segment.engine == name
     by_rank = {len(profile[0]): profile for profile in seen[0].profiles.values()}
@@ -91,7 +93,7 @@ def test_the_engine_is_right_at_every_shape_of_the_profile(model: Path, tmp_path
 def test_data_is_cut_or_repeated_to_the_profile(model: Path, tmp_path: Path) -> None:
     data = tmp_path / "d.npz"
     np.savez(data, x=np.random.default_rng(2).random((3, 30, 30, 4), np.float32), scale=np.float32(3))
-    report = convert(model, tmp_path / "o.pb", ConvertSettings(**{**vars(SETTINGS), "data": str(data)}))
+    report = convert(model, tmp_path / "o.pb", replace(SETTINGS, data=str(data)))
     assert report.segments and not report.warnings
 
 
@@ -132,7 +134,7 @@ def test_an_engine_that_is_wrong_at_an_end_of_the_profile_keeps_to_the_usual_sha
 def test_profiles_that_do_not_fit_are_told_at_once(
     model: Path, tmp_path: Path, profiles: Any, words: str, batch: int
 ) -> None:
-    asked = ConvertSettings(engine="openvino", profiles=profiles, outputs=("scores",), max_batch_size=batch)
+    asked = ConvertSettings.of(engine="openvino", profiles=profiles, outputs=("scores",), max_batch_size=batch)
     with pytest.raises(IcebreakerError) as raised:
         convert(model, tmp_path / "o.pb", asked)
     assert words in str(raised.value)
@@ -147,7 +149,7 @@ def test_shapes_at_which_the_graph_does_not_run_are_named(tmp_path: Path) -> Non
         tf.nn.relu(tf.reshape(tf.nn.softmax(x), (-1, 6)) + 1.0, name="y")
     path = tmp_path / "six.pb"
     path.write_bytes(graph.as_graph_def().SerializeToString())
-    asked = ConvertSettings(engine="openvino", profiles={"x": ((1, 6), (2, 6), (1 << 4, 7))})
+    asked = ConvertSettings.of(engine="openvino", profiles={"x": ((1, 6), (2, 6), (1 << 4, 7))})
     with pytest.raises(IcebreakerError, match=r"at the largest shapes of the profile, .*x"):
         convert(path, tmp_path / "o.pb", asked)
 

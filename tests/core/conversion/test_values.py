@@ -142,7 +142,7 @@ def test_every_kind_of_event_can_be_sent():
 
 
 def test_settings_survive_the_way_to_the_worker():
-    settings = ConvertSettings(
+    settings = ConvertSettings.of(
         outputs=("y",), inputs=("x",), input_shapes={"x": (1, 3)}, engine="openvino", precision="fp16",
         max_batch_size=8, workspace_bytes=1, memory_fraction=0.5, minimum_segment_size=1, exclude=("n",), data="d.npz",
         profiles={"z": ((1, 2), (3, 4), (5, 6))}, optimization_level=0, hardware_compatibility="ampere-plus",
@@ -179,7 +179,7 @@ def test_settings_of_another_version_are_refused():
 )
 def test_values_out_of_range_are_refused(values, words):
     with pytest.raises(IcebreakerError) as raised:
-        ConvertSettings(**values)
+        ConvertSettings.of(**values)
     assert str(raised.value).startswith(words)
 
 
@@ -196,17 +196,17 @@ def test_profiles_are_read_and_written():
 def test_what_no_engine_has_is_told_with_its_reason():
     rich = EngineStatus("rich", True, True, "", options={"optimization_level": "", "weights": "it melts"})
     poor = EngineStatus("poor", True, True, "")
-    asked = ConvertSettings(optimization_level=5)
+    asked = ConvertSettings.of(optimization_level=5)
     assert asked.unmet([rich]) == asked.unmet([poor, rich]) == ConvertSettings().unmet([poor]) == ""
     assert (
         asked.unmet([poor])
         == "a builder optimization level is not to be had with poor: it is for TensorRT; leave it out"
     )
-    assert "with poor or rich: it melts" in ConvertSettings(weights="weightless").unmet([poor, rich])
+    assert "with poor or rich: it melts" in ConvertSettings.of(weights="weightless").unmet([poor, rich])
     some = EngineStatus("some", True, True, "", options={"compute_capabilities": ""}, targets=("8.0", "8.9"))
-    assert ConvertSettings(compute_capabilities=("8.9",)).unmet([some]) == ""
+    assert ConvertSettings.of(compute_capabilities=("8.9",)).unmet([some]) == ""
     assert "does not build for compute capability 9.0: choose 8.0, 8.9" in (
-        ConvertSettings(compute_capabilities=("8.0", "9.0")).unmet([some])
+        ConvertSettings.of(compute_capabilities=("8.0", "9.0")).unmet([some])
     )
 
 

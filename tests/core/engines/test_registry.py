@@ -18,10 +18,8 @@ from icebreaker.engines import registry
 from icebreaker.engines.protocol import BuildOptions, Built, Colour, Engine, Model, Runner
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.protos import AttrValue, GraphDef, NodeDef
-from icebreaker.jobs import supervisor
-from icebreaker.reports import reports
+from icebreaker.jobs import requests, supervisor
 from icebreaker.reports.reports import EngineStatus
-from icebreaker.settings import ConvertSettings
 from icebreaker_gui.style import formatting, theme
 
 PLACE = f"{Path(__file__).stem}:Reference"
@@ -122,9 +120,9 @@ def test_it_converts_a_graph_that_can_be_loaded(plugged, model, tmp_path):
 
 
 def test_it_competes_where_the_fastest_is_wanted(plugged, model, tmp_path):
-    job = {"model": str(model), "output": str(tmp_path / "auto.pb"), "settings": ConvertSettings().to_json()}
     told: list[events.Event] = []
-    report = reports.load(reports.Conversion, supervisor.run("convert", job, told.append))
+    request = requests.Convert(model=str(model), output=str(tmp_path / "auto.pb"))
+    report = supervisor.run(request, told.append)
     stages = {item.stage for item in told if isinstance(item, events.Progress)}
     assert "TRTEngineOp_000: reference: Reading" in stages, "it was built"
     for segment in report.segments:  # none, where TensorFlow is faster

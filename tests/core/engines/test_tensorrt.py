@@ -152,7 +152,7 @@ def test_cancelling_the_job_ends_a_long_build_within_two_seconds(tmp_path: Path)
         if isinstance(event, events.Log) and "timing cache" in event.text:  # the last line before that step
             building.set()
 
-    wanted = ConvertSettings(engine="tensorrt-rtx", max_batch_size=64).to_json()
+    wanted = ConvertSettings.of(engine="tensorrt-rtx", max_batch_size=64).to_json()
     job = supervisor.Job(
         "convert", {"model": str(path), "output": str(tmp_path / "o.pb"), "settings": wanted}, on_event
     )
@@ -218,7 +218,7 @@ def test_the_builders_phases_drive_the_jobs_progress(tmp_path: Path) -> None:
     path = tmp_path / "tower.pb"
     path.write_bytes(tower(12))
     seen: list[events.Event] = []
-    convert(path, tmp_path / "o.pb", ConvertSettings(engine="tensorrt-rtx"), seen.append)
+    convert(path, tmp_path / "o.pb", ConvertSettings.of(engine="tensorrt-rtx"), seen.append)
     steps = [item for item in seen if isinstance(item, events.Progress)]
     phases = [item for item in steps if "tensorrt-rtx: " in item.stage]
     assert len(phases) > 10 and len({item.stage for item in phases}) > 3
@@ -507,7 +507,7 @@ REAL = (
 def converted(model: Path, folder: Path, precision: str = "fp32") -> reports.Conversion:
     from icebreaker.conversion.pipeline import convert
 
-    wanted = ConvertSettings(engine="tensorrt-rtx", precision=precision, max_batch_size=4)
+    wanted = ConvertSettings.of(engine="tensorrt-rtx", precision=precision, max_batch_size=4)
     report = convert(model, folder / "optimized.pb", wanted)
     for segment in report.segments:
         assert segment.engine == "tensorrt-rtx" and segment.precision == precision and segment.layers

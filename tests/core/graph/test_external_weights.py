@@ -65,7 +65,7 @@ def model(tmp_path: Path) -> Path:
 
 def optimized(model: Path, engine: str = "openvino") -> Path:
     target = model.with_name("optimized.pb")
-    report = convert(model, target, ConvertSettings(engine=engine, minimum_segment_size=2))
+    report = convert(model, target, ConvertSettings.of(engine=engine, minimum_segment_size=2))
     assert [item.engine for item in report.segments] == [engine, engine]
     return target
 
@@ -102,7 +102,7 @@ def test_plain_tensorflow_runs_it_in_its_folder(model: Path, monkeypatch: pytest
 def test_goes_in_again(model: Path, tmp_path: Path) -> None:
     target = optimized(model)
     again = tmp_path / "again.pb"
-    assert convert(target, again, ConvertSettings(engine="onnxruntime")).segments == ()  # it is optimized already
+    assert convert(target, again, ConvertSettings.of(engine="onnxruntime")).segments == ()  # it is optimized already
     (found,) = icebreaker.load(again, fallback=False)(VALUES).values()
     assert np.abs(found - expected(model)).max() < 1e-5
     (tmp_path / "elsewhere").mkdir()

@@ -193,7 +193,7 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def test_nothing_runs_without_consent(writer: tuple[Path, Path], tmp_path: Path) -> None:
     path, written = writer
-    settings = ConvertSettings(outputs=("y",), engine="onnxruntime", minimum_segment_size=1)
+    settings = ConvertSettings.of(outputs=("y",), engine="onnxruntime", minimum_segment_size=1)
     for run in (
         lambda: convert(path, tmp_path / "out.pb", settings),
         lambda: benchmark.benchmark(str(path), settings=settings.to_json()),
@@ -361,7 +361,7 @@ def test_engines_load_only_where_they_were_built_or_are_trusted(
     frozen = convert_variables_to_constants_v2(call.get_concrete_function(tf.TensorSpec((None, 4), tf.float32, "x")))
     source, target = tmp_path / "source.pb", tmp_path / "out.pb"
     source.write_bytes(frozen.graph.as_graph_def().SerializeToString())
-    convert(source, target, ConvertSettings(outputs=("y",), engine="onnxruntime"))
+    convert(source, target, ConvertSettings.of(outputs=("y",), engine="onnxruntime"))
     assert icebreaker.load(target, fallback=False).engines
     (stored,) = artifact.stored_engines(graph_files.read_graph(target), tmp_path)
     assert trusted_engines.built_here(stored.sha256)

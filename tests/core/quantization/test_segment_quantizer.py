@@ -29,7 +29,7 @@ CLASSES = 6
 
 def settings(**changes: Any) -> ConvertSettings:
     chosen = {"precision": "int8", "engine": "openvino", "calibration_method": "minmax", "quantizer": "own"}
-    return ConvertSettings(**(chosen | changes))
+    return ConvertSettings.of(**(chosen | changes))
 
 
 @pytest.fixture(scope="module")

@@ -94,7 +94,7 @@ def test_converts_as_it_would_in_memory(
 ) -> None:
     monkeypatch.setattr(artifact, "INLINE_BYTES", inline)
     target = model.with_name("optimized.pb")
-    report = convert(model, target, ConvertSettings(engine=engine, minimum_segment_size=2))
+    report = convert(model, target, ConvertSettings.of(engine=engine, minimum_segment_size=2))
     assert [item.engine for item in report.segments] == [engine, engine]
     assert bool(list(model.parent.glob("*.engine"))) == (inline == 0)
     assert all(
@@ -111,7 +111,7 @@ def test_int8_has_the_same_ranges_as_in_memory(model: Path, monkeypatch: pytest.
     monkeypatch.setattr(structure, "_BIG", structure._LONG)
     data = tmp_path / "data.npz"
     np.savez(data, x=np.random.default_rng(2).standard_normal((96, 8, 8, 16)).astype("f4"))
-    settings = ConvertSettings(precision="int8", calibration=str(data), minimum_segment_size=2)
+    settings = ConvertSettings.of(precision="int8", calibration=str(data), minimum_segment_size=2)
     found = []
     for big in (0, 1 << 30):
         monkeypatch.setattr(convert_module, "_BIG_BYTES_INT8", big)

@@ -67,7 +67,7 @@ def result(session: Session, qtbot: QtBot) -> Result:
 
 def show(session: Session, conversion: Conversion, **settings: object) -> None:
     session.conversion = conversion
-    session.converted_with = dataclasses.replace(ConvertSettings(precision="int8"), **settings)  # type: ignore[arg-type]
+    session.converted_with = dataclasses.replace(ConvertSettings.of(precision="int8"), **settings)  # type: ignore[arg-type]
     session.conversionChanged.emit()
 
 
@@ -131,7 +131,7 @@ def test_a_checked_layer_is_kept_next_time(session: Session, result: Result, con
     first, second = layers._table.item(0, 0), layers._table.item(1, 0)
     assert first and second and second.data(Qt.ItemDataRole.CheckStateRole) is None  # no node can be named
     first.setCheckState(Qt.CheckState.Checked)
-    assert session.settings.keep_float == ("block1/conv1",)
+    assert session.settings.quantization.keep_float == ("block1/conv1",)
     assert "Convert again" in layers._words.text()
     session.change(keep_float=())  # taken back elsewhere
     assert first.checkState() == Qt.CheckState.Unchecked

@@ -51,7 +51,7 @@ def test_the_form_proposes(session: Session, qtbot: QtBot) -> None:
     session.change(memory_fraction=0.5)
     assert [item.text().split()[1] for item in offers()] == ["0.67", "6"]
     offers()[1].click()
-    assert session.settings.workspace_bytes == 6_000_000_000 and not offers()
+    assert session.settings.builder.workspace_bytes == 6_000_000_000 and not offers()
 
 
 def test_the_meter(session: Session, qtbot: QtBot) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pytestqt.qtbot import QtBot
 
-from icebreaker.reports.reports import RETRY, Conversion
+from icebreaker.reports.reports import Conversion
 from icebreaker_gui.main_window import Window
 from icebreaker_gui.session import autosave
 from icebreaker_gui.session.session import Session
@@ -148,7 +148,7 @@ def test_what_has_crashed_is_tried_again_if_the_user_wants(qtbot: QtBot, session
     session.open(digits)
     qtbot.waitUntil(lambda: not session.busy, timeout=_SECONDS)
     why = "with openvino the worker process ended by SIGSEGV on 2026-01-01"
-    made = Conversion("out.pb", 1.0, 0.0, (), (), (f"TRTEngineOp_000: {why}; {RETRY}",))
+    made = Conversion("out.pb", 1.0, 0.0, (), (), (crashed,))
     session.conversion = made
     session.conversionChanged.emit()
     assert window._question.isVisible() and "TRTEngineOp_000" in window._question._text.text()
@@ -158,7 +158,7 @@ def test_what_has_crashed_is_tried_again_if_the_user_wants(qtbot: QtBot, session
         window._question.yes.click()
         assert session.activity and session.activity.kind == "convert"
     assert session.conversion is not made and session.conversion.segments
-    assert session.converted_with == session.settings and not session.settings.retry_crashed
+    assert session.converted_with == session.settings and not session.consent.crashed
     assert not window._question.isVisible()
 
 
@@ -173,4 +173,4 @@ def test_consent_does_not_come_back_and_strangers_offer_nothing(
         assert autosave.find_lost() is None
     lost = autosave.find_lost()
     assert lost and lost.settings.max_batch_size == 7
-    assert not lost.settings.allow_side_effects and not lost.settings.trust_engines
+    assert not lost.consent.side_effects and not lost.consent.engines

@@ -245,15 +245,15 @@ def test_an_open_optimized_graph_is_measured_with_its_engines_if_the_user_trusts
     assert not session.busy and len(questions) == 1 and questions[0][0] == ["onnxruntime"]
     questions[0][1](False)
     wait_idle(qtbot, session)
-    assert session.benchmark and session.benchmark.optimized is None and not session.settings.trust_engines
+    assert session.benchmark and session.benchmark.optimized is None and not session.consent.engines
     session.measure()
     assert not session.busy and len(questions) == 2
     questions[1][1](True)
     wait_idle(qtbot, session)
-    assert session.benchmark.optimized and session.settings.trust_engines
+    assert session.benchmark.optimized and session.consent.engines
     session.open(optimized)
     wait_idle(qtbot, session)
-    assert not session.settings.trust_engines, "trust is in one file, not in all that follow"
+    assert not session.consent.engines, "trust is in one file, not in all that follow"
 
 
 def test_saving_again_leaves_no_side_files_behind(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from icebreaker.settings import (
     HARDWARE_COMPATIBILITY,
     MOST_OPTIMIZATION,
     WEIGHTS,
+    BuilderSettings,
     ConvertSettings,
     parse_profile,
     profile_text,
@@ -20,6 +21,7 @@ from icebreaker.settings import (
 from icebreaker_gui.session.session import Session
 from icebreaker_gui.style import formatting, theme
 from icebreaker_gui.style.widgets import Elided, Section, button, label, number
+from icebreaker_gui.style.wording import worded
 
 _FIELD_WIDTH = 148
 _MOST_PROFILES = 6
@@ -40,7 +42,8 @@ def usable(session: Session) -> tuple[EngineStatus, ...]:
 def unmet(session: Session) -> str:
     """Why the engines that may be used cannot do what was chosen; nothing if they can, or are not known yet."""
     engines = usable(session)
-    return session.settings.unmet(engines) if engines else ""
+    why = session.settings.unmet(engines) if engines else None
+    return worded(why) if why else ""
 
 
 class Options(Section):
@@ -142,10 +145,11 @@ class Options(Section):
         self._profiles.show_inputs()
         self._targets.show_targets(next((item.targets for item in engines if item.targets), ()))
         with QSignalBlocker(self._level), QSignalBlocker(self._versions):
-            self._level.setValue(-1 if settings.optimization_level is None else settings.optimization_level)
-            self._versions.setChecked(settings.version_compatible)
-        self._hardware.setCurrentIndex(self._hardware.findData(settings.hardware_compatibility))
-        self._weights.setCurrentIndex(self._weights.findData(settings.weights))
+            level = settings.builder.optimization_level
+            self._level.setValue(-1 if level is None else level)
+            self._versions.setChecked(settings.builder.version_compatible)
+        self._hardware.setCurrentIndex(self._hardware.findData(settings.builder.hardware_compatibility))
+        self._weights.setCurrentIndex(self._weights.findData(settings.builder.weights))
         problem = unmet(self._session)
         self._problem.setText(problem)
         self._problem.setVisible(bool(problem))
@@ -160,13 +164,13 @@ class Options(Section):
         self.setVisible(something or bool(problem))
 
     def _on_reset(self) -> None:
-        defaults = ConvertSettings()
+        defaults = BuilderSettings()
         self._session.change(**{name: getattr(defaults, name) for name in ENGINE_OPTIONS})
 
 
 def _differing(settings: ConvertSettings) -> list[str]:
-    defaults = ConvertSettings()
-    return [name for name in ENGINE_OPTIONS if getattr(settings, name) != getattr(defaults, name)]
+    defaults = BuilderSettings()
+    return [name for name in ENGINE_OPTIONS if getattr(settings.builder, name) != getattr(defaults, name)]
 
 
 class _Profiles(QWidget):
@@ -311,7 +315,7 @@ class _Targets(QWidget):
                 box.toggled.connect(self._on_toggled)
                 self._boxes[name] = box
                 self._grid.addWidget(box, 1 + index // _COLUMNS, index % _COLUMNS)
-        chosen = self._session.settings.compute_capabilities
+        chosen = self._session.settings.builder.compute_capabilities
         for name, box in self._boxes.items():
             with QSignalBlocker(box):
                 box.setChecked(name in chosen)

@@ -57,13 +57,18 @@ class Preview:
 
 def source(settings: ConvertSettings) -> str | None:
     """The data INT8 is calibrated on, as the conversion chooses it."""
-    return settings.calibration or (None if settings.calibration_table else settings.data)
+    return settings.quantization.calibration or (None if settings.quantization.calibration_table else settings.data)
 
 
 def lacks_data(session: Session) -> bool:
     """True if INT8 was chosen and neither data nor ranges are there, nor ranges that the graph was trained with."""
     settings, inspection = session.settings, session.inspection
-    if settings.precision != "int8" or source(settings) or settings.calibration_table or inspection is None:
+    if (
+        settings.precision != "int8"
+        or source(settings)
+        or settings.quantization.calibration_table
+        or inspection is None
+    ):
         return False
     return not any(op.startswith(_TRAINED) for op in inspection.ops)
 
@@ -72,15 +77,20 @@ def make_preview(path: str, inputs: Sequence[dataset.Input], settings: ConvertSe
     """Opens calibration data and draws its first rows; may take a while, and never runs a program."""
     try:
         given = None
-        if settings.preprocessing:
+        if settings.quantization.preprocessing:
             values: dict[str, Any] = {
-                key: tuple(item) if isinstance(item, list) else item for key, item in settings.preprocessing.items()
+                key: tuple(item) if isinstance(item, list) else item
+                for key, item in settings.quantization.preprocessing.items()
             }
             given = Preprocessing(**values)
         if Path(path).is_dir():
             inputs = [item for item in inputs if item.shape != ()]
         data = dataset.open_data(
-            path, inputs, samples=settings.calibration_samples, seed=settings.calibration_seed, preprocessing=given
+            path,
+            inputs,
+            samples=settings.quantization.calibration_samples,
+            seed=settings.quantization.calibration_seed,
+            preprocessing=given,
         )
         wanted = next((item for item in inputs if Preprocessing.guess(item)), None)
         pictures: list[np.ndarray] = []
@@ -142,7 +152,7 @@ class Calibration(Section):
         self.body.addLayout(self._make_sources())
         self._allow = QCheckBox(self.tr("I trust this program: let it run"))
         self._allow.setToolTip(self.tr("It runs with all your rights when you convert, and not before"))
-        self._allow.toggled.connect(lambda on: session.change(allow_python=on))
+        self._allow.toggled.connect(lambda on: session.allow(python=on))
         self.body.addWidget(self._allow)
         self._warning = label(look="warning", wrap=True)
         self._problem = label(look="error", wrap=True)
@@ -248,9 +258,8 @@ class Calibration(Section):
     def take(self, path: str) -> None:
         """Calibrates on `path` from now on: `random`, a table's JSON or anything that `calibration.open_data` takes."""
         table = path if path.endswith(".json") else None
-        self._session.change(
-            calibration=None if table else path, calibration_table=table, preprocessing=None, allow_python=False
-        )
+        self._session.change(calibration=None if table else path, calibration_table=table, preprocessing=None)
+        self._session.allow(python=False)  # allowing one program allows no other
 
     def _choose_folder(self) -> None:
         path = QFileDialog.getExistingDirectory(self, self.tr("A folder of images"), self._folder())
@@ -302,7 +311,7 @@ class Calibration(Section):
         settings = self._session.settings
         self.setVisible(settings.precision == "int8")
         path = source(settings)
-        table = settings.calibration_table if not settings.calibration else None
+        table = settings.quantization.calibration_table if not settings.quantization.calibration else None
         if path == "random":
             text = self.tr("random values")
         elif path:
@@ -316,19 +325,20 @@ class Calibration(Section):
         program = bool(path) and Path(str(path)).suffix == ".py"
         self._allow.setVisible(program)
         with QSignalBlocker(self._allow), QSignalBlocker(self._samples):
-            self._allow.setChecked(settings.allow_python)
-            self._samples.setValue(settings.calibration_samples or 0)
-        self._method.setCurrentIndex(self._method.findData(settings.calibration_method))
+            self._allow.setChecked(self._session.consent.python)
+            self._samples.setValue(settings.quantization.calibration_samples or 0)
+        self._method.setCurrentIndex(self._method.findData(settings.quantization.calibration_method))
         self._quantizer.setCurrentIndex(
-            self._quantizer.findData(settings.quantizer if self._quantizer.isEnabled() else "own")
+            self._quantizer.findData(settings.quantization.quantizer if self._quantizer.isEnabled() else "own")
         )
-        budget = settings.accuracy_budget
+        budget = settings.quantization.accuracy_budget
         if budget is not None and self._budget.findData(budget) < 0:
             self._budget.addItem(self._budget_words(budget), budget)
         self._budget.setCurrentIndex(0 if budget is None else self._budget.findData(budget))
+        chosen = settings.quantization
         key = (
-            self._session.graph is not None, self._session.path, path, settings.outputs, settings.calibration_samples,
-            settings.calibration_seed, repr(settings.preprocessing), settings.precision,
+            self._session.graph is not None, self._session.path, path, settings.outputs, chosen.calibration_samples,
+            chosen.calibration_seed, repr(chosen.preprocessing), settings.precision,
         )  # fmt: skip
         if key != self._shown:
             self._shown = key
@@ -344,7 +354,7 @@ class Calibration(Section):
         if settings.precision != "int8" or graph is None:
             return
         if path is None:
-            if settings.calibration_table:
+            if settings.quantization.calibration_table:
                 found = self.tr("INT8 is built again from these ranges, without data.")
             elif lacks_data(self._session):
                 found = self.tr("INT8 needs real data, to find the range of every tensor.")

@@ -33,6 +33,7 @@ from icebreaker.engines import registry
 from icebreaker.errors import IcebreakerError
 from icebreaker.gpu import left_for_engines
 from icebreaker.graph.graph import PLACEHOLDERS, Graph, Placeholder
+from icebreaker.messages import Message
 from icebreaker.reports.reports import EngineStatus
 from icebreaker.settings import PRECISIONS, parse_size
 from icebreaker_gui.panels import gpu_meter
@@ -405,7 +406,7 @@ class _Engine(Section):
         for name, detail in self._details.items():
             status = known.get(name)
             unknown = self.tr("not known here") if machine else self.tr("asking…")
-            text = status.detail if status else unknown
+            text = worded(status.detail) if status else unknown
             detail.setText(text)
             usable = status is not None and status.builds
             self._buttons[name].setEnabled(usable)
@@ -483,7 +484,7 @@ class _Limits(Section):
         self._retry.setToolTip(
             self.tr("A build that ended the worker is left out in later conversions, unless you ask")
         )
-        self._retry.toggled.connect(lambda on: session.change(retry_crashed=on))
+        self._retry.toggled.connect(lambda on: session.allow(crashed=on))
         self._workspace = QLineEdit()
         self._workspace.setToolTip(
             self.tr("Scratch memory for TensorRT's builder, such as 4 GB or 512 MiB; other engines need none")
@@ -524,16 +525,16 @@ class _Limits(Section):
             with QSignalBlocker(field):
                 field.setValue(value)
         with QSignalBlocker(self._retry):
-            self._retry.setChecked(settings.retry_crashed)
-        self._retry.setVisible(settings.retry_crashed or self._has_crashed())
+            self._retry.setChecked(self._session.consent.crashed)
+        self._retry.setVisible(self._session.consent.crashed or self._has_crashed())
         if not self._problem.isVisibleTo(self):
-            self._workspace.setText(_size_text(settings.workspace_bytes))
+            self._workspace.setText(_size_text(settings.builder.workspace_bytes))
 
     def _has_crashed(self) -> bool:
         """True if the last conversion left something out since it had crashed before."""
         conversion = self._session.conversion
-        texts = (*conversion.warnings, *(item.reason for item in conversion.left_in_tensorflow)) if conversion else ()
-        return any("--retry-crashed" in text for text in texts)
+        told = (*conversion.warnings, *(left.reason for left in conversion.left_in_tensorflow)) if conversion else ()
+        return any(isinstance(words, Message) and words.remedy == "retry_crashed" for words in told)
 
     def _on_workspace(self) -> None:
         try:
@@ -616,7 +617,7 @@ class _Memory(Section):
         if machine and self._exceeds():
             self._excess.setText(
                 self.tr("The workspace, {size}, is more than the {rest} that is left for engines.").format(
-                    size=_size_text(self._session.settings.workspace_bytes),
+                    size=_size_text(self._session.settings.builder.workspace_bytes),
                     rest=formatting.size(left_for_engines(machine.gpu_memory_bytes, fraction)),
                 )
             )
@@ -631,7 +632,7 @@ class _Memory(Section):
         machine, settings = self._session.machine, self._session.settings
         if not machine or not machine.gpu or not any(item.options for item in usable(self._session)):
             return False
-        return settings.workspace_bytes > left_for_engines(machine.gpu_memory_bytes, settings.memory_fraction)
+        return settings.builder.workspace_bytes > left_for_engines(machine.gpu_memory_bytes, settings.memory_fraction)
 
     def _proposals(self) -> tuple[float | None, int | None]:
         """A share for the workspace of now, and a workspace for the share of now; None where there is none."""
@@ -640,7 +641,7 @@ class _Memory(Section):
             return None, None
         total, fraction = machine.gpu_memory_bytes, settings.memory_fraction
         return (
-            gpu_meter.fraction_for(total, settings.workspace_bytes),
+            gpu_meter.fraction_for(total, settings.builder.workspace_bytes),
             None if fraction is None else gpu_meter.workspace_for(total, fraction),
         )
 
@@ -694,7 +695,7 @@ class _Nodes(Section):
 
     def _update(self) -> None:
         settings = self._session.settings
-        self._names, before = getattr(settings, self._setting), self._names
+        self._names, before = settings.flat[self._setting], self._names
         self.setVisible(bool(self._names) and (self._setting != "keep_float" or settings.precision == "int8"))
         if before == self._names:
             return
@@ -738,11 +739,11 @@ class _Advanced(Section):
         self._time = number(0, 604_800, 0, tip)
         self._time.setSpecialValueText(self.tr("none"))
         self._time.setSuffix(self.tr(" s"))
-        self._time.valueChanged.connect(lambda value: session.change(time_limit_seconds=float(value) or None))
+        self._time.valueChanged.connect(lambda value: session.limit(time_seconds=float(value) or None))
         tip = self.tr("A worker that gives no sign of life for so long counts as hanging and is ended")
-        self._patience = number(1, 86_400, round(session.settings.patience_seconds), tip)
+        self._patience = number(1, 86_400, round(session.limits.patience_seconds), tip)
         self._patience.setSuffix(self.tr(" s"))
-        self._patience.valueChanged.connect(lambda value: session.change(patience_seconds=float(value)))
+        self._patience.valueChanged.connect(lambda value: session.limit(patience_seconds=float(value)))
         self._trust = QCheckBox(self.tr("Trust engines built elsewhere"))
         self._trust.setToolTip(
             self.tr(
@@ -750,7 +751,7 @@ class _Advanced(Section):
                 "if you trust where the file comes from."
             )
         )
-        self._trust.toggled.connect(lambda on: session.change(trust_engines=on))
+        self._trust.toggled.connect(lambda on: session.allow(engines=on))
         self._problem = label(look="error", wrap=True)
         self._problem.hide()
         grid = QGridLayout(self._fields)
@@ -780,19 +781,19 @@ class _Advanced(Section):
         self._fold.setText(("▾ " if on else "▸ ") + self.tr("Advanced"))
 
     def _update(self) -> None:
-        settings = self._session.settings
+        limits = self._session.limits
         with QSignalBlocker(self._time), QSignalBlocker(self._patience), QSignalBlocker(self._trust):
-            self._time.setValue(round(settings.time_limit_seconds or 0))
-            self._patience.setValue(round(settings.patience_seconds))
-            self._trust.setChecked(settings.trust_engines)
+            self._time.setValue(round(limits.time_seconds or 0))
+            self._patience.setValue(round(limits.patience_seconds))
+            self._trust.setChecked(self._session.consent.engines)
         if not self._problem.isVisibleTo(self._fields):
-            limit = settings.memory_limit_bytes
+            limit = limits.memory_bytes
             self._memory.setText("" if limit is None else _size_text(limit))
 
     def _on_memory(self) -> None:
         text = self._memory.text().strip()
         try:
-            self._session.change(memory_limit_bytes=parse_size(text) if text else None)
+            self._session.limit(memory_bytes=parse_size(text) if text else None)
         except IcebreakerError as error:
             self._problem.setText(str(error))
             self._problem.show()
@@ -900,8 +901,8 @@ class _Start(QFrame):
         if not self._session.settings.outputs:
             return self.tr("Choose at least one output.")
         settings = self._session.settings
-        program = settings.precision == "int8" and (settings.calibration or "").endswith(".py")
-        if program and not settings.allow_python:
+        program = settings.precision == "int8" and (settings.quantization.calibration or "").endswith(".py")
+        if program and not self._session.consent.python:
             return self.tr("The calibration data is a program: allow it to run, or choose other data.")
         if lacks_data(self._session):
             return self.tr("INT8 needs data: choose under Calibration what to calibrate on.")

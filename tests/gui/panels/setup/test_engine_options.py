@@ -99,11 +99,11 @@ def test_what_is_chosen_becomes_the_settings(session: Session, options: Options)
     weights.activated.emit(1)
     shown(options, QCheckBox)[0].click()
     settings = session.settings
-    assert (settings.optimization_level, settings.hardware_compatibility) == (5, "ampere-plus")
-    assert (settings.weights, settings.version_compatible) == ("refittable", True)
+    assert (settings.builder.optimization_level, settings.builder.hardware_compatibility) == (5, "ampere-plus")
+    assert (settings.builder.weights, settings.builder.version_compatible) == ("refittable", True)
     assert fold(options).text().endswith("4 set")
     level.setValue(-1)
-    assert session.settings.optimization_level is None
+    assert session.settings.builder.optimization_level is None
     back = ConvertSettings.from_json(json.loads(json.dumps(session.settings.to_json())))
     assert back == session.settings, "as the autosaved state carries it"
 
@@ -115,19 +115,19 @@ def test_the_limits_of_a_worker(session: Session, options: Options) -> None:
         next(item for item in setup.findChildren(QSpinBox) if words in item.toolTip())
         for words in ("as a whole", "counts as hanging")
     )
-    assert time_limit.isVisible() and time_limit.text() == "none" and session.settings.time_limit_seconds is None
+    assert time_limit.isVisible() and time_limit.text() == "none" and session.limits.time_seconds is None
     time_limit.setValue(600)
     patience.setValue(60)
-    assert (session.settings.time_limit_seconds, session.settings.patience_seconds) == (600, 60)
+    assert (session.limits.time_seconds, session.limits.patience_seconds) == (600, 60)
     time_limit.setValue(0)
-    assert session.settings.time_limit_seconds is None
-    session.change(time_limit_seconds=30.0)  # as when a state is brought back
+    assert session.limits.time_seconds is None
+    session.limit(time_seconds=30.0)  # as when a state is brought back
     assert time_limit.text() == "30 s"
     memory = next(item for item in setup.findChildren(QLineEdit) if item.placeholderText() == "automatic")
     for text, limit in (("8 GB", 8_000_000_000), ("much", 8_000_000_000), ("", None)):
         memory.setText(text)
         memory.editingFinished.emit()
-        assert session.settings.memory_limit_bytes == limit
+        assert session.limits.memory_bytes == limit
         told = [item for item in setup.findChildren(QLabel) if item.isVisible() and "is not a size" in item.text()]
         assert bool(told) is (text == "much")
 
@@ -161,7 +161,7 @@ def test_what_cannot_be_had_is_told_and_reset(session: Session, options: Options
     assert "they stay" in options._problem.text() and options._problem.isVisible()
     assert not convert.isEnabled()
     options._reset.click()
-    assert convert.isEnabled() and session.settings.weights == "fixed" and not options._problem.isVisible()
+    assert convert.isEnabled() and session.settings.builder.weights == "fixed" and not options._problem.isVisible()
 
 
 def test_a_workspace_beyond_what_is_left_warns(session: Session, options: Options) -> None:

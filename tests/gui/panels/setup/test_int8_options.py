@@ -51,7 +51,7 @@ def test_pictures_are_what_the_network_sees(images: Path) -> None:
     assert all((item[..., 0] == 250).all() for item in preview.pictures)
     assert any("guessed" in text for text in preview.notes) and preview.preprocessing
     swapped = {"height": 8, "width": 8, "channels": "BGR", "mean": [103.939, 116.779, 123.68], "std": [1.0]}
-    preview = int8_options.make_preview(str(images), _INPUTS, ConvertSettings(preprocessing=swapped))
+    preview = int8_options.make_preview(str(images), _INPUTS, ConvertSettings.of(preprocessing=swapped))
     assert all((item[..., 0] == 250).all() for item in preview.pictures), preview.problem
 
 
@@ -65,7 +65,7 @@ def test_bad_data_is_one_line(tmp_path: Path, images: Path, kind: str) -> None:
     path = {"missing": tmp_path / "nowhere", "empty": tmp_path / "empty", "few": images}.get(kind, tmp_path / "a.npz")
     (tmp_path / "empty").mkdir()
     (tmp_path / "a.npz").write_text("no archive")
-    settings = ConvertSettings(calibration_samples=2 if kind == "few" else None)
+    settings = ConvertSettings.of(calibration_samples=2 if kind == "few" else None)
     preview = int8_options.make_preview(str(path), _INPUTS, settings)
     assert preview.problem and "\n" not in preview.problem and not preview.pictures
 
@@ -87,14 +87,14 @@ def test_a_program_runs_only_if_allowed(
     program.write_text(f"open({str(trace)!r}, 'w')\ndef batches(): yield 1\n")
     calibration_form = form()
     calibration_form.take(str(program))
-    assert not calibration_form._allow.isHidden() and not session.settings.allow_python
+    assert not calibration_form._allow.isHidden() and not session.consent.python
     qtbot.waitUntil(lambda: "program" in calibration_form._words.text(), timeout=20_000)
     calibration_form._allow.setChecked(True)
-    assert session.settings.allow_python
+    assert session.consent.python
     qtbot.wait(500)
     assert not trace.exists(), "it may run in the worker, never here"
     calibration_form.take("random")
-    assert not session.settings.allow_python, "allowing one program allows no other"
+    assert not session.consent.python, "allowing one program allows no other"
     qtbot.waitUntil(lambda: "takes text" in calibration_form._problem.text(), timeout=20_000)
 
 
@@ -121,14 +121,21 @@ def test_choices_reach_the_settings(
         field.setCurrentIndex(field.findData(value))
         field.activated.emit(field.currentIndex())
     settings = session.settings
-    assert (settings.calibration_samples, settings.calibration_method, settings.accuracy_budget) == (
+    assert (
+        settings.quantization.calibration_samples,
+        settings.quantization.calibration_method,
+        settings.quantization.accuracy_budget,
+    ) == (
         40,
         "entropy",
         0.01,
     )
-    assert settings.quantizer == "own"
+    assert settings.quantization.quantizer == "own"
     calibration_form.take("/somewhere/ranges.json")
-    assert session.settings.calibration_table == "/somewhere/ranges.json" and session.settings.calibration is None
+    assert (
+        session.settings.quantization.calibration_table == "/somewhere/ranges.json"
+        and session.settings.quantization.calibration is None
+    )
 
 
 def test_the_preview_needs_no_tensorflow(images: Path) -> None:

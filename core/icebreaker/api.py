@@ -1,0 +1,319 @@
+"""Icebreaker from Python: each function does one job in a worker process and returns its result as a value.
+
+The process that calls stays clean: TensorFlow and the engines are loaded in a child, which may crash or be cancelled
+without harm. So the functions work the same in a script, in a notebook, and on a thread, and need no
+`if __name__ == "__main__"`. `load` is the exception: it runs an optimized graph here.
+
+All of them raise `IcebreakerError` for what a user can cause and mend, `ConsentNeeded` where a graph would act outside
+itself and nobody has allowed it, `JobCancelled` when `cancel` is set, and pass `KeyboardInterrupt` on once the child is
+gone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from icebreaker import events
+from icebreaker.jobs import requests, supervisor
+from icebreaker.jobs.progress_bar import ProgressBar
+from icebreaker.jobs.requests import Request
+from icebreaker.reports.reports import (
+    Benchmark,
+    Calibration,
+    Comparison,
+    Conversion,
+    EngineStatus,
+    Inspection,
+)
+from icebreaker.settings import DEFAULT_WORKSPACE, Consent, ConvertSettings, Limits, Profile
+
+if TYPE_CHECKING:
+    from icebreaker.runtime.loader import Model
+
+FilePath = str | os.PathLike[str]
+ProgressCallback = Callable[[events.Progress], object]
+T = TypeVar("T")
+_log = logging.getLogger("icebreaker")
+
+
+def convert(
+    model: FilePath,
+    output: FilePath,
+    *,
+    precision: Literal["fp32", "fp16", "int8"] = "fp32",
+    engine: str = "auto",
+    outputs: Sequence[str] = (),
+    inputs: Sequence[str] = (),
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    profiles: Mapping[str, Sequence[Sequence[int]]] | None = None,
+    max_batch_size: int = 1,
+    minimum_segment_size: int = 3,
+    exclude: Sequence[str] = (),
+    data: FilePath | None = None,
+    memory_fraction: float | None = None,
+    workspace_bytes: int = DEFAULT_WORKSPACE,
+    calibration: FilePath | None = None,
+    calibration_table: FilePath | None = None,
+    accuracy_budget: float | None = None,
+    keep_float: Sequence[str] = (),
+    settings: ConvertSettings | None = None,
+    consent: Consent = Consent(),
+    limits: Limits = Limits(),
+    progress: ProgressCallback | bool = False,
+    cancel: threading.Event | None = None,
+) -> Conversion:
+    """Writes a graph that gives the same answers as `model` and runs faster.
+
+    Args:
+        model: A frozen graph (`.pb`, `.pbtxt`, either as `.gz`), a SavedModel folder, or a Keras file.
+        output: The optimized graph to write: a frozen graph that plain TensorFlow runs anywhere, and `load` with its
+            engines.
+        precision: What engines compute in. On a CPU, `fp16` is bfloat16 where the processor has it.
+        engine: `auto` measures every engine that works here and keeps the fastest; or the name of one (`engines`).
+        outputs: Tensors to keep, such as `logits` or `split:1`; empty: all that carry data.
+        inputs: Placeholders to keep as inputs; empty: all that the outputs need.
+        input_shapes: Input name → shape, where the graph leaves it open.
+        profiles: Input name → smallest, usual and largest shape that engines must take.
+        max_batch_size: Largest batch, in rows, that engines must take.
+        minimum_segment_size: Segments with fewer real ops than this stay in TensorFlow.
+        exclude: Nodes to leave in TensorFlow; patterns such as `head/*` too.
+        data: An `.npz` with sample values by input name; None: they are made up from types and shapes.
+        memory_fraction: Share of the GPU's memory that TensorFlow may take, 0 to 1; None: what it wants.
+        workspace_bytes: Scratch memory that a TensorRT builder may use, in bytes.
+        calibration: For INT8: a folder of images, an `.npz`, `.npy`, `.tfrecord` or `.py`, or `random`; None: `data`.
+        calibration_table: For INT8: ranges of an earlier calibration; with `calibration` they are written there.
+        accuracy_budget: For INT8: share of rows, 0 to 1, whose top class may change.
+        keep_float: For INT8: nodes that stay in 16 or 32 bits; patterns too.
+        settings: All of the above and more as one value; the other arguments that are given then change it.
+        consent: What you allow: side effects of the graph, engines built elsewhere, calibration data that is a program.
+        limits: Memory, in bytes, and time, in seconds, that the worker may take.
+        progress: Receives `events.Progress`, on another thread; True: a bar on the terminal. What it raises ends the
+            job and is raised here.
+        cancel: Ends the job when it is set, from any thread.
+
+    Returns:
+        What was made: segments with their times, what stays in TensorFlow and why, warnings.
+
+    Raises:
+        IcebreakerError: The graph, a setting or the target is at fault; nothing is written then.
+    """
+    given = {
+        "precision": (precision, "fp32"), "engine": (engine, "auto"), "outputs": (tuple(outputs), ()),
+        "inputs": (tuple(inputs), ()), "max_batch_size": (max_batch_size, 1),
+        "input_shapes": ({name: tuple(shape) for name, shape in (input_shapes or {}).items()}, {}),
+        "profiles": ({name: _profile(shapes) for name, shapes in (profiles or {}).items()}, {}),
+        "minimum_segment_size": (minimum_segment_size, 3), "exclude": (tuple(exclude), ()),
+        "data": (_path(data), None), "memory_fraction": (memory_fraction, None),
+        "workspace_bytes": (workspace_bytes, DEFAULT_WORKSPACE), "calibration": (_path(calibration), None),
+        "calibration_table": (_path(calibration_table), None), "accuracy_budget": (accuracy_budget, None),
+        "keep_float": (tuple(keep_float), ()),
+    }  # fmt: skip
+    changes = {name: value for name, (value, default) in given.items() if value != default}
+    request = requests.Convert(
+        model=_file(model), output=_file(output), settings=(settings or ConvertSettings()).changed(**changes),
+        consent=consent, limits=limits,
+    )  # fmt: skip
+    return _run(request, progress, cancel)
+
+
+def calibrate(
+    model: FilePath,
+    data: FilePath,
+    output: FilePath,
+    *,
+    outputs: Sequence[str] = (),
+    settings: ConvertSettings | None = None,
+    consent: Consent = Consent(),
+    limits: Limits = Limits(),
+    progress: ProgressCallback | bool = False,
+    cancel: threading.Event | None = None,
+) -> Calibration:
+    """Finds the ranges that INT8 needs, so that `convert(…, calibration_table=output)` needs no data.
+
+    Args:
+        model: As for `convert`.
+        data: A folder of images, an `.npz`, `.npy`, `.tfrecord` or `.py`, or `random`.
+        output: The table to write, as JSON.
+        outputs: Tensors that count; empty: all that carry data.
+        settings: What else `ConvertSettings` has.
+        consent: As for `convert`.
+        limits: As for `convert`.
+        progress: As for `convert`.
+        cancel: As for `convert`.
+
+    Returns:
+        How each segment would become INT8, before it is judged.
+
+    Raises:
+        IcebreakerError: The graph, the data or the target is at fault; nothing is written then.
+    """
+    chosen = (settings or ConvertSettings()).changed(precision="int8", calibration=_file(data))
+    if outputs:
+        chosen = chosen.changed(outputs=tuple(outputs))
+    request = requests.Calibrate(
+        model=_file(model), output=_file(output), settings=chosen, consent=consent, limits=limits
+    )
+    return _run(request, progress, cancel)
+
+
+def inspect(
+    model: FilePath,
+    *,
+    consent: Consent = Consent(),
+    limits: Limits = Limits(),
+    progress: ProgressCallback | bool = False,
+    cancel: threading.Event | None = None,
+) -> Inspection:
+    """Tells what is in a graph, without running it: inputs, outputs, ops, what it would do to the world.
+
+    Args:
+        model: As for `convert`.
+        consent: As for `convert`.
+        limits: As for `convert`.
+        progress: As for `convert`.
+        cancel: As for `convert`.
+
+    Raises:
+        IcebreakerError: The file is not a graph, or not a sound one.
+    """
+    return _run(requests.Inspect(model=_file(model), consent=consent, limits=limits), progress, cancel)
+
+
+def benchmark(
+    model: FilePath,
+    optimized: FilePath | None = None,
+    *,
+    batch: int = 1,
+    seconds: float = 5.0,
+    data: FilePath | None = None,
+    outputs: Sequence[str] = (),
+    profile: bool = False,
+    settings: ConvertSettings | None = None,
+    consent: Consent = Consent(),
+    limits: Limits = Limits(),
+    progress: ProgressCallback | bool = False,
+    cancel: threading.Event | None = None,
+) -> Benchmark:
+    """Measures a graph, or the original and the optimized graph in turns on the same inputs.
+
+    Args:
+        model: The original graph, run by plain TensorFlow.
+        optimized: What `convert` made of it, run with its engines; None: the original alone.
+        batch: Rows of every input whose first dimension is open.
+        seconds: How long to measure, warm-up excluded.
+        data: An `.npz` with input values; None: made up.
+        outputs: Tensors to compute; empty: those of `optimized`, or all that carry data.
+        profile: Find out where the time goes, too, by node and by layer inside an engine.
+        settings: What else `ConvertSettings` has for inputs and memory.
+        consent: As for `convert`.
+        limits: As for `convert`.
+        progress: As for `convert`.
+        cancel: As for `convert`.
+
+    Returns:
+        Latencies in milliseconds, throughput in rows a second, and the speed-up as a ratio of medians with its 95 %
+        interval.
+
+    Raises:
+        IcebreakerError: A file, a name or the inputs do not fit.
+    """
+    request = requests.Benchmark(
+        model=_file(model), optimized=_file(optimized) if optimized is not None else "", batch=batch, seconds=seconds,
+        profile=profile, settings=_inputs(settings, data, outputs), consent=consent, limits=limits,
+    )  # fmt: skip
+    return _run(request, progress, cancel)
+
+
+def compare(
+    model: FilePath,
+    optimized: FilePath,
+    *,
+    data: FilePath | None = None,
+    settings: ConvertSettings | None = None,
+    consent: Consent = Consent(),
+    limits: Limits = Limits(),
+    progress: ProgressCallback | bool = False,
+    cancel: threading.Event | None = None,
+) -> Comparison:
+    """Compares what the original and the optimized graph answer to the same inputs.
+
+    Args:
+        model: The original graph, run by plain TensorFlow.
+        optimized: What `convert` made of it, run with its engines.
+        data: An `.npz` with input values, each row asked by itself; None: one row that is made up.
+        settings: What else `ConvertSettings` has for inputs and memory.
+        consent: As for `convert`.
+        limits: As for `convert`.
+        progress: As for `convert`.
+        cancel: As for `convert`.
+
+    Returns:
+        The difference of each output by its name.
+
+    Raises:
+        IcebreakerError: A file, a name or the inputs do not fit.
+    """
+    request = requests.Compare(
+        model=_file(model), optimized=_file(optimized), settings=_inputs(settings, data, ()), consent=consent,
+        limits=limits,
+    )  # fmt: skip
+    return _run(request, progress, cancel)
+
+
+def engines() -> tuple[EngineStatus, ...]:
+    """Which engines there are, whether each builds and runs on this machine, and why not."""
+    return _run(requests.AskEngines(), False, None).engines
+
+
+def load(path: FilePath, fallback: bool = True, *, trust: bool = False) -> Model:
+    """Loads an optimized graph with its engines into this process; see `icebreaker.runtime.loader.load`."""
+    from icebreaker.runtime import loader
+
+    return loader.load(path, fallback=fallback, trust=trust)
+
+
+def _run(request: Request, progress: ProgressCallback | bool, cancel: threading.Event | None) -> Any:
+    """Does a job in a worker; its log goes to the logger `icebreaker`."""
+    bar = ProgressBar() if progress is True else None
+
+    def on_event(event: events.Event) -> None:
+        match event:
+            case events.Progress(stage, fraction):
+                if bar:
+                    bar.show(str(stage), fraction)
+                elif callable(progress):
+                    progress(event)
+            case events.Log(level, text):
+                _log.log(logging.getLevelNamesMapping().get(level.upper(), logging.INFO), "%s", text)
+
+    try:
+        return supervisor.run(request, on_event, cancel)
+    finally:
+        if bar:
+            bar.clear()
+
+
+def _file(path: FilePath) -> str:
+    """A path as text, whole, so that the worker's folder does not matter; `random` is a kind of data, not a file."""
+    text = os.fspath(path)
+    return text if text == "random" else str(Path(text).expanduser())
+
+
+def _path(path: FilePath | None) -> str | None:
+    return None if path is None else _file(path)
+
+
+def _profile(shapes: Sequence[Sequence[int]]) -> Profile:
+    return tuple(tuple(shape) for shape in shapes)
+
+
+def _inputs(settings: ConvertSettings | None, data: FilePath | None, outputs: Sequence[str]) -> ConvertSettings:
+    chosen = settings or ConvertSettings()
+    if data is not None:
+        chosen = chosen.changed(data=_file(data))
+    return chosen.changed(outputs=tuple(outputs)) if outputs else chosen

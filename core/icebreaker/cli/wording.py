@@ -1,0 +1,21 @@
+"""How the terminal words what helps: remedies that an option of the command line is, by their code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from icebreaker.messages import Message
+
+REMEDIES: Mapping[str, str] = {
+    "retry_crashed": "--retry-crashed tries it again",
+    "allow_side_effects": "if you trust where it comes from, allow it with --allow-side-effects",
+    "one_engine_or_more_time": "choose one engine in place of auto, or allow it more with --time-limit",
+    "other_engine_or_more_patience": "choose another engine or exclude these nodes, or give it more --patience",
+    "other_engine_or_more_memory": "choose another engine or a smaller batch, or allow it more with --memory-limit",
+    "another_output_folder": "choose another --output-dir",
+}
+
+
+def worded(message: Message | str) -> str:
+    """One line for the terminal."""
+    return message if isinstance(message, str) else message.worded(REMEDIES)

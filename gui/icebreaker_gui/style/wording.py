@@ -1,0 +1,25 @@
+"""How the app words what the library has to say: templates and remedies pass Qt's translation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from PySide6.QtCore import QCoreApplication
+
+from icebreaker.messages import Message
+
+# Remedies that are something in the window, by their code.
+_REMEDIES: Mapping[str, str] = {
+    "one_engine_or_more_time": "choose one engine in place of auto, or allow it more time under Advanced",
+    "other_engine_or_more_patience": "choose another engine or exclude these nodes, or allow it more patience under "
+    "Advanced",
+    "other_engine_or_more_memory": "choose another engine or a smaller batch, or allow it more memory under Advanced",
+    "allow_side_effects": "if you trust where it comes from, allow it when you are asked",
+}
+
+
+def worded(message: Message | str) -> str:
+    """A message in the user's language; a vendor's words stay as they are."""
+    if isinstance(message, str):
+        return message
+    return message.worded(_REMEDIES, lambda text: QCoreApplication.translate("icebreaker", text))
