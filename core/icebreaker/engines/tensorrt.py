@@ -24,7 +24,8 @@ import numpy as np
 from icebreaker import gpu
 from icebreaker.engines import cuda
 from icebreaker.engines.onnx_nodes import reads
-from icebreaker.engines.protocol import BuildOptions, Built, Colour, Engine, Model, Runner
+from icebreaker.engines.protocol import BuildOptions, Built, Colour, Engine, Progress, Runner
+from icebreaker.engines.segment_model import Model, SegmentModel
 from icebreaker.errors import IcebreakerError
 from icebreaker.reports.reports import EngineStatus
 from icebreaker.settings import ENGINE_OPTIONS
@@ -77,7 +78,7 @@ class TensorRT(Engine):
             self._targets(trt),
         )  # fmt: skip
 
-    def refusals(self, model: Model) -> Mapping[str, str]:
+    def refusals(self, segment: SegmentModel) -> Mapping[str, str]:
         """ONNX node name → the parser's words; empty if it takes the whole model.
 
         The parser stops looking behind a node that it refuses, so such nodes are taken out, their outputs made inputs,
@@ -87,7 +88,7 @@ class TensorRT(Engine):
 
         trt = self._import()
         log = _logger(trt)
-        model = _content(model)
+        model = segment.onnx_bytes()
         remaining = onnx.load_from_string(model)
         types: dict[str, Any] = {}
         refused = {
@@ -126,7 +127,7 @@ class TensorRT(Engine):
             model = remaining.SerializeToString()
         return refused
 
-    def build(self, model: Model, options: BuildOptions) -> Built:
+    def build(self, segment: SegmentModel, options: BuildOptions) -> Built:
         """Builds a plan; on a machine without a GPU one for other machines, where the engine can."""
         import onnx
 
@@ -137,7 +138,7 @@ class TensorRT(Engine):
         device = gpu.find()
         if device is None and not self._builds_without_gpu:
             raise IcebreakerError(f"{self.title} builds on machines with an NVIDIA GPU only: use tensorrt-rtx here")
-        model = _content(model)
+        model = segment.onnx_bytes()
         try:
             declared = onnx.load_from_string(model).graph
         except Exception as error:  # protobuf's own kind
@@ -171,8 +172,6 @@ class TensorRT(Engine):
         plan = builder.build_serialized_network(network, config)
         if monitor.raised is not None:
             raise monitor.raised
-        if monitor.cancelled:
-            raise IcebreakerError(f"the {self.title} build was cancelled")
         if plan is None:
             words = log.errors[-1] if log.errors else "it gives no reason"
             raise IcebreakerError(f"{self.title} could not build the segment: {words}")
@@ -211,7 +210,7 @@ class TensorRT(Engine):
     def load(self, payload: Model, precision: str) -> Runner:
         """Loads a plan onto the GPU."""
         trt = self._import()
-        header, plan, model = _parts(_content(payload), self.title)
+        header, plan, model = _parts(payload if isinstance(payload, bytes) else payload.read_bytes(), self.title)
         device = gpu.read()
         if why := self._unfit(trt, device) or self._misfit(trt, header, device) or self._invalid(trt, plan):
             raise IcebreakerError(why)
@@ -438,10 +437,6 @@ def _numbers(version: str) -> list[int]:
     return [int(part) for part in re.findall(r"\d+", version)]
 
 
-def _content(payload: Model) -> bytes:
-    return payload if isinstance(payload, bytes) else payload.read_bytes()
-
-
 _HEADER: Mapping[str, type] = {
     "version": str, "version_compatible": bool, "device": str, "gpu": str, "driver": str, "bytes": int, "weights": str,
     "inputs": list, "outputs": list,
@@ -495,13 +490,12 @@ def _logger(trt: Any, forward: Callable[[str, str], None] = lambda level, text: 
     return Logger()
 
 
-def _monitor(trt: Any, progress: Callable[[str, float], bool]) -> Any:
+def _monitor(trt: Any, progress: Progress) -> Any:
     """A progress monitor that turns TensorRT's nested phases into one rising fraction."""
 
     class Monitor(trt.IProgressMonitor):
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
-            self.cancelled = False
             self.raised: BaseException | None = None
             self._phases: dict[str, list[Any]] = {}  # name → [parent, steps, steps done]
             self._fraction = 0.0
@@ -510,7 +504,7 @@ def _monitor(trt: Any, progress: Callable[[str, float], bool]) -> Any:
             self._phases[phase_name] = [parent_phase, max(num_steps, 1), 0]
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            if self.cancelled:
+            if self.raised is not None:
                 return False
             try:
                 self._phases[phase_name][2] = step + 1
@@ -519,10 +513,10 @@ def _monitor(trt: Any, progress: Callable[[str, float], bool]) -> Any:
                     parent, steps, done = self._phases[name]
                     fraction, name = min(1.0, (done + fraction) / steps), parent
                 self._fraction = max(self._fraction, fraction)
-                self.cancelled = not progress(phase_name, self._fraction)
+                progress(phase_name, self._fraction)
             except BaseException as error:  # it must not pass through native code: `build` raises it
-                self.raised, self.cancelled = error, True
-            return not self.cancelled
+                self.raised = error
+            return self.raised is None
 
         def phase_finish(self, phase_name: str) -> None:
             self._phases.pop(phase_name, None)

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.graph import CONTROL_FLOW, PASSIVE, PLACEHOLDERS, Graph, Node
+from icebreaker.messages import Message
 from icebreaker.reports.reports import REASONS
 from icebreaker.tensors import Tensor
 
@@ -43,7 +44,7 @@ class Refusal:
     """Why a node stays in TensorFlow: `code` is a key of `reports.REASONS`, `text` is for the user."""
 
     code: str
-    text: str
+    text: Message | str
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 import icebreaker
-from icebreaker.conversion import engine_selection
+from icebreaker.conversion import engine_calls, segment_forms
 from icebreaker.conversion.pipeline import convert
 from icebreaker.engines import protocol, registry
 from icebreaker.engines.protocol import BuildOptions
@@ -164,7 +165,7 @@ def test_names_that_the_converter_made_up_lead_to_original_nodes() -> None:
     for node, name in zip(proto.graph.node, ("Neg__1", "Abs__2", "Exp__3", "tf/neg", "Neg__4"), strict=True):
         node.name = name
     exported = Exported(proto.SerializeToString(), ("x",), ("y",), {}, {"tf/neg": "tf/neg"})
-    owners = engine_selection._owners(
+    owners = segment_forms.onnx_owners(
         exported, ["Neg__1", "Exp__3", "tf/neg", "Neg__4"], frozenset({"tf/exp", "tf/neg"})
     )
     assert owners == {"Neg__1": "tf/exp", "Exp__3": "tf/exp"}
@@ -182,4 +183,4 @@ def test_names_that_the_converter_made_up_lead_to_original_nodes() -> None:
     ],
 )
 def test_profiles_from_what_was_seen(shape: Any, seen: Any, most: int, profile: Any) -> None:
-    assert engine_selection._profile(shape, seen, most) == profile
+    assert engine_calls.optimization_profile(shape, seen, most) == profile

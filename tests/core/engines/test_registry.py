@@ -15,7 +15,8 @@ import pytest
 import icebreaker
 from icebreaker import events
 from icebreaker.engines import registry
-from icebreaker.engines.protocol import BuildOptions, Built, Colour, Engine, Model, Runner
+from icebreaker.engines.protocol import BuildOptions, Built, Colour, Engine, Runner
+from icebreaker.engines.segment_model import Model, SegmentModel
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.protos import AttrValue, GraphDef, NodeDef
 from icebreaker.jobs import requests, supervisor
@@ -38,15 +39,15 @@ class Reference(Engine):
     def status(self) -> EngineStatus:
         return EngineStatus(self.name, True, True, "ONNX's reference in NumPy", {"fp32": "fp32"})
 
-    def build(self, model: Model, options: BuildOptions) -> Built:
+    def build(self, segment: SegmentModel, options: BuildOptions) -> Built:
         options.progress("Reading", 0.5)
-        return Built(model, options.precision, importlib.metadata.version("onnx"), "CPU")
+        return Built(segment.onnx_bytes(), options.precision, importlib.metadata.version("onnx"), "CPU")
 
     def load(self, payload: Model, precision: str) -> Runner:
         import onnx
         from onnx.reference import ReferenceEvaluator
 
-        assert isinstance(payload, bytes), "it does not say that it maps weights"
+        assert isinstance(payload, bytes)
         evaluator: Any = ReferenceEvaluator(onnx.load_from_string(payload))
 
         def run(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
