@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from icebreaker.messages import Message, message
+from icebreaker.messages import Message, Value, message
 
 
 class IcebreakerError(Exception):
@@ -28,7 +28,7 @@ class IcebreakerError(Exception):
         remedy: str = "",
         *,
         subject: object = "",
-        **values: str | int | float | Message | tuple[str | int | float | Message, ...],
+        **values: Value,
     ) -> None:
         """Takes a message, or what `messages.message` makes one of."""
         if isinstance(code, Message):

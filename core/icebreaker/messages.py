@@ -8,8 +8,9 @@ by reading a text: whoever needs to know what happened asks for `code`, `subject
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Union, cast
 
 # What helps, in words for somebody who calls the library from Python. Templates: a message's values fill them.
 REMEDIES: Mapping[str, str] = {
@@ -64,6 +65,8 @@ REMEDIES: Mapping[str, str] = {
 }
 
 
+# What fills a template: a tuple is written with commas.
+Value = Union[str, int, float, "Message", tuple[Union[str, int, float, "Message"], ...]]
 _MOST_CHARACTERS = 2000
 
 
@@ -84,9 +87,7 @@ class Message:
     text: str
     subject: str = ""
     remedy: str = ""
-    values: Mapping[str, str | int | float | Message | tuple[str | int | float | Message, ...]] = field(
-        default_factory=dict
-    )
+    values: Mapping[str, Value] = field(default_factory=dict[str, "Value"])
 
     def __str__(self) -> str:
         return self.worded()
@@ -125,7 +126,7 @@ def message(
     remedy: str = "",
     *,
     subject: object = "",
-    **values: str | int | float | Message | tuple[str | int | float | Message, ...],
+    **values: Value,
 ) -> Message:
     """Makes a `Message`; see there for what each part means.
 
@@ -138,10 +139,8 @@ def message(
 
 
 def _plain(value: object, remedies: Mapping[str, str], translate: Callable[[str], str]) -> object:
-    match value:
-        case Message():
-            return value.worded(remedies, translate)
-        case tuple() | list():
-            return ", ".join(str(_plain(item, remedies, translate)) for item in value)
-        case _:
-            return value
+    if isinstance(value, Message):
+        return value.worded(remedies, translate)
+    if isinstance(value, tuple | list):
+        return ", ".join(str(_plain(part, remedies, translate)) for part in cast("Sequence[object]", value))
+    return value

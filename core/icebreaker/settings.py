@@ -162,8 +162,8 @@ class ConvertSettings:
 
     outputs: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
-    input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    profiles: Mapping[str, Profile] = field(default_factory=dict)
+    input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
+    profiles: Mapping[str, Profile] = field(default_factory=dict[str, Profile])
     engine: str = "auto"
     precision: str = "fp32"
     max_batch_size: int = 1
@@ -228,8 +228,8 @@ class ConvertSettings:
     @property
     def flat(self) -> dict[str, Any]:
         """Every setting by its flat name, which is unique."""
-        groups = [vars(self), *(vars(getattr(self, name)) for name in _GROUPS)]
-        return {key: value for group in groups for key, value in group.items() if key not in _GROUPS}
+        values: dict[str, Any] = {**vars(self), **vars(self.builder), **vars(self.quantization)}
+        return {name: value for name, value in values.items() if name not in _GROUPS}
 
     def unmet(self, engines: Iterable[EngineStatus]) -> Message | None:
         """Why none of the engines can do what only some engines can, where that was asked for."""
@@ -345,7 +345,7 @@ def parse_profile(text: str) -> tuple[str, Profile]:
         IcebreakerError: It is none.
     """
     name, _, rest = text.rpartition("=")
-    shapes = []
+    shapes: list[tuple[int, ...]] = []
     for part in rest.replace(" ", "").replace("×", "x").split(","):
         sizes = part.split("x")
         if not all(size.isascii() and size.isdigit() and len(size) < 10 for size in sizes):

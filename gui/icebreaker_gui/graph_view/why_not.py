@@ -23,6 +23,7 @@ from icebreaker.reports.reports import REASONS, Left
 from icebreaker_gui.graph_view.overlays import REASON_STYLES, tr
 from icebreaker_gui.graph_view.state import GraphState
 from icebreaker_gui.style import formatting, theme
+from icebreaker_gui.style.wording import worded
 
 _NODE = Qt.ItemDataRole.UserRole
 _MOST_ROWS = 500

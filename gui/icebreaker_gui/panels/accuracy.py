@@ -24,6 +24,7 @@ from icebreaker.reports.reports import Conversion, LayerCost, Quantization, Tens
 from icebreaker_gui.session.session import Session
 from icebreaker_gui.style import formatting, theme
 from icebreaker_gui.style.widgets import Table, breakable, label, set_look
+from icebreaker_gui.style.wording import worded
 
 
 def quantizations(conversion: Conversion | None) -> dict[str, Quantization]:

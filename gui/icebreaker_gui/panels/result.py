@@ -22,6 +22,7 @@ from icebreaker_gui.panels.accuracy import Accuracy, Layers, Ranges, quantizatio
 from icebreaker_gui.session.session import Session
 from icebreaker_gui.style import formatting, theme
 from icebreaker_gui.style.widgets import Table, breakable, clear, label
+from icebreaker_gui.style.wording import worded
 
 
 class Result(QWidget):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from pytestqt.qtbot import QtBot
 
+from icebreaker.messages import message
 from icebreaker.reports.reports import Conversion
 from icebreaker_gui.main_window import Window
 from icebreaker_gui.session import autosave
@@ -148,6 +149,9 @@ def test_what_has_crashed_is_tried_again_if_the_user_wants(qtbot: QtBot, session
     session.open(digits)
     qtbot.waitUntil(lambda: not session.busy, timeout=_SECONDS)
     why = "with openvino the worker process ended by SIGSEGV on 2026-01-01"
+    crashed = message(
+        "segment_crashed", "{subject}: {why}; {remedy}", "retry_crashed", subject="TRTEngineOp_000", why=why
+    )
     made = Conversion("out.pb", 1.0, 0.0, (), (), (crashed,))
     session.conversion = made
     session.conversionChanged.emit()

@@ -42,6 +42,7 @@ from icebreaker_gui.panels.setup.int8_options import Calibration, lacks_data
 from icebreaker_gui.session.session import Session
 from icebreaker_gui.style import formatting, theme
 from icebreaker_gui.style.widgets import Elided, Progress, Section, button, label, number, set_look
+from icebreaker_gui.style.wording import worded
 
 _Index = QModelIndex | QPersistentModelIndex
 _NO_OUTPUTS = PLACEHOLDERS | {"Const", "NoOp", "Assert"}
