@@ -393,7 +393,7 @@ def _in_worker(graph: Graph, settings: ConvertSettings, consent: Consent) -> Any
 
 def _warn(texts: Iterable[Words], segments: int, left: Iterable[Left]) -> None:
     if not segments:
-        reasons = Counter(item.reason for item in left if item.code != "passive")
+        reasons = Counter(str(item.reason) for item in left if item.code != "passive")
         words = "; ".join(f"{reason} ({count} nodes)" for reason, count in reasons.most_common(5))
         texts = [f"no segment went to an engine: {words}"]
     for text in texts:

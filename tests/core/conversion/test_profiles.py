@@ -17,6 +17,7 @@ from icebreaker.engines import protocol, registry
 from icebreaker.engines.protocol import BuildOptions
 from icebreaker.errors import IcebreakerError
 from icebreaker.export.exporter import Exported
+from icebreaker.reports.reports import Conversion
 from icebreaker.settings import ConvertSettings
 
 PROFILE = {"x": ((1, 16, 24, 4), (2, 32, 32, 4), (4, 64, 48, 4))}
@@ -44,6 +45,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("open") / "open.pb"
     path.write_bytes(definition.SerializeToString())
     return path
+
+
+def beside_speed(report: Conversion) -> list[Any]:
+    """Warnings, but for that a segment is not faster, which a busy machine decides."""
+    return [item for item in report.warnings if getattr(item, "code", "") != "segment_not_faster"]
 
 
 def observed_builds(monkeypatch: pytest.MonkeyPatch, name: str) -> list[BuildOptions]:
@@ -80,7 +86,7 @@ def test_a_segments_profile_follows_from_the_inputs(
 def test_the_engine_is_right_at_every_shape_of_the_profile(model: Path, tmp_path: Path) -> None:
     optimized = tmp_path / "o.pb"
     report = convert(model, optimized, SETTINGS)
-    assert report.segments and not report.warnings, report.warnings
+    assert report.segments and not beside_speed(report), report.warnings
     fast, plain = icebreaker.load(optimized, fallback=False), icebreaker.load(model)
     assert len(plain.outputs) == len(fast.outputs) == 2
     assert fast.engines
@@ -95,7 +101,7 @@ def test_data_is_cut_or_repeated_to_the_profile(model: Path, tmp_path: Path) -> 
     data = tmp_path / "d.npz"
     np.savez(data, x=np.random.default_rng(2).random((3, 30, 30, 4), np.float32), scale=np.float32(3))
     report = convert(model, tmp_path / "o.pb", replace(SETTINGS, data=str(data)))
-    assert report.segments and not report.warnings
+    assert report.segments and not beside_speed(report), report.warnings
 
 
 @pytest.mark.filterwarnings("ignore:engine TRTEngineOp_000")
@@ -116,7 +122,7 @@ def test_an_engine_that_is_wrong_at_an_end_of_the_profile_keeps_to_the_usual_sha
 
     monkeypatch.setattr(kind, "load", odd)
     report = convert(model, tmp_path / "o.pb", SETTINGS)
-    assert report.segments and any("at other shapes of the profile" in text for text in report.warnings)
+    assert report.segments and any("at other shapes of the profile" in text for text in map(str, report.warnings))
 
 
 @pytest.mark.parametrize(
