@@ -74,6 +74,18 @@ REMEDIES: Mapping[str, str] = {
     "install_nvml": "pip install nvidia-ml-py",
     # engines, export, runtime, conversion
     "retry_crashed": "it can be tried again",
+    "name_a_file": "give the name of a file to write",
+    "make_folder": "make the folder first, or choose another",
+    "another_folder": "choose another folder",
+    "name_an_output": "name one",
+    "name_input_too": "name it too",
+    "leave_out_batch": "with a profile, leave that out",
+    "choose_int8_or_leave_out": "choose int8, or leave it out",
+    "convert_its_original": "convert the graph that it was made from",
+    "install_an_engine": "install openvino or onnxruntime",
+    "convert_again": "convert the graph again",
+    "free_some_or_tmpdir": "free some, or set TMPDIR",
+    "give_judging_data": "give sample data, or calibration data, to do that",
     # quantization, data, metrics
     # jobs, cli, api
     "close_programs_or_smaller_batch": "close other programs, or choose a smaller batch",

@@ -185,8 +185,8 @@ def measure_model(model: Path, label: str, arguments: argparse.Namespace, report
         used = [f"{item.engine} {item.precision}" for item in done.segments]
         report.check(
             f"convert {label} {precision}", seconds=round(time.perf_counter() - begun, 1), coverage=done.coverage,
-            segments=used, warnings=list(done.warnings),
-            left={item.op: item.reason for item in done.left_in_tensorflow},
+            segments=used, warnings=list(map(str, done.warnings)),
+            left={item.op: str(item.reason) for item in done.left_in_tensorflow},
         )  # fmt: skip
         optimized = loader.load(target, fallback=False, trust=True)
         runner = next(iter(optimized._nodes.values())).runner if optimized.engines else None

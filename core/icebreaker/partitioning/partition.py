@@ -27,6 +27,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from icebreaker.graph.graph import Graph
 from icebreaker.graph.ops import PASSIVE
 from icebreaker.graph.traversal import reachable
+from icebreaker.messages import message
 from icebreaker.partitioning.clusters import grow_clusters
 from icebreaker.partitioning.segment import Partition, Refusal, Segment
 from icebreaker.partitioning.segment_graph import SegmentGraph
@@ -77,20 +78,22 @@ class _Partitioner:
                     if size == 1
                     else "segment of {size} ops is below the minimum of {minimum}"
                 )
-                reason = Refusal("too_small", too_small, size=size, minimum=minimum)
+                reason = Refusal("too_small", message("segment_too_small", too_small, size=size, minimum=minimum))
                 left.update(dict.fromkeys(cluster, reason))
                 continue
             while (name := f"TRTEngineOp_{serial:03}") in self.taken or f"{name}_native_segment" in self.taken:
                 serial += 1
             segment = self._segment(name, self._trimmed(cluster), size)
             if not segment.outputs:
-                reason = Refusal("passive", "nothing reads what it computes, it is only waited for")
+                reason = Refusal(
+                    "passive", message("only_waited_for", "nothing reads what it computes, it is only waited for")
+                )
                 left.update(dict.fromkeys(cluster, reason))
                 continue
             serial += 1
             segments.append(segment)
             home.update(dict.fromkeys((graph.number[member] for member in segment.nodes), segment))
-        passive = Refusal("passive", REASONS["passive"])
+        passive = Refusal("passive", message("passive", REASONS["passive"]))
         left.update((index, passive) for index, node in enumerate(graph.order) if node.op in PASSIVE)
         left.update(graph.reasons)
         return Partition(tuple(segments), {graph.order[index].name: left[index] for index in self._staying(home)})

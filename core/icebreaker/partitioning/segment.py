@@ -5,51 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from icebreaker.messages import Message, message
+from icebreaker.messages import Message
 from icebreaker.tensors import Tensor
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True)
 class Refusal:
     """Why a node stays in TensorFlow.
 
     Attributes:
-        message: The reason; its code is a key of `reports.REASONS`, which many messages share.
+        code: The kind of reason, a key of `reports.REASONS`.
+        text: What there is to tell the user; a plain text is a vendor's words.
     """
 
-    message: Message
-
-    def __init__(
-        self,
-        code: str,
-        text: str,
-        remedy: str = "",
-        *,
-        subject: object = "",
-        **values: str | int | float | Message | tuple[str | int | float | Message, ...],
-    ) -> None:
-        """Makes a reason, as `messages.message` makes a message.
-
-        Args:
-            code: A key of `reports.REASONS`.
-            text: An English template; without `values` and `subject` it is taken as it stands, braces included.
-            remedy: A key of `messages.REMEDIES`, or empty.
-            subject: The engine, input or the like that it is about; the node is the key that it is kept under.
-            values: What fills the templates.
-        """
-        if not (values or subject):
-            text = text.replace("{", "{{").replace("}", "}}")
-        object.__setattr__(self, "message", message(code, text, remedy, subject=subject, **values))
-
-    @property
-    def code(self) -> str:
-        """A key of `reports.REASONS`."""
-        return self.message.code
-
-    @property
-    def text(self) -> str:
-        """The reason in English, on one line."""
-        return str(self.message)
+    code: str
+    text: Message | str
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.graph.graph import Graph, Node
 from icebreaker.graph.ops import CONTROL_FLOW, FORWARDING, PLACEHOLDERS
 from icebreaker.graph.traversal import topological_layers
+from icebreaker.messages import message
 from icebreaker.partitioning.liveness import Liveness, forward_inputs
 from icebreaker.partitioning.segment import Refusal
 from icebreaker.tensors import Tensor
@@ -92,13 +93,16 @@ class SegmentGraph:
         if refusal and refusal.code == "excluded":
             return refusal
         if node.op in PLACEHOLDERS:
-            return Refusal("passive", "an input of the graph")
+            return Refusal("passive", message("graph_input", "an input of the graph"))
         if node.op in CONTROL_FLOW:
-            return Refusal("control_flow", "{op} is control flow, which stays in TensorFlow", op=node.op)
+            return Refusal(
+                "control_flow",
+                message("is_control_flow", "{op} is control flow, which stays in TensorFlow", op=node.op),
+            )
         if index in self.waits:
-            return Refusal("passive", "a constant that is needed in TensorFlow")
+            return Refusal("passive", message("constant_needed", "a constant that is needed in TensorFlow"))
         if frame:
-            return Refusal("control_flow", "inside the loop {loop}", loop=frame[-1])
+            return Refusal("control_flow", message("inside_loop", "inside the loop {loop}", loop=frame[-1]))
         return refusal
 
 

@@ -24,6 +24,7 @@ import numpy as np
 
 from icebreaker.data import dataset
 from icebreaker.data.dataset import Batch, Data, Input, Preprocessing
+from icebreaker.engines import registry
 from icebreaker.engines.openvino import nncf_version, quantized_by_nncf
 from icebreaker.errors import IcebreakerError
 from icebreaker.export import fake_quant
@@ -156,9 +157,8 @@ class Int8:
             self._data, self._held_back = data.split()
         elif not self.has_data:
             self._use_what_is_there(graph)
-        self._wants_nncf = (
-            self.has_data and settings.quantization.quantizer != "own" and settings.engine in ("auto", "openvino")
-        )
+        takes_nncf = any(item.takes_nncf for item in registry.chosen(settings.engine))
+        self._wants_nncf = self.has_data and settings.quantization.quantizer != "own" and takes_nncf
         if settings.quantization.quantizer == "nncf" and not self._wants_nncf:
             raise IcebreakerError(
                 "NNCF needs calibration data, and openvino or auto as the engine: give both, or leave it out"

@@ -113,6 +113,19 @@ def complete_outputs(segment: Segment, wanted: Sequence[Tensor]) -> Segment:
     return replace(segment, outputs=tuple(outputs))
 
 
+def stand_ins_of(segment: Segment) -> tuple[Tensor, ...]:
+    """The placeholders `input_0`, `input_1` … that stand for a segment's inputs in a graph of its own."""
+    taken = {*segment.nodes, *segment.constants}
+    names = []
+    for index in range(len(segment.inputs)):
+        name = f"input_{index}"
+        while name in taken:
+            name = "_" + name
+        taken.add(name)
+        names.append(name)
+    return tuple(map(Tensor, names))
+
+
 def segment_definition(
     graph: Graph, segment: Segment, original: GraphSession, shapes: Mapping[Tensor, Any]
 ) -> tuple[Any, Any]:
@@ -129,14 +142,9 @@ def segment_definition(
     """
     whole = graph.definition
     definition = type(whole)(versions=whole.versions)
-    taken = {*segment.nodes, *segment.constants}
-    stand_ins: dict[Tensor, Tensor] = {}
-    for index, tensor in enumerate(segment.inputs):
-        name = f"input_{index}"
-        while name in taken:
-            name = "_" + name
-        taken.add(name)
-        node = definition.node.add(name=name, op="Placeholder")
+    stand_ins = dict(zip(segment.inputs, stand_ins_of(segment), strict=True))
+    for tensor, stand_in in stand_ins.items():
+        node = definition.node.add(name=stand_in.node, op="Placeholder")
         node.attr["dtype"].type = _ENUMS[original.dtype(tensor)]
         shape = shapes.get(tensor)
         if shape is None:
@@ -145,7 +153,6 @@ def segment_definition(
             node.attr["shape"].shape.SetInParent()
             for dim in shape:
                 node.attr["shape"].shape.dim.add(size=-1 if dim is None else dim)
-        stand_ins[tensor] = Tensor(name)
     for name in (*segment.constants, *segment.nodes):
         node = definition.node.add()
         _copy_inside(graph, name, segment, node, lambda tensor: str(stand_ins.get(tensor, tensor)))

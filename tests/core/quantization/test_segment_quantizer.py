@@ -111,7 +111,7 @@ def test_a_table_stands_for_the_data(folder: Path, kept: Conversion) -> None:
     (segment,) = again.segments
     assert segment.precision == "int8" and not again.calibration_table
     assert segment.quantization is not None and segment.quantization.int8_layers == 3  # what was kept stays kept
-    assert any("nobody has judged" in text for text in again.warnings)
+    assert any("nobody has judged" in text for text in map(str, again.warnings))
     engines = [
         artifact.stored_engines(graph_files.read_graph(folder / name), folder)[0] for name in ("kept.pb", "again.pb")
     ]
@@ -162,7 +162,7 @@ def test_what_breaks_the_budget_is_not_given(folder: Path) -> None:
     assert segment.precision == "fp32"  # bf16 does not hold it either
     assert segment.quantization is not None and segment.quantization.int8_layers == 0
     assert "cannot keep the budget" in segment.quantization.message
-    assert any("is not INT8" in text and "cannot keep the budget" in text for text in report.warnings)
+    assert any("is not INT8" in text and "cannot keep the budget" in text for text in map(str, report.warnings))
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_random_data_is_for_speed_only(folder: Path) -> None:
         settings(calibration="random", calibration_samples=16, keep_float=("sec*",)),
     )
     assert report.segments[0].precision == "int8"
-    assert any("random data" in text and "mean nothing" in text for text in report.warnings)
+    assert any("random data" in text and "mean nothing" in text for text in map(str, report.warnings))
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_a_foreign_table_is_refused_in_words(folder: Path) -> None:
     )
     report = convert(folder / "model.pb", folder / "foreign.pb", settings(calibration_table=str(folder / "third.json")))
     assert report.segments[0].precision != "int8"
-    assert any("has no ranges for it" in text for text in report.warnings)
+    assert any("has no ranges for it" in text for text in map(str, report.warnings))
 
 
 def test_the_digits_sample_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
