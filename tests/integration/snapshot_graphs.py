@@ -98,7 +98,7 @@ def picture(graph):
     second = tf.nn.conv2d(spread, weights("second/weights", 3, 3, 8, 8), 2, "SAME", name="second")
     mean = tf.reduce_mean(tf.nn.relu(second, name="second/relu"), [1, 2], name="mean")
     scores = tf.matmul(mean, weights("dense/weights", 8, 6), name="dense")
-    tf.nn.softmax(40 * scores, name="classes")
+    tf.nn.softmax(4 * scores, name="classes")
 
 
 def write(folder, make):
