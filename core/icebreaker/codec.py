@@ -65,7 +65,7 @@ def _unknown_field(data: object, kind: Any) -> str:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         classes = [part for part in arguments if dataclasses.is_dataclass(part)]
-        return _unknown_field(data, classes[0]) if classes and isinstance(data, Mapping) else ""
+        return _unknown_field(typing.cast(object, data), classes[0]) if classes and isinstance(data, Mapping) else ""
     if isinstance(data, Mapping):
         entries = typing.cast("Mapping[str, object]", data)
         if origin is not None:
