@@ -1,4 +1,4 @@
-"""Jobs that only tests ask for: they fail in all the ways that real ones can (`helpers.job_child`, `faults.fault_child`)."""
+"""Jobs that only tests ask for, which fail as real ones can; done by `helpers.job_child` and `faults.fault_child`."""
 
 from __future__ import annotations
 
