@@ -77,7 +77,10 @@ def test_inspect_for_people(capsys, model):
 def test_inspect_is_quick_and_loads_nothing_heavy(model):
     """Its imports are those of the app's process."""
     heavy = "{'tensorflow', 'openvino', 'onnxruntime', 'onnx', 'tf2onnx', 'keras', 'PySide6', 'icebreaker_gui'}"
-    script = f"import sys; from icebreaker.cli import main; main.main(['inspect', {model!r}]); print({heavy} & set(sys.modules))"
+    script = (
+        "import sys; from icebreaker.cli import main\n"
+        f"main.main(['inspect', {model!r}]); print({heavy} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout.endswith("\nset()\n") and done.stderr == ""
 
