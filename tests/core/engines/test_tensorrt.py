@@ -29,6 +29,7 @@ from icebreaker.engines.protocol import BuildOptions
 from icebreaker.engines.segment_model import SegmentModel
 from icebreaker.errors import IcebreakerError
 from icebreaker.jobs import supervisor
+from icebreaker.jobs.requests import Convert
 from icebreaker.reports import reports
 from icebreaker.settings import ENGINE_OPTIONS, ConvertSettings
 from icebreaker.storage import cache
@@ -155,13 +156,11 @@ def test_cancelling_the_job_ends_a_long_build_within_two_seconds(tmp_path: Path)
     building = threading.Event()
 
     def on_event(event: events.Event) -> None:
-        if isinstance(event, events.Log) and "timing cache" in event.text:  # the last line before that step
+        if isinstance(event, events.Log) and "timing cache" in str(event.text):  # the last line before that step
             building.set()
 
-    wanted = ConvertSettings.of(engine="tensorrt-rtx", max_batch_size=64).to_json()
-    job = supervisor.Job(
-        "convert", {"model": str(path), "output": str(tmp_path / "o.pb"), "settings": wanted}, on_event
-    )
+    wanted = ConvertSettings.of(engine="tensorrt-rtx", max_batch_size=64)
+    job = supervisor.Job(Convert(model=str(path), output=str(tmp_path / "o.pb"), settings=wanted), on_event)
     job.start()
     assert building.wait(60), job.wait(1)
     time.sleep(0.2)
@@ -226,7 +225,7 @@ def test_the_builders_phases_drive_the_jobs_progress(tmp_path: Path) -> None:
     seen: list[events.Event] = []
     convert(path, tmp_path / "o.pb", ConvertSettings.of(engine="tensorrt-rtx"), seen.append)
     steps = [item for item in seen if isinstance(item, events.Progress)]
-    phases = [item for item in steps if "tensorrt-rtx: " in item.stage]
+    phases = [item for item in steps if "tensorrt-rtx: " in str(item.stage)]
     assert len(phases) > 10 and len({item.stage for item in phases}) > 3
     fractions = [item.fraction for item in steps]
     assert fractions == sorted(fractions) and phases[-1].fraction - phases[0].fraction > 0.4
@@ -330,7 +329,7 @@ def test_a_plan_that_does_not_fit_is_recognized_before_it_is_loaded(monkeypatch:
     ):
         engine.load(payload, "fp32")
     status = engine.status()
-    assert status.builds and not status.runs and "NVIDIA H100 has compute capability 9.0" in status.detail
+    assert status.builds and not status.runs and "NVIDIA H100 has compute capability 9.0" in str(status.detail)
     assert not engine.build(SegmentModel.of_onnx(network("y = Neg (h)")), BuildOptions(profiles=profile(1))).runs_here
     have("GeForce RTX 2080", 7, 5)
     with pytest.raises(IcebreakerError, match=r"GeForce RTX 2080 has compute capability 7.5: convert again here"):
@@ -500,10 +499,12 @@ def test_timings_are_kept_between_builds(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_status_tells_what_is_missing_and_what_helps() -> None:
     status = engine.status()
     assert status.builds and not status.runs
-    assert rtx.__version__ in status.detail and "no NVIDIA GPU" in status.detail and "8.9" in status.detail
+    assert (
+        rtx.__version__ in str(status.detail) and "no NVIDIA GPU" in str(status.detail) and "8.9" in str(status.detail)
+    )
     if importlib.util.find_spec("tensorrt") is None:
         full = registry.get("tensorrt").status()
-        assert not full.builds and not full.runs and "pip install tensorrt" in full.detail
+        assert not full.builds and not full.runs and "pip install tensorrt" in str(full.detail)
         with pytest.raises(IcebreakerError, match="not installed"):
             registry.get("tensorrt").build(SegmentModel.of_onnx(b""), BuildOptions())
 
