@@ -233,7 +233,7 @@ def wait(panel: Any) -> None:
 
     QTest.qWait(100)
     for _ in range(600):
-        if panel.state._then is None:
+        if not panel.state.busy:
             break
         QTest.qWait(50)
 

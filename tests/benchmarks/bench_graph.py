@@ -21,8 +21,11 @@ from PySide6.QtWidgets import QApplication
 
 from icebreaker.graph.graph import Graph
 from icebreaker.graph.protos import GraphDef
-from icebreaker_gui.graph_view.painting.picture import Camera, Picture
-from icebreaker_gui.graph_view.state import GraphState
+from icebreaker_gui.graph_view.data import GraphData
+from icebreaker_gui.graph_view.overlays import make_look
+from icebreaker_gui.graph_view.painting.look import Look
+from icebreaker_gui.graph_view.painting.picture import Picture
+from icebreaker_gui.graph_view.painting.view import Camera, View
 from icebreaker_gui.layout import Layout, LayoutCancelled, Outline, Scene, build
 from icebreaker_gui.style import theme
 
@@ -97,7 +100,7 @@ def first_view(graph: Graph) -> Scene:
     return Layout(outline).scene(outline.first_open())
 
 
-def frames(scene: Scene, look, camera: Callable[[int], Camera]) -> float:
+def frames(scene: Scene, look: Look, camera: Callable[[int], Camera]) -> float:
     """Median milliseconds of a frame while the camera moves."""
     picture = Picture(scene, look)
     image = QImage(WIDTH, HEIGHT, QImage.Format.Format_RGB32)
@@ -106,7 +109,7 @@ def frames(scene: Scene, look, camera: Callable[[int], Camera]) -> float:
         began = time.process_time()
         painter = QPainter(image)
         painter.fillRect(0, 0, WIDTH, HEIGHT, theme.current().color("panel"))
-        picture.paint(painter, camera(number), WIDTH, HEIGHT, moving=True)
+        picture.paint(painter, View(camera(number), WIDTH, HEIGHT, moving=True))
         painter.end()
         taken.append((time.process_time() - began) * 1000)
     return statistics.median(taken[3:])
@@ -189,13 +192,11 @@ def measure(quick: bool) -> list[tuple[str, float, float, str]]:
     outline = build(many)
     Layout(outline).scene(everything(outline))
     rows.append(("its memory, with all above", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1024, "MB"))
-    state = GraphState()
     for graph, promised in ((ten, 16), (fifty, 33)):
         if quick and promised == 33:
             continue
         outline = build(graph, show_folded=True)
-        look, _ = state.look(outline)
-        state.looks.clear()
+        look, _ = make_look(GraphData(), outline, "kind")
         scene = Layout(outline).scene(everything(outline))
         boxes = f"{len(scene.items):,} boxes"
         whole = min(WIDTH / scene.size[0], HEIGHT / scene.size[1])

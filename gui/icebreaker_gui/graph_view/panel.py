@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QEvent, QPoint, QSettings, Qt, QTimer, Signal
-from PySide6.QtGui import QAction, QActionGroup, QGuiApplication, QKeySequence, QStandardItemModel
+from PySide6.QtGui import QAction, QActionGroup, QCloseEvent, QGuiApplication, QKeySequence, QStandardItemModel
 from PySide6.QtWidgets import (
     QComboBox,
     QFileDialog,
@@ -27,14 +27,15 @@ from PySide6.QtWidgets import (
 from icebreaker.graph.graph import Graph
 from icebreaker.reports.reports import Benchmark, Conversion
 from icebreaker_gui.graph_view import export, overlays
-from icebreaker_gui.graph_view.details import Details
-from icebreaker_gui.graph_view.neighbours import step_from
-from icebreaker_gui.graph_view.painting.picture import Camera, Marks
-from icebreaker_gui.graph_view.pane import Pane
-from icebreaker_gui.graph_view.search import SearchField, SearchPanel
+from icebreaker_gui.graph_view.canvas.pane import Pane
+from icebreaker_gui.graph_view.neighbours import neighbours, step_from
+from icebreaker_gui.graph_view.painting.legend import LegendEntry
+from icebreaker_gui.graph_view.painting.look import Marks
+from icebreaker_gui.graph_view.painting.view import Camera
+from icebreaker_gui.graph_view.sidebar.details import Details
+from icebreaker_gui.graph_view.sidebar.search import SearchField, SearchPanel
+from icebreaker_gui.graph_view.sidebar.why_not import WhyNot
 from icebreaker_gui.graph_view.state import GraphState
-from icebreaker_gui.graph_view.why_not import WhyNot
-from icebreaker_gui.layout import Outline
 from icebreaker_gui.session.background import Work
 from icebreaker_gui.style import formatting, theme
 from icebreaker_gui.style.widgets import Elided
@@ -80,7 +81,7 @@ class GraphPanel(QWidget):
         state.busyChanged.connect(self._busy_changed)
         state.tensorsChanged.connect(self._tensors_changed)
         self.setFocusProxy(self.before_pane)
-        self._set_mode(BEFORE)
+        self.set_mode(BEFORE)
         self._graph_changed()
 
     # ---- what the window calls --------------------------------------------------------------------------------------
@@ -91,12 +92,12 @@ class GraphPanel(QWidget):
         for pane in self.panes:
             pane.show_picture(None)
         self.state.set_graph(before, outputs, file)
-        self._set_mode(BEFORE)
+        self.set_mode(BEFORE)
 
     def show_conversion(self, conversion: Conversion | None, after: Graph | None) -> None:
         """Shows what a conversion made; None goes back to the graph before."""
         self.state.set_conversion(conversion, after)
-        self._set_mode(BOTH if conversion else BEFORE)
+        self.set_mode(BOTH if conversion else BEFORE)
         if conversion:
             self._tabs.setCurrentWidget(self.why_not)
 
@@ -124,7 +125,7 @@ class GraphPanel(QWidget):
             action.setCheckable(True)
             action.setToolTip(tip)
             action.setActionGroup(self._modes)
-            action.triggered.connect(lambda _checked=False, mode=mode: self._set_mode(mode))
+            action.triggered.connect(lambda _checked=False, mode=mode: self.set_mode(mode))
             self._mode_actions[mode] = action
             bar.addWidget(self._button(action))
         bar.addSpacing(theme.SPACE)
@@ -249,7 +250,7 @@ class GraphPanel(QWidget):
         follow()
         return button
 
-    def _action(self, words: str, tip: str, do, row: QHBoxLayout, keys: str = "") -> QAction:
+    def _action(self, words: str, tip: str, do: Callable[[], object], row: QHBoxLayout, keys: str = "") -> QAction:
         action = QAction(words, self)
         if keys:
             action.setShortcut(QKeySequence(keys))
@@ -291,7 +292,7 @@ class GraphPanel(QWidget):
         QSettings().setValue("graph/sideways", sideways)
         self.state.set_sideways(sideways)
         if hasattr(self, "_slider_row"):
-            self._set_mode(self.mode)
+            self.set_mode(self.mode)
             QTimer.singleShot(0, self._fit_shown)  # when the panes have their new sizes
 
     def _fit_shown(self) -> None:
@@ -300,8 +301,9 @@ class GraphPanel(QWidget):
 
     # ---- modes ------------------------------------------------------------------------------------------------------
 
-    def _set_mode(self, mode: str) -> None:
-        converted = self.state.conversion is not None
+    def set_mode(self, mode: str) -> None:
+        """Shows BEFORE, BOTH, SLIDER or AFTER; all but BEFORE need a conversion."""
+        converted = self.state.data.conversion is not None
         if mode != BEFORE and not converted:
             mode = BEFORE
         self.mode = mode
@@ -321,10 +323,6 @@ class GraphPanel(QWidget):
         if mode == BOTH:
             self._split.setSizes([1000, 1000])
         self._scenes_changed("")
-
-    def set_mode(self, mode: str) -> None:
-        """Shows BEFORE, BOTH, SLIDER or AFTER."""
-        self._set_mode(mode)
 
     def _slid(self, value: int) -> None:
         if self.mode == SLIDER:
@@ -354,7 +352,7 @@ class GraphPanel(QWidget):
     # ---- state changed ----------------------------------------------------------------------------------------------
 
     def _graph_changed(self) -> None:
-        empty = self.state.graph is None
+        empty = self.state.data.graph is None
         self.before_pane.empty_text = self.tr("Open a frozen graph to see it here.") if empty else ""
         self.after_pane.empty_text = self.before_pane.empty_text
         self._fill_overlays()
@@ -369,7 +367,7 @@ class GraphPanel(QWidget):
 
     def _fill_overlays(self) -> None:
         self._overlay.clear()
-        usable = overlays.available(self.state)
+        usable = overlays.available(self.state.data)
         for name, words in overlays.OVERLAYS.items():
             if name in usable:
                 self._overlay.addItem(overlays.tr(words), name)
@@ -378,7 +376,7 @@ class GraphPanel(QWidget):
                 self._overlay_rows.item(self._overlay.count() - 1).setEnabled(False)
         self._overlay.view().setMinimumWidth(self._overlay.view().sizeHintForColumn(0) + theme.HUGE)
         self._overlay.setCurrentIndex(max(0, self._overlay.findData(self.state.overlay_name)))
-        self._overlay.setEnabled(self.state.graph is not None)
+        self._overlay.setEnabled(self.state.data.graph is not None)
 
     def _scenes_changed(self, anchor: str) -> None:
         state = self.state
@@ -408,7 +406,7 @@ class GraphPanel(QWidget):
         if row >= 0:
             self._overlay.setCurrentIndex(row)
 
-    def _show_legend(self, pane: Pane, legend: list[overlays.Entry]) -> None:
+    def _show_legend(self, pane: Pane, legend: list[LegendEntry]) -> None:
         # The why-not list tells the same.
         told = self.state.overlay_name == "conversion" and self._tabs.isVisibleTo(self)
         own = pane is self._shown()[0] or self.state.overlay_name == "time"
@@ -416,14 +414,14 @@ class GraphPanel(QWidget):
 
     def _titles(self) -> None:
         state = self.state
-        if state.graph is None:
+        if state.data.graph is None:
             return
         words = self.tr("{n} node"), self.tr("{n} nodes")
-        before = formatting.count(len(state.graph), *words)
-        after = formatting.count(len(state.after), *words) if state.after is not None else ""
-        if state.conversion:
+        before = formatting.count(len(state.data.graph), *words)
+        after = formatting.count(len(state.data.after), *words) if state.data.after is not None else ""
+        if state.data.conversion:
             after += (" · " if after else "") + self.tr("{share} in engines").format(
-                share=formatting.percent(state.conversion.coverage)
+                share=formatting.percent(state.data.conversion.coverage)
             )
         self.after_pane.show_title(self.tr("After"), after, "optimized")
         if self.mode == SLIDER and self.slider.value() > 500:
@@ -444,10 +442,10 @@ class GraphPanel(QWidget):
             self._tabs.setCurrentWidget(self.details)
         self._breadcrumbs()
         self._marks_changed()
-        graph = self.state.graph
+        graph = self.state.data.graph
         if key and graph is not None:
             words = f"{graph[key].op} {key}" if key in graph else key.rstrip("/")
-            left = self.state.left.get(key)
+            left = self.state.data.left.get(key)
             self._pane().say(f"{words}. {left.reason}" if left else words)
             self.nodeActivated.emit(key)
 
@@ -512,7 +510,7 @@ class GraphPanel(QWidget):
     def go_to(self, key: str) -> None:
         """Chooses an item, opens the groups around it and brings it into sight."""
         state = self.state
-        side = state.alone if state.after_wanted and state.alone else state.shared
+        side = state.side
         if side is None:
             return
         item = state.item(side.outline, key)
@@ -543,12 +541,12 @@ class GraphPanel(QWidget):
         self.search_field.selectAll()
 
     def _breadcrumbs(self) -> None:
-        state = self.state
+        state, side = self.state, self.state.side
         self._crumb_row.setVisible(bool(self._history))
-        if state.shared is None or not state.selected:
+        if side is None or not state.selected:
             self._path.setText("")
             return
-        outline = (state.alone if state.after_wanted and state.alone else state.shared).outline
+        outline = side.outline
         item = state.item(outline, state.selected)
         if item < 0:
             self._path.setText("")
@@ -568,7 +566,7 @@ class GraphPanel(QWidget):
 
     def _menu(self, item: int, at: QPoint) -> None:
         key, pane = self._key(item), self.sender()
-        state, graph = self.state, self.state.graph
+        state, graph = self.state, self.state.data.graph
         menu = QMenu(self)
         if key and isinstance(pane, Pane) and pane.picture:
             state.select(key)
@@ -631,17 +629,17 @@ class GraphPanel(QWidget):
                 path += ".png"
         if path and pane.picture is not None:
             legend = self.state.look(pane.picture.scene.outline, self._shows_after(pane))[1]
-            view = export.View.of(pane, pane.picture, legend, whole)
-            self._save(self.tr("The picture could not be saved"), lambda: export.save(Path(path), view))
+            shot = export.Shot.of(pane, pane.picture, legend, whole)
+            self._save(self.tr("The picture could not be saved"), lambda: export.save(Path(path), shot))
 
     def save_files(self, folder: str = "") -> None:
         """Saves before and after as files that TensorBoard and Netron open."""
-        graph, after, made = self.state.graph, self.state.after, self.state.conversion
+        graph, after, made = self.state.data.graph, self.state.data.after, self.state.data.conversion
         if graph is None or self._saving:
             return
         folder = folder or QFileDialog.getExistingDirectory(self, self.tr("Save for TensorBoard and Netron"))
         if folder:
-            files = self.state.file, Path(made.output) if made and made.output else None
+            files = self.state.data.file, Path(made.output) if made and made.output else None
             self._save(
                 self.tr("The files could not be saved"), lambda: export.save_files(Path(folder), graph, after, *files)
             )
@@ -667,28 +665,12 @@ class GraphPanel(QWidget):
             self._breadcrumbs()
         super().changeEvent(event)
 
-    def closeEvent(self, event) -> None:
+    def closeEvent(self, event: QCloseEvent) -> None:
         """Stops work in the background; what is being saved is saved."""
-        self.state.wait()
+        self.state.close()
         if self._saving:
             self._saving.wait(30)
         super().closeEvent(event)
-
-
-def neighbours(outline: Outline, item: int, hops: int) -> list[str]:
-    """Keys of the leaves within so many edges of an item."""
-    if item < 0:
-        return []
-    near: dict[int, list[int]] = {}
-    for a, b in zip(outline.source.tolist(), outline.target.tolist(), strict=True):
-        near.setdefault(a, []).append(b)
-        near.setdefault(b, []).append(a)
-    found = dict.fromkeys(outline.leaves_of(item))
-    edge = list(found)
-    for _ in range(hops):
-        edge = [other for leaf in edge for other in near.get(leaf, ()) if other not in found]
-        found.update(dict.fromkeys(edge))
-    return [outline.keys[leaf] for leaf in found]
 
 
 def _escape(text: str) -> str:

@@ -3,13 +3,15 @@
 `build` makes the outline (groups, folding, edges between siblings), `Layout.scene` finds where everything is.
 """
 
-from icebreaker_gui.layout.outline import Extra, Inner, LayoutCancelled, Outline, build
-from icebreaker_gui.layout.scene import BACK, CONTROL, DATA, Layout, Scene
+from icebreaker_gui.layout.outline import Cancelled, Extra, Inner, LayoutCancelled, Outline, build
+from icebreaker_gui.layout.scene import BACK, CONTROL, DATA, LEAF_HEIGHT, Layout, Scene
 
 __all__ = [
     "BACK",
     "CONTROL",
     "DATA",
+    "LEAF_HEIGHT",
+    "Cancelled",
     "Extra",
     "Inner",
     "Layout",

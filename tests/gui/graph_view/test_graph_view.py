@@ -35,11 +35,13 @@ from icebreaker.reports.reports import (
 )
 from icebreaker.tensors import Tensor
 from icebreaker_gui.graph_view import GraphPanel, overlays
-from icebreaker_gui.graph_view.constant_preview import preview
-from icebreaker_gui.graph_view.painting.picture import Camera, Picture
-from icebreaker_gui.graph_view.panel import AFTER, BEFORE, BOTH, SLIDER, neighbours
-from icebreaker_gui.graph_view.search import search
-from icebreaker_gui.graph_view.state import GraphState
+from icebreaker_gui.graph_view.background import Background
+from icebreaker_gui.graph_view.neighbours import neighbours
+from icebreaker_gui.graph_view.painting.picture import Picture
+from icebreaker_gui.graph_view.painting.view import Camera, View
+from icebreaker_gui.graph_view.panel import AFTER, BEFORE, BOTH, SLIDER
+from icebreaker_gui.graph_view.sidebar.constant_preview import preview
+from icebreaker_gui.graph_view.sidebar.search import search
 from icebreaker_gui.style import theme
 
 SNAPSHOTS = ROOT / "tests" / "gui" / "snapshots"
@@ -112,7 +114,7 @@ def panel(qtbot) -> Any:
 
 @pytest.fixture
 def both(panel: Any) -> Any:
-    graph = panel.state.graph
+    graph = panel.state.data.graph
     assert graph is not None
     panel.show_conversion(*converted(graph))
     QApplication.processEvents()
@@ -379,10 +381,10 @@ def test_shapes_are_known_before_anything_ran(qtbot, panel: Any) -> None:
             before = conv.name
         node(name="out", op="Relu", input=[before])
         panel.show_graph(Graph(definition), ["out"])
-        qtbot.waitUntil(lambda: bool(panel.state.tensors), timeout=10_000)
-        assert panel.state.tensor_words(Tensor("conv0")) == "float32[?,32,32,4]"
-        assert panel.state.tensor_words(Tensor(before)) == "float32[?,30,30,4]"
-        assert panel.state.tensor_words(Tensor("weights0")) == "float32[3,3,4,4]"
+        qtbot.waitUntil(lambda: bool(panel.state.data.tensors), timeout=10_000)
+        assert panel.state.data.tensor_words(Tensor("conv0")) == "float32[?,32,32,4]"
+        assert panel.state.data.tensor_words(Tensor(before)) == "float32[?,30,30,4]"
+        assert panel.state.data.tensor_words(Tensor("weights0")) == "float32[3,3,4,4]"
         outline = panel.state.shared.outline
         look, _ = panel.state.look(outline)
         assert look.flows(outline.leaf["conv0"]) == "?×32×32×4"
@@ -393,17 +395,17 @@ def test_shapes_are_known_before_anything_ran(qtbot, panel: Any) -> None:
 
 def test_what_the_conversion_says_of_a_tensor_counts(both: Any) -> None:
     state, name = both.state, "net/one/conv1/Conv2D"
-    assert state.tensor_words(Tensor(name)) == ""
-    told = dataclasses.replace(state.conversion, tensors={name: "float32[1,7,7,4]", "decode/number": "float32[…]"})
-    both.show_conversion(told, state.after)
-    assert state.tensor_words(Tensor(name)) == "float32[1,7,7,4]"
+    assert state.data.tensor_words(Tensor(name)) == ""
+    told = dataclasses.replace(state.data.conversion, tensors={name: "float32[1,7,7,4]", "decode/number": "float32[…]"})
+    both.show_conversion(told, state.data.after)
+    assert state.data.tensor_words(Tensor(name)) == "float32[1,7,7,4]"
 
 
 # ---- overlays -------------------------------------------------------------------------------------------------------
 
 
 def test_overlays_change_colours_and_add_up_over_groups(both: Any) -> None:
-    names = overlays.available(both.state)
+    names = overlays.available(both.state.data)
     assert names == ["kind", "conversion", "engine", "precision", "constants", "outputs"]
     row = both._overlay.findData("time")
     assert "Measure" in both._overlay.itemText(row) and not both._overlay.model().item(row).isEnabled()
@@ -438,7 +440,7 @@ def test_measured_times_become_heat(both: Any) -> None:
     after, _ = state.look(outline, after=True)
     assert after.notes[outline.segments["TRTEngineOp_000"]] == "1 ms · 50 %"
     assert after.of[outline.leaf["decode/split"]] == hot  # the same scale on both sides
-    assert after.capsules[outline.segments["TRTEngineOp_000"]].lines == ("OpenVINO · FP32", "1 ms · 50 %")
+    assert after.engine_nodes[outline.segments["TRTEngineOp_000"]].lines == ("OpenVINO · FP32", "1 ms · 50 %")
     assert not any(outline.segment_of[item] >= 0 for item in after.notes if item not in outline.segments.values())
     assert both.before_pane.legend != both.after_pane.legend
 
@@ -489,7 +491,7 @@ def test_details_tell_measured_times(both: Any) -> None:
 
 
 def test_search_by_name_op_and_attribute(panel: Any, qtbot) -> None:
-    graph = panel.state.graph
+    graph = panel.state.data.graph
     assert graph is not None
     assert search(graph, "conv1/relu$") == ["net/one/conv1/Relu", "net/two/conv1/Relu"]
     assert len(search(graph, "Conv2D")) == 4
@@ -777,15 +779,15 @@ def test_a_large_graph_is_laid_out_beside_and_a_late_result_is_dropped(panel: An
 
 def test_what_was_computed_in_the_background_is_let_go(qtbot) -> None:
     """An old layout holds its graph, and with it hundreds of megabytes."""
-    state, made, got = GraphState(), [], []
+    background, made, got = Background(), [], []
     for _ in range(20):
         result = chain(3)
         made.append(weakref.ref(result))
-        state._run(lambda cancelled, result=result: result, got.append, True)
+        background.run(lambda cancelled, result=result: result, got.append, True)
         qtbot.waitUntil(lambda: bool(got))
         got.clear()
     result = None
-    state._run(lambda cancelled: None, got.append, True)
+    background.run(lambda cancelled: None, got.append, True)
     qtbot.waitUntil(lambda: bool(got))
     gc.collect()
     assert [item() for item in made] == [None] * 20
@@ -822,7 +824,8 @@ def test_it_looks_as_it_did(panel: Any, qapp, mode: str, side: str) -> None:
     painter.fillRect(image.rect(), theme.current().color("panel"))
     scale = min(460 / scene.size[0], 700 / scene.size[1])
     picture = Picture(scene, state.look(scene.outline)[0])
-    picture.paint(painter, Camera(scene.size[0] / 2, scene.size[1] / 2, scale), 480, 720, float(side == "after"))
+    camera = Camera(scene.size[0] / 2, scene.size[1] / 2, scale)
+    picture.paint(painter, View(camera, 480, 720, float(side == "after")))
     painter.end()
     path = SNAPSHOTS / f"{side}-{mode}.png"
     if not path.exists():  # a new look: judge the picture, then commit it
@@ -842,23 +845,23 @@ def test_buttons_follow_their_actions_and_do_not_gather_connections(both: Any) -
     actions = both._mode_actions.values()
     listening = [action.receivers(SIGNAL("changed()")) for action in actions]
     for _ in range(10):
-        both._set_mode("both")
-        both._set_mode("before")
+        both.set_mode("both")
+        both.set_mode("before")
     assert [action.receivers(SIGNAL("changed()")) for action in actions] == listening
     assert buttons["After"].isEnabled() and buttons["Before"].isChecked() and not buttons["Side by side"].isChecked()
     buttons["Before"].click()  # chosen already: it stays so
     assert buttons["Before"].isChecked()
     buttons["After"].click()
     assert both.mode == "after" and buttons["After"].isChecked() and not buttons["Before"].isChecked()
-    both.show_graph(both.state.graph, (), None)
+    both.show_graph(both.state.data.graph, (), None)
     assert not buttons["After"].isEnabled() and buttons["Before"].isChecked()
 
 
 def test_saving_files_loads_no_tensorflow(digits: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from icebreaker import formats\n"
-        "from icebreaker_gui.graph import export\n"
-        "file = Path(sys.argv[1]); export.save_files(Path(sys.argv[2]), formats.read_structure(file), None, file)\n"
+        "import sys; from pathlib import Path; from icebreaker.formats import graph_files\n"
+        "from icebreaker_gui.graph_view import export\n"
+        "file = Path(sys.argv[1]); export.save_files(Path(sys.argv[2]), graph_files.read_structure(file), None, file)\n"
         "assert not {'tensorflow', 'onnx', 'openvino', 'onnxruntime'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(digits), str(tmp_path)], check=True)

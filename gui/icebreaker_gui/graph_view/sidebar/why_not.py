@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from PySide6.QtCore import QRect, QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QBrush, QColor, QIcon, QPainter, QPaintEvent, QPen, QPixmap, QResizeEvent
+from PySide6.QtGui import QBrush, QColor, QIcon, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import (
     QLabel,
     QSizePolicy,
@@ -20,7 +20,9 @@ from PySide6.QtWidgets import (
 )
 
 from icebreaker.reports.reports import REASONS, Left
+from icebreaker_gui.graph_view.data import GraphData
 from icebreaker_gui.graph_view.overlays import REASON_STYLES, tr
+from icebreaker_gui.graph_view.painting.legend import swatch
 from icebreaker_gui.graph_view.state import GraphState
 from icebreaker_gui.style import formatting, theme
 
@@ -46,32 +48,6 @@ def advice(code: str) -> str:
         "side_effect": tr("It must run exactly as the graph says, so it stays."),
     }
     return words.get(code, "")
-
-
-def swatch(color: QColor, pattern: Qt.BrushStyle, size: int = 14) -> QIcon:
-    """A square of a colour and its pattern."""
-    pixmap = QPixmap(size * 2, size * 2)
-    pixmap.setDevicePixelRatio(2)
-    pixmap.fill(Qt.GlobalColor.transparent)
-    painter = QPainter(pixmap)
-    paint_swatch(painter, QRectF(0.5, 0.5, size - 1, size - 1), color, pattern)
-    painter.end()
-    return QIcon(pixmap)
-
-
-def paint_swatch(painter: QPainter, rect: QRectF, color: QColor, pattern: Qt.BrushStyle) -> None:
-    """Paints such a square."""
-    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-    soft = QColor(color)
-    plain = pattern == Qt.BrushStyle.SolidPattern
-    soft.setAlphaF(1.0 if plain else 0.3)
-    painter.setPen(QPen(color, 1))
-    painter.setBrush(soft)
-    painter.drawRoundedRect(rect, 3, 3)
-    if not plain:
-        painter.setBrush(QBrush(color, pattern))
-        painter.setPen(Qt.PenStyle.NoPen)
-        painter.drawRoundedRect(rect, 3, 3)
 
 
 class _Wrapping(QStyledItemDelegate):
@@ -109,9 +85,9 @@ class Shares:
         return sum(self.engines.values())
 
 
-def op_shares(state: GraphState) -> Shares:
+def op_shares(data: GraphData) -> Shares:
     """By number of ops; constants and the like do not count."""
-    conversion, graph = state.conversion, state.graph
+    conversion, graph = data.conversion, data.graph
     engines: Counter[str] = Counter()
     for segment in conversion.segments if conversion else ():
         engines[segment.engine] += sum(
@@ -124,23 +100,23 @@ def op_shares(state: GraphState) -> Shares:
     return Shares(_scaled(engines, share), _scaled(reasons, 1 - share))
 
 
-def time_shares(state: GraphState, after: bool) -> Shares | None:
+def time_shares(data: GraphData, after: bool) -> Shares | None:
     """By measured time, of the graph before or of the one after; None if it was not measured."""
-    profile, conversion = state.profile(after), state.conversion
+    profile, conversion = data.profile(after), data.conversion
     if profile is None or conversion is None or not profile.total_ms:
         return None
     by_name = {segment.name: segment for segment in conversion.segments}
     engines: defaultdict[str, float] = defaultdict(float)
     reasons: defaultdict[str, float] = defaultdict(float)
     for key, item in profile.nodes.items():
-        segment = by_name.get(key) if after else state.segment_of.get(key)
+        segment = by_name.get(key) if after else data.segment_of.get(key)
         name = key
-        while segment is None and name and name not in state.left:
+        while segment is None and name and name not in data.left:
             name = name.rpartition("/")[0]  # inside the function of a loop that is left
         if segment is not None:
             engines[segment.engine] += item.ms
         else:
-            reasons[state.left[name].code if name else "passive"] += item.ms
+            reasons[data.left[name].code if name else "passive"] += item.ms
     reasons["passive"] += profile.other_ms
     inside = sum(engines.values()) / profile.total_ms
     return Shares(_scaled(engines, inside), _scaled(reasons, 1 - inside))
@@ -266,15 +242,15 @@ class WhyNot(QWidget):
 
     def refresh(self) -> None:
         """Shows the current conversion."""
-        conversion = self._state.conversion
-        shown = (id(conversion), id(self._state.benchmark), theme.current().name)
+        conversion = self._state.data.conversion
+        shown = (id(conversion), id(self._state.data.benchmark), theme.current().name)
         if shown == self._shown:
             return
         self._shown = shown
         self._tree.clear()
         self._advice.clear()
-        now = time_shares(self._state, True)
-        shares = [op_shares(self._state) if conversion else None, time_shares(self._state, False), now]
+        now = time_shares(self._state.data, True)
+        shares = [op_shares(self._state.data) if conversion else None, time_shares(self._state.data, False), now]
         for bar, found in zip(self._bars, shares, strict=True):
             bar.show_shares(found)
         self._times.setVisible(False)
@@ -340,7 +316,7 @@ class WhyNot(QWidget):
             self._advice.setText(advice(code))
             self.reasonWanted.emit(tuple(left.node for left in self._groups.get(code, ())))
         elif node := item.data(0, _NODE):
-            left = self._state.left.get(node)
+            left = self._state.data.left.get(node)
             self._advice.setText(f"{left.reason}\n{advice(left.code)}" if left else "")
             self.jumpWanted.emit(node)
 

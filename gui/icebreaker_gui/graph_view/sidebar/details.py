@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QPoint, Qt, Signal
 from PySide6.QtGui import QAction, QGuiApplication, QImage, QKeySequence, QPixmap
 from PySide6.QtWidgets import (
     QFrame,
@@ -21,10 +21,10 @@ from PySide6.QtWidgets import (
 
 from icebreaker.graph.graph import Graph, Node, TensorValue
 from icebreaker.reports.reports import Profile, SegmentReport
-from icebreaker_gui.graph_view.constant_preview import preview
 from icebreaker_gui.graph_view.overlays import leaf_of
+from icebreaker_gui.graph_view.sidebar.constant_preview import preview
+from icebreaker_gui.graph_view.sidebar.why_not import advice
 from icebreaker_gui.graph_view.state import GraphState
-from icebreaker_gui.graph_view.why_not import advice
 from icebreaker_gui.layout import Inner, Outline
 from icebreaker_gui.style import formatting, theme
 from icebreaker_gui.style.widgets import breakable, set_look
@@ -112,7 +112,7 @@ class Details(QWidget):
         self._lines = []
         self._image.setVisible(False)
         set_look(self._card_text, "")
-        key, graph = self._state.selected, self._state.graph
+        key, graph = self._state.selected, self._state.data.graph
         self._node = ""
         if graph is None or not key:
             self._title.setText(self.tr("Nothing is chosen"))
@@ -137,7 +137,7 @@ class Details(QWidget):
         self._tree.setColumnWidth(0, 124)
 
     def _segment(self, key: str) -> SegmentReport | None:
-        conversion = self._state.conversion
+        conversion = self._state.data.conversion
         if conversion is None or self._state.shared is None:
             return None
         outline = self._state.shared.outline
@@ -157,7 +157,7 @@ class Details(QWidget):
         if node.inputs or node.controls:
             section = self._section(self.tr("Inputs"))
             for number, tensor in enumerate(node.inputs[:_MOST_ROWS]):
-                self._row(section, state.tensor_words(tensor) or str(number), str(tensor), tensor.node)
+                self._row(section, state.data.tensor_words(tensor) or str(number), str(tensor), tensor.node)
             for name in node.controls[:_MOST_ROWS]:
                 self._row(section, self.tr("after"), name, name)
         readers = graph.consumers[node.name]
@@ -185,7 +185,7 @@ class Details(QWidget):
                     words = _words(inner.value) if inner.value else inner.op
                     self._row(section, words, name, name)
         if node.op == "Const":
-            held = state.constant if state.constant and state.constant.name == node.name else node
+            held = state.data.constant if state.data.constant and state.data.constant.name == node.name else node
             shown = preview(held, 248)
             if shown is None and held is node:
                 state.read_constant(node.name)
@@ -208,7 +208,7 @@ class Details(QWidget):
         self._card.setVisible(True)
         self._exclude.setVisible(False)
         self._tell_times(inner.key)
-        left = self._state.left.get(inner.owner)
+        left = self._state.data.left.get(inner.owner)
         words = self.tr("Inside a function that {name} calls.").format(name=inner.owner)
         self._card_text.setText(f"{words} {left.reason}" if left else words)
         if node.inputs or node.controls:
@@ -224,13 +224,13 @@ class Details(QWidget):
         """The card: in which engine, or why in none."""
         state = self._state
         self._exclude.setVisible(False)
-        if state.conversion is None:
+        if state.data.conversion is None:
             self._card.setVisible(True)
             self._card_text.setText(self.tr("Not converted yet."))
             self._exclude.setVisible(node.op != "Const")
             return
-        left = state.left.get(node.name)
-        segment = state.segment_of.get(node.name)
+        left = state.data.left.get(node.name)
+        segment = state.data.segment_of.get(node.name)
         self._card.setVisible(True)
         if left is not None:
             set_look(self._card_text, "warning" if left.code not in ("passive", "excluded") else "")
@@ -255,10 +255,10 @@ class Details(QWidget):
         """What a node, or an engine node, took before and after."""
         state = self._state
         rows: list[tuple[str, str, str]] = []
-        segment = state.segment_of.get(key)
-        engines = {item.name for item in state.conversion.segments} if state.conversion else set()
+        segment = state.data.segment_of.get(key)
+        engines = {item.name for item in state.data.conversion.segments} if state.data.conversion else set()
         for after, title in ((False, self.tr("before")), (True, self.tr("after"))):
-            profile = state.profile(after)
+            profile = state.data.profile(after)
             timed = profile.nodes.get(key) if profile else None
             if profile and timed:
                 words = [_share(timed.ms, profile)]
@@ -267,9 +267,9 @@ class Details(QWidget):
                 if timed.ran_as and key not in engines:
                     words.append(self.tr("as {op}, the ops fused into it included").format(op=timed.ran_as))
                 rows.append((title, " · ".join(words), ""))
-            elif profile and not after and state.graph is not None and key in state.graph:
+            elif profile and not after and state.data.graph is not None and key in state.data.graph:
                 rows.append((title, self.tr("none of its own: computed ahead, or fused into another op"), ""))
-        profile = state.profile(True)
+        profile = state.data.profile(True)
         if segment and profile:
             # A layer of several ops was measured as one.
             for layer in profile.layers.get(segment.name, ()):
@@ -287,23 +287,22 @@ class Details(QWidget):
     def _tell_layer(self, key: str) -> None:
         """What a layer in an engine took, and which ops went into it."""
         state = self._state
-        for segment in state.conversion.segments if state.conversion else ():
-            for number, layer in enumerate(state.layer_times(segment)):
+        graph = state.data.graph
+        for segment in state.data.conversion.segments if state.data.conversion else ():
+            for number, layer in enumerate(state.data.layer_times(segment)):
                 if layer is not None and key == f"{segment.name} layer {number}":
                     section = self._section(self.tr("Measured time"))
                     self._row(section, self.tr("in the engine"), formatting.milliseconds(layer.ms))
                     section = self._section(self.tr("Made of"))
                     for name in layer.nodes:
-                        self._row(
-                            section, state.graph[name].op if state.graph and name in state.graph else "", name, name
-                        )
+                        self._row(section, graph[name].op if graph and name in graph else "", name, name)
 
     def _tell_group_times(self, outline: Outline, item: int) -> None:
         """What the ops in a group took together."""
         rows = []
         inside = set(outline.leaves_of(item))
         for after, title in ((False, self.tr("before")), (True, self.tr("after"))):
-            profile = self._state.profile(after)
+            profile = self._state.data.profile(after)
             if profile:
                 ms = sum(timed.ms for key, timed in profile.nodes.items() if leaf_of(outline, key) in inside)
                 if after:  # with the engines that lie in it
@@ -355,12 +354,12 @@ class Details(QWidget):
                 )
         if segment.layers:
             section = self._section(self.tr("The engine's layers"))
-            times = self._state.layer_times(segment)
+            times = self._state.data.layer_times(segment)
             for item, timed in list(zip(segment.layers, times, strict=True))[:_MOST_ROWS]:
                 words = [formatting.milliseconds(timed.ms)] if timed else []
                 words += [str(item[name]) for name in ("type", "precision", "provider") if item.get(name)]
                 self._row(section, " · ".join(words), str(item.get("name", "")))
-        after = self._state.after
+        after = self._state.data.after
         if after is not None and segment.name in after:
             section = self._section(self.tr("Node in the optimized graph"))
             for name, value in sorted(after[segment.name].attrs.items()):
@@ -368,7 +367,7 @@ class Details(QWidget):
 
     def _show_group(self, key: str) -> None:
         state = self._state
-        side = state.alone if state.after_wanted and state.alone else state.shared
+        side = state.side
         item = state.item(side.outline, key) if side else -1
         if side is None or item < 0:
             self._title.setText(key)
@@ -390,9 +389,9 @@ class Details(QWidget):
         self._title.setText(outline.labels[item])
         self._name.setText(breakable(outline.keys[item].rstrip("/").replace("*", "")))
         self._exclude.setVisible(False)
-        self._card.setVisible(state.conversion is not None)
+        self._card.setVisible(state.data.conversion is not None)
         leaves = [leaf for leaf in outline.leaves_of(item) if leaf not in outline.extra]
-        if state.conversion:
+        if state.data.conversion:
             inside = sum(outline.segment_of[leaf] >= 0 for leaf in leaves)
             self._card_text.setText(
                 self.tr("{inside} of {all} ops run in engines").format(inside=inside, all=len(leaves))
@@ -436,7 +435,7 @@ class Details(QWidget):
         if item:
             QGuiApplication.clipboard().setText(item.text(1) or item.text(0))
 
-    def _menu(self, at) -> None:
+    def _menu(self, at: QPoint) -> None:
         item = self._tree.itemAt(at)
         if item is None:
             return
