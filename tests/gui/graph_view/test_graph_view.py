@@ -390,7 +390,7 @@ def test_shapes_are_known_before_anything_ran(qtbot, panel: Any) -> None:
         assert look.flows(outline.leaf["conv0"]) == "?×32×32×4"
         panel.go_to("conv1")
         assert any("float32[?,32,32,4]\tconv0" in line for line in panel.details._lines)
-        assert panel._overlay.findData("outputs") >= 0
+        assert panel.toolbar.overlay.findData("outputs") >= 0
 
 
 def test_what_the_conversion_says_of_a_tensor_counts(both: Any) -> None:
@@ -407,8 +407,8 @@ def test_what_the_conversion_says_of_a_tensor_counts(both: Any) -> None:
 def test_overlays_change_colours_and_add_up_over_groups(both: Any) -> None:
     names = overlays.available(both.state.data)
     assert names == ["kind", "conversion", "engine", "precision", "constants", "outputs"]
-    row = both._overlay.findData("time")
-    assert "Measure" in both._overlay.itemText(row) and not both._overlay.model().item(row).isEnabled()
+    row = both.toolbar.overlay.findData("time")
+    assert "Measure" in both.toolbar.overlay.itemText(row) and not both.toolbar.overlay.model().item(row).isEnabled()
     seen = set()
     for name in names:
         both.state.set_overlay(name)
@@ -426,7 +426,7 @@ def test_overlays_change_colours_and_add_up_over_groups(both: Any) -> None:
 
 def test_measured_times_become_heat(both: Any) -> None:
     both.show_benchmark(measured())
-    assert both._overlay.model().item(both._overlay.findData("time")).isEnabled()
+    assert both.toolbar.overlay.model().item(both.toolbar.overlay.findData("time")).isEnabled()
     both.state.set_overlay("time")
     state, outline = both.state, both.state.shared.outline
     look, legend = state.look(outline)
@@ -524,13 +524,13 @@ def test_a_folded_node_is_found_at_its_reader(panel: Any) -> None:
 def test_back_forward_and_breadcrumbs(panel: Any) -> None:
     panel.go_to("decode/split")
     panel.go_to("net/two/add")
-    assert "two" in panel._path.text()
-    panel.back_action.trigger()
+    assert "two" in panel.navigation.path.text()
+    panel.navigation.back.trigger()
     assert panel.state.selected == "decode/split"
-    assert not panel.back_action.isEnabled()
-    panel.forward_action.trigger()
+    assert not panel.navigation.back.isEnabled()
+    panel.navigation.forward.trigger()
     assert panel.state.selected == "net/two/add"
-    panel._crumb("net/two/")
+    panel.navigation.path.linkActivated.emit("net/two/")
     assert panel.state.selected == "net/two/"
 
 
@@ -552,7 +552,7 @@ def test_arrow_keys_walk_along_edges(panel: Any, qtbot) -> None:
 
 
 def test_from_left_to_right_in_every_mode(both: Any, qtbot, tmp_path: Path) -> None:
-    both.sideways_action.setChecked(True)
+    both.view_menu.sideways.setChecked(True)
     qtbot.wait(50)
     for mode in (BEFORE, BOTH, SLIDER, AFTER):
         both.set_mode(mode)
@@ -576,8 +576,8 @@ def test_from_left_to_right_in_every_mode(both: Any, qtbot, tmp_path: Path) -> N
     assert pane.minimap.isVisible() and pane.minimap.width() > pane.minimap.height()
     made = GraphPanel()  # it is remembered
     qtbot.addWidget(made)
-    assert made.sideways_action.isChecked() and made.state.sideways
-    both.sideways_action.setChecked(False)
+    assert made.view_menu.sideways.isChecked() and made.state.sideways
+    both.view_menu.sideways.setChecked(False)
     assert not both.before_pane.picture.scene.sideways
 
 
@@ -644,7 +644,7 @@ def test_weights_that_were_left_in_the_file_are_shown(panel: Any, digits: Path, 
     qtbot.waitUntil(lambda: panel.details._image.isVisibleTo(panel.details), timeout=10_000)
     assert any("values\t5,184" in line for line in panel.details._lines)
     panel.save_files(str(tmp_path / "out"))
-    qtbot.waitUntil(lambda: not panel._busy.text(), timeout=10_000)
+    qtbot.waitUntil(lambda: not panel.toolbar.busy.text(), timeout=10_000)
     assert (tmp_path / "out" / "before" / "before.pb").read_bytes() == file.read_bytes()  # with its weights
     file.unlink()
     panel.go_to("block1/conv2/weights")  # no harm
@@ -653,7 +653,7 @@ def test_weights_that_were_left_in_the_file_are_shown(panel: Any, digits: Path, 
 
 def save_picture(panel: Any, qtbot, whole: bool, path: Path) -> None:
     panel.save_picture(whole, str(path))
-    qtbot.waitUntil(lambda: not panel._busy.text(), timeout=10_000)
+    qtbot.waitUntil(lambda: not panel.toolbar.busy.text(), timeout=10_000)
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -716,14 +716,14 @@ def test_a_failed_save_is_told(both: Any, qtbot, monkeypatch, tmp_path: Path) ->
     assert told.args[0] == "The picture could not be saved" and "graph.png" in told.args[1]
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "picture"), ""))
     both.save_picture(whole=False)
-    assert both._busy.text() == "Saving"
-    qtbot.waitUntil(lambda: not both._busy.text())
+    assert both.toolbar.busy.text() == "Saving"
+    qtbot.waitUntil(lambda: not both.toolbar.busy.text())
     assert (tmp_path / "picture.png").exists()
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path / "file"))
     with qtbot.waitSignal(both.failed) as told:
         both.save_files()
-    assert "choose another folder" in told.args[1] and not both._busy.text()
+    assert "choose another folder" in told.args[1] and not both.toolbar.busy.text()
 
 
 def test_files_for_tensorboard_and_netron(both: Any, qtbot, tmp_path: Path) -> None:
@@ -732,8 +732,8 @@ def test_files_for_tensorboard_and_netron(both: Any, qtbot, tmp_path: Path) -> N
     from icebreaker.formats import graph_files
 
     both.save_files(str(tmp_path))
-    assert both._busy.text() == "Saving"
-    qtbot.waitUntil(lambda: not both._busy.text(), timeout=10_000)
+    assert both.toolbar.busy.text() == "Saving"
+    qtbot.waitUntil(lambda: not both.toolbar.busy.text(), timeout=10_000)
     files = sorted(item.name.split(".")[0] for item in tmp_path.rglob("*") if item.is_file())
     assert files == ["after", "before", "events", "events"]
     assert len(graph_files.read_graph(tmp_path / "before" / "before.pb")) == len(network())
@@ -842,7 +842,7 @@ def test_buttons_follow_their_actions_and_do_not_gather_connections(both: Any) -
     from PySide6.QtWidgets import QToolButton
 
     buttons = {item.text(): item for item in both.findChildren(QToolButton)}
-    actions = both._mode_actions.values()
+    actions = both.toolbar.mode_actions.values()
     listening = [action.receivers(SIGNAL("changed()")) for action in actions]
     for _ in range(10):
         both.set_mode("both")
@@ -860,8 +860,8 @@ def test_buttons_follow_their_actions_and_do_not_gather_connections(both: Any) -
 def test_saving_files_loads_no_tensorflow(digits: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from icebreaker.formats import graph_files\n"
-        "from icebreaker_gui.graph_view import export\n"
-        "file = Path(sys.argv[1]); export.save_files(Path(sys.argv[2]), graph_files.read_structure(file), None, file)\n"
+        "from icebreaker_gui.graph_view.export import files\n"
+        "file = Path(sys.argv[1]); files.save_files(Path(sys.argv[2]), graph_files.read_structure(file), None, file)\n"
         "assert not {'tensorflow', 'onnx', 'openvino', 'onnxruntime'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(digits), str(tmp_path)], check=True)
