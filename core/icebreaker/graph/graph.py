@@ -113,11 +113,6 @@ class Node:
         return tensor_value(self.definition.attr["value"].tensor) if self.op == "Const" else None
 
     @property
-    def scope(self) -> str:
-        """The name without its last part."""
-        return self.name.rpartition("/")[0]
-
-    @property
     def functions(self) -> tuple[str, ...]:
         """Names of the library functions that its attributes refer to."""
         found = []

@@ -3,8 +3,11 @@
 `build` makes the outline (groups, folding, edges between siblings), `Layout.scene` finds where everything is.
 """
 
-from icebreaker_gui.layout.outline import Cancelled, Extra, Inner, LayoutCancelled, Outline, build
-from icebreaker_gui.layout.scene import BACK, CONTROL, DATA, LEAF_HEIGHT, Layout, Scene
+from icebreaker_gui.layout.build import build
+from icebreaker_gui.layout.layout import Layout
+from icebreaker_gui.layout.outline import Cancelled, Extra, Inner, LayoutCancelled, Outline
+from icebreaker_gui.layout.scene import BACK, CONTROL, DATA, Scene
+from icebreaker_gui.layout.sizes import LEAF_HEIGHT
 
 __all__ = [
     "BACK",

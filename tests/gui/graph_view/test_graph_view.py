@@ -389,7 +389,7 @@ def test_shapes_are_known_before_anything_ran(qtbot, panel: Any) -> None:
         look, _ = panel.state.look(outline)
         assert look.flows(outline.leaf["conv0"]) == "?×32×32×4"
         panel.go_to("conv1")
-        assert any("float32[?,32,32,4]\tconv0" in line for line in panel.details._lines)
+        assert any("float32[?,32,32,4]\tconv0" in line for line in panel.details.table.lines)
         assert panel.toolbar.overlay.findData("outputs") >= 0
 
 
@@ -472,7 +472,7 @@ def test_details_tell_measured_times(both: Any) -> None:
 
     def told(key: str) -> str:
         both.go_to(key)
-        return "\n".join(both.details._lines)
+        return "\n".join(both.details.table.lines)
 
     both.set_mode(BOTH)
     assert "before\t2.5 ms · 50 % · as _FusedConv2D, the ops fused into it included" in told("net/one/conv1/Relu")
@@ -642,7 +642,7 @@ def test_weights_that_were_left_in_the_file_are_shown(panel: Any, digits: Path, 
     qtbot.waitUntil(lambda: panel.state.scene is not None, timeout=10_000)
     panel.go_to("block1/conv1/weights")
     qtbot.waitUntil(lambda: panel.details._image.isVisibleTo(panel.details), timeout=10_000)
-    assert any("values\t5,184" in line for line in panel.details._lines)
+    assert any("values\t5,184" in line for line in panel.details.table.lines)
     panel.save_files(str(tmp_path / "out"))
     qtbot.waitUntil(lambda: not panel.toolbar.busy.text(), timeout=10_000)
     assert (tmp_path / "out" / "before" / "before.pb").read_bytes() == file.read_bytes()  # with its weights

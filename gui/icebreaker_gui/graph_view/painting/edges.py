@@ -39,7 +39,7 @@ class StraightLines:
 
 
 class EdgePainter:
-    """Paints edges."""
+    """Paints edges and stubs, and the edges of one item on top of all."""
 
     def __init__(self, prepared: Prepared, texts: Texts) -> None:
         self._prepared, self._texts = prepared, texts

@@ -45,7 +45,7 @@ def flow_into_engines(prepared: Prepared, boxes: Boxes, morph: float) -> Boxes:
 
 
 class EngineNodePainter:
-    """Paints engine nodes."""
+    """Paints engine nodes, whether their segments are open or closed."""
 
     def __init__(self, prepared: Prepared, texts: Texts) -> None:
         self._prepared, self._texts = prepared, texts

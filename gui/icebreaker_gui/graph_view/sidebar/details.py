@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from PySide6.QtCore import QPoint, Qt, Signal
-from PySide6.QtGui import QAction, QGuiApplication, QImage, QKeySequence, QPixmap
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QGuiApplication, QPixmap
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QLabel,
-    QMenu,
     QPushButton,
     QSizePolicy,
-    QTreeWidget,
-    QTreeWidgetItem,
     QVBoxLayout,
     QWidget,
 )
 
 from icebreaker.graph.graph import Graph, Node, TensorValue
-from icebreaker.reports.reports import Profile, SegmentReport
-from icebreaker_gui.graph_view.overlays import leaf_of
+from icebreaker.reports.reports import SegmentReport
+from icebreaker_gui.graph_view.sidebar.attribute_table import AttributeTable, Row
 from icebreaker_gui.graph_view.sidebar.constant_preview import preview
+from icebreaker_gui.graph_view.sidebar.measured_times import group_times, layer_at, node_times
 from icebreaker_gui.graph_view.sidebar.why_not import advice
 from icebreaker_gui.graph_view.state import GraphState
-from icebreaker_gui.layout import Inner, Outline
+from icebreaker_gui.layout import Inner
 from icebreaker_gui.style import formatting, theme
 from icebreaker_gui.style.widgets import breakable, set_look
 
-_JUMP = Qt.ItemDataRole.UserRole
 _MOST_ROWS = 200
 
 
@@ -43,7 +41,6 @@ class Details(QWidget):
         super().__init__(parent)
         self._state = state
         self._node = ""
-        self._lines: list[str] = []  # all that the table says, for copying
         self._title = QLabel()
         self._title.setProperty("look", "title")
         self._title.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -68,24 +65,9 @@ class Details(QWidget):
         card.setSpacing(theme.SMALL)
         card.addWidget(self._card_text)
         card.addWidget(self._exclude, 0, Qt.AlignmentFlag.AlignLeft)
-        self._tree = QTreeWidget()
-        self._tree.setColumnCount(2)
-        self._tree.setHeaderHidden(True)
-        self._tree.setRootIsDecorated(False)
-        self._tree.setIndentation(10)
-        self._tree.setWordWrap(False)
-        self._tree.setTextElideMode(Qt.TextElideMode.ElideMiddle)
-        self._tree.setAccessibleName(self.tr("Attributes"))
-        self._tree.header().setStretchLastSection(True)
-        self._tree.itemActivated.connect(self._jump)
-        self._tree.itemClicked.connect(self._jump)
-        self._tree.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
-        self._tree.customContextMenuRequested.connect(self._menu)
-        copy = QAction(self.tr("Copy"), self._tree)
-        copy.setShortcut(QKeySequence.StandardKey.Copy)
-        copy.setShortcutContext(Qt.ShortcutContext.WidgetShortcut)
-        copy.triggered.connect(self._copy)
-        self._tree.addAction(copy)
+        self.table = AttributeTable()
+        self.table.jumpWanted.connect(self.jumpWanted)
+        self.table.copyAllWanted.connect(self._copy_all)
         self._image = QLabel()
         self._image.setVisible(False)
         layout = QVBoxLayout(self)
@@ -97,7 +79,7 @@ class Details(QWidget):
         layout.addWidget(self._name)
         layout.addWidget(self._card)
         layout.addWidget(self._image)
-        layout.addWidget(self._tree, 1)
+        layout.addWidget(self.table, 1)
         layout.addStretch()
         state.selectionChanged.connect(self.refresh)
         state.graphChanged.connect(self.refresh)
@@ -108,8 +90,7 @@ class Details(QWidget):
 
     def refresh(self) -> None:
         """Shows what is chosen now."""
-        self._tree.clear()
-        self._lines = []
+        self.table.clear()
         self._image.setVisible(False)
         set_look(self._card_text, "")
         key, graph = self._state.selected, self._state.data.graph
@@ -121,9 +102,9 @@ class Details(QWidget):
                         "Double click a group to open it.") if graph is not None else ""
             )  # fmt: skip
             self._card.hide()
-            self._tree.hide()
+            self.table.hide()
             return
-        self._tree.show()
+        self.table.show()
         segment = self._segment(key)
         if segment:
             self._show_segment(segment)
@@ -133,8 +114,8 @@ class Details(QWidget):
             self._show_inner(self._state.shared.outline.inner[key])
         else:
             self._show_group(key)
-        self._tree.expandAll()
-        self._tree.setColumnWidth(0, 124)
+        self.table.expandAll()
+        self.table.setColumnWidth(0, 124)
 
     def _segment(self, key: str) -> SegmentReport | None:
         conversion = self._state.data.conversion
@@ -153,51 +134,57 @@ class Details(QWidget):
         self._title.setText(node.op)
         self._name.setText(breakable(node.name))
         self._tell(node)
-        self._tell_times(node.name)
+        self._tell_times(node_times(state.data, node.name))
         if node.inputs or node.controls:
-            section = self._section(self.tr("Inputs"))
+            section = self.table.section(self.tr("Inputs"))
             for number, tensor in enumerate(node.inputs[:_MOST_ROWS]):
-                self._row(section, state.data.tensor_words(tensor) or str(number), str(tensor), tensor.node)
+                self.table.row(section, state.data.tensor_words(tensor) or str(number), str(tensor), tensor.node)
             for name in node.controls[:_MOST_ROWS]:
-                self._row(section, self.tr("after"), name, name)
+                self.table.row(section, self.tr("after"), name, name)
         readers = graph.consumers[node.name]
         if readers:
-            section = self._section(self.tr("Read by"))
+            section = self.table.section(self.tr("Read by"))
             for name in readers[:_MOST_ROWS]:
-                self._row(section, graph[name].op, name, name)
+                self.table.row(section, graph[name].op, name, name)
             if len(readers) > _MOST_ROWS:
-                self._row(section, "", self.tr("and {n} more").format(n=len(readers) - _MOST_ROWS))
-        attrs = dict(node.attrs)
-        if node.device:
-            attrs["device"] = node.device
-        if attrs:
-            section = self._section(self.tr("Attributes"))
-            for name in sorted(attrs, key=lambda text: (text.startswith("_"), text)):
-                self._row(section, name, _words(attrs[name]))
+                self.table.row(section, "", self.tr("and {n} more").format(n=len(readers) - _MOST_ROWS))
+        self._tell_attributes({**node.attrs, "device": node.device} if node.device else node.attrs)
         if state.shared:
             outline = state.shared.outline
             leaf = outline.leaf.get(node.name, -1)
             folded = outline.folded.get(leaf, ()) if leaf >= 0 and outline.keys[leaf] == node.name else ()
             if folded:
-                section = self._section(self.tr("Folded into it"))
+                section = self.table.section(self.tr("Folded into it"))
                 for name in folded[:_MOST_ROWS]:
                     inner = graph[name]
                     words = _words(inner.value) if inner.value else inner.op
-                    self._row(section, words, name, name)
+                    self.table.row(section, words, name, name)
         if node.op == "Const":
-            held = state.data.constant if state.data.constant and state.data.constant.name == node.name else node
-            shown = preview(held, 248)
-            if shown is None and held is node:
-                state.read_constant(node.name)
-            if shown:
-                pixels, numbers = shown
-                section = self._section(self.tr("Values"))
-                for name, text in numbers:
-                    self._row(section, name, text)
-                if pixels is not None:
-                    self._image.setPixmap(_pixmap(pixels))
-                    self._image.setToolTip(self.tr("Each square is one value: dark is low, light is high"))
-                    self._image.setVisible(True)
+            self._tell_values(node)
+
+    def _tell_attributes(self, attributes: Mapping[str, Any]) -> None:
+        """The attributes, those of TensorFlow's own making last."""
+        if attributes:
+            section = self.table.section(self.tr("Attributes"))
+            for name in sorted(attributes, key=lambda text: (text.startswith("_"), text)):
+                self.table.row(section, name, _words(attributes[name]))
+
+    def _tell_values(self, node: Node) -> None:
+        """What a constant holds, as numbers and as a picture; read from the file if that was not done yet."""
+        state = self._state
+        held = state.data.constant if state.data.constant and state.data.constant.name == node.name else node
+        shown = preview(held, 248)
+        if shown is None and held is node:
+            state.read_constant(node.name)
+        if shown:
+            pixels, numbers = shown
+            section = self.table.section(self.tr("Values"))
+            for name, text in numbers:
+                self.table.row(section, name, text)
+            if pixels is not None:
+                self._image.setPixmap(QPixmap.fromImage(pixels))
+                self._image.setToolTip(self.tr("Each square is one value: dark is low, light is high"))
+                self._image.setVisible(True)
 
     def _show_inner(self, inner: Inner) -> None:
         """A node inside a function: a loop's body, a branch."""
@@ -207,18 +194,15 @@ class Details(QWidget):
         self._name.setText(breakable(inner.key))
         self._card.setVisible(True)
         self._exclude.setVisible(False)
-        self._tell_times(inner.key)
+        self._tell_times(node_times(self._state.data, inner.key))
         left = self._state.data.left.get(inner.owner)
         words = self.tr("Inside a function that {name} calls.").format(name=inner.owner)
         self._card_text.setText(f"{words} {left.reason}" if left else words)
         if node.inputs or node.controls:
-            section = self._section(self.tr("Inputs"))
+            section = self.table.section(self.tr("Inputs"))
             for number, tensor in enumerate(node.inputs[:_MOST_ROWS]):
-                self._row(section, str(number), str(tensor), prefix + tensor.node)
-        if node.attrs:
-            section = self._section(self.tr("Attributes"))
-            for name in sorted(node.attrs, key=lambda text: (text.startswith("_"), text)):
-                self._row(section, name, _words(node.attrs[name]))
+                self.table.row(section, str(number), str(tensor), prefix + tensor.node)
+        self._tell_attributes(node.attrs)
 
     def _tell(self, node: Node) -> None:
         """The card: in which engine, or why in none."""
@@ -251,69 +235,23 @@ class Details(QWidget):
 
     # ---- measured times ---------------------------------------------------------------------------------------------
 
-    def _tell_times(self, key: str) -> None:
-        """What a node, or an engine node, took before and after."""
-        state = self._state
-        rows: list[tuple[str, str, str]] = []
-        segment = state.data.segment_of.get(key)
-        engines = {item.name for item in state.data.conversion.segments} if state.data.conversion else set()
-        for after, title in ((False, self.tr("before")), (True, self.tr("after"))):
-            profile = state.data.profile(after)
-            timed = profile.nodes.get(key) if profile else None
-            if profile and timed:
-                words = [_share(timed.ms, profile)]
-                if timed.calls > 1:
-                    words.append(self.tr("{n} times a run").format(n=f"{timed.calls:,}"))
-                if timed.ran_as and key not in engines:
-                    words.append(self.tr("as {op}, the ops fused into it included").format(op=timed.ran_as))
-                rows.append((title, " · ".join(words), ""))
-            elif profile and not after and state.data.graph is not None and key in state.data.graph:
-                rows.append((title, self.tr("none of its own: computed ahead, or fused into another op"), ""))
-        profile = state.data.profile(True)
-        if segment and profile:
-            # A layer of several ops was measured as one.
-            for layer in profile.layers.get(segment.name, ()):
-                if key in layer.nodes:
-                    others = len(layer.nodes) - 1
-                    words = f"{formatting.milliseconds(layer.ms)} · {layer.type}"
-                    if others:
-                        words += " · " + self.tr("together with {n} other ops").format(n=others)
-                    rows.append((self.tr("in a layer"), words, ""))
+    def _tell_times(self, rows: Sequence[Row]) -> None:
         if rows:
-            section = self._section(self.tr("Measured time"))
+            section = self.table.section(self.tr("Measured time"))
             for row in rows:
-                self._row(section, *row)
+                self.table.row(section, *row)
 
     def _tell_layer(self, key: str) -> None:
         """What a layer in an engine took, and which ops went into it."""
-        state = self._state
-        graph = state.data.graph
-        for segment in state.data.conversion.segments if state.data.conversion else ():
-            for number, layer in enumerate(state.data.layer_times(segment)):
-                if layer is not None and key == f"{segment.name} layer {number}":
-                    section = self._section(self.tr("Measured time"))
-                    self._row(section, self.tr("in the engine"), formatting.milliseconds(layer.ms))
-                    section = self._section(self.tr("Made of"))
-                    for name in layer.nodes:
-                        self._row(section, graph[name].op if graph and name in graph else "", name, name)
-
-    def _tell_group_times(self, outline: Outline, item: int) -> None:
-        """What the ops in a group took together."""
-        rows = []
-        inside = set(outline.leaves_of(item))
-        for after, title in ((False, self.tr("before")), (True, self.tr("after"))):
-            profile = self._state.data.profile(after)
-            if profile:
-                ms = sum(timed.ms for key, timed in profile.nodes.items() if leaf_of(outline, key) in inside)
-                if after:  # with the engines that lie in it
-                    homes = [name for name, home in outline.segments.items() if item in outline.ancestors(home)]
-                    ms += sum(profile.nodes[name].ms for name in homes if name in profile.nodes)
-                if ms:
-                    rows.append((title, _share(ms, profile)))
-        if rows:
-            section = self._section(self.tr("Measured time"))
-            for title, words in rows:
-                self._row(section, title, words)
+        data = self._state.data
+        layer = layer_at(data, key)
+        if layer is None:
+            return
+        self._tell_times([Row(self.tr("in the engine"), formatting.milliseconds(layer.ms))])
+        section = self.table.section(self.tr("Made of"))
+        for name in layer.nodes:
+            op = data.graph[name].op if data.graph and name in data.graph else ""
+            self.table.row(section, op, name, name)
 
     def _show_segment(self, segment: SegmentReport) -> None:
         self._title.setText(segment.name)
@@ -330,40 +268,40 @@ class Details(QWidget):
             )  # fmt: skip
         else:
             self._card_text.setText(self.tr("{n} nodes became one.").format(n=len(segment.nodes)))
-        self._tell_times(segment.name)
-        section = self._section(self.tr("Engine"))
-        self._row(section, self.tr("nodes"), f"{len(segment.nodes):,}")
-        self._row(section, self.tr("built in"), f"{segment.build_seconds:.2f} s")
-        self._row(section, self.tr("deviation"), f"{segment.deviation:.2g} " + self.tr("of the output's range"))
+        self._tell_times(node_times(self._state.data, segment.name))
+        section = self.table.section(self.tr("Engine"))
+        self.table.row(section, self.tr("nodes"), f"{len(segment.nodes):,}")
+        self.table.row(section, self.tr("built in"), f"{segment.build_seconds:.2f} s")
+        self.table.row(section, self.tr("deviation"), f"{segment.deviation:.2g} " + self.tr("of the output's range"))
         if not segment.runs_here:
-            self._row(section, self.tr("runs here"), self.tr("no: it was built for another machine"))
+            self.table.row(section, self.tr("runs here"), self.tr("no: it was built for another machine"))
         for title, names in ((self.tr("Inputs"), segment.inputs), (self.tr("Outputs"), segment.outputs)):
-            section = self._section(title)
+            section = self.table.section(title)
             for number, name in enumerate(names[:_MOST_ROWS]):
-                self._row(section, str(number), name, name.partition(":")[0])
+                self.table.row(section, str(number), name, name.partition(":")[0])
         if segment.candidates:
-            section = self._section(self.tr("What was tried"))
-            for item in segment.candidates:
-                words = [formatting.precision(str(item.get("precision", "")))]
-                if item.get("ms"):
-                    words.append(formatting.milliseconds(float(item["ms"])))
-                if item.get("note"):
-                    words.append(str(item["note"]))
-                self._row(
-                    section, formatting.engine(str(item.get("engine", ""))), " · ".join(word for word in words if word)
+            section = self.table.section(self.tr("What was tried"))
+            for tried in segment.candidates:
+                words = [formatting.precision(str(tried.get("precision", "")))]
+                if tried.get("ms"):
+                    words.append(formatting.milliseconds(float(tried["ms"])))
+                if tried.get("note"):
+                    words.append(str(tried["note"]))
+                self.table.row(
+                    section, formatting.engine(str(tried.get("engine", ""))), " · ".join(word for word in words if word)
                 )
         if segment.layers:
-            section = self._section(self.tr("The engine's layers"))
+            section = self.table.section(self.tr("The engine's layers"))
             times = self._state.data.layer_times(segment)
-            for item, timed in list(zip(segment.layers, times, strict=True))[:_MOST_ROWS]:
+            for layer, timed in list(zip(segment.layers, times, strict=True))[:_MOST_ROWS]:
                 words = [formatting.milliseconds(timed.ms)] if timed else []
-                words += [str(item[name]) for name in ("type", "precision", "provider") if item.get(name)]
-                self._row(section, " · ".join(words), str(item.get("name", "")))
+                words += [str(layer[name]) for name in ("type", "precision", "provider") if layer.get(name)]
+                self.table.row(section, " · ".join(words), str(layer.get("name", "")))
         after = self._state.data.after
         if after is not None and segment.name in after:
-            section = self._section(self.tr("Node in the optimized graph"))
+            section = self.table.section(self.tr("Node in the optimized graph"))
             for name, value in sorted(after[segment.name].attrs.items()):
-                self._row(section, name, _words(value))
+                self.table.row(section, name, _words(value))
 
     def _show_group(self, key: str) -> None:
         state = self._state
@@ -396,63 +334,14 @@ class Details(QWidget):
             self._card_text.setText(
                 self.tr("{inside} of {all} ops run in engines").format(inside=inside, all=len(leaves))
             )
-        self._tell_group_times(outline, item)
-        section = self._section(self.tr("{n} ops").format(n=len(leaves)))
+        self._tell_times(group_times(state.data, outline, item))
+        section = self.table.section(self.tr("{n} ops").format(n=len(leaves)))
         for op, count in outline.op_counts(item).most_common(_MOST_ROWS):
-            self._row(section, op, f"×{count}")
-
-    # ---- rows -------------------------------------------------------------------------------------------------------
-
-    def _section(self, title: str) -> QTreeWidgetItem:
-        item = QTreeWidgetItem([title])
-        self._lines.append(title)
-        item.setFirstColumnSpanned(True)
-        item.setFont(0, theme.font(bold=True))
-        item.setForeground(0, theme.current().color("muted"))
-        item.setFlags(Qt.ItemFlag.ItemIsEnabled)
-        self._tree.addTopLevelItem(item)
-        item.setFirstColumnSpanned(True)
-        return item
-
-    def _row(self, section: QTreeWidgetItem, name: str, text: str, jump: str = "") -> None:
-        item = QTreeWidgetItem([name, text])
-        self._lines.append(f"  {name}\t{text}")
-        item.setToolTip(0, name)
-        item.setToolTip(1, text if len(text) < 2000 else text[:2000] + " …")
-        item.setForeground(0, theme.current().color("muted"))
-        if jump:
-            item.setData(1, _JUMP, jump)
-            item.setForeground(1, theme.current().color("accent"))
-        section.addChild(item)
-
-    def _jump(self, item: QTreeWidgetItem, column: int = 1) -> None:
-        name = item.data(1, _JUMP)
-        if name and column == 1:
-            self.jumpWanted.emit(name)
-
-    def _copy(self) -> None:
-        item = self._tree.currentItem()
-        if item:
-            QGuiApplication.clipboard().setText(item.text(1) or item.text(0))
-
-    def _menu(self, at: QPoint) -> None:
-        item = self._tree.itemAt(at)
-        if item is None:
-            return
-        menu = QMenu(self)
-        menu.addAction(self.tr("Copy"), self._copy)
-        menu.addAction(self.tr("Copy all"), self._copy_all)
-        menu.exec(self._tree.viewport().mapToGlobal(at))
+            self.table.row(section, op, f"×{count}")
 
     def _copy_all(self) -> None:
-        lines = [self._title.text(), self._name.text().replace("\u200b", "")]
-        lines += self._lines
+        lines = [self._title.text(), self._name.text().replace("\u200b", ""), *self.table.lines]
         QGuiApplication.clipboard().setText("\n".join(lines))
-
-
-def _share(ms: float, profile: Profile) -> str:
-    """A time with its share of all that was measured."""
-    return f"{formatting.milliseconds(ms)} · {formatting.percent(ms / (profile.total_ms or 1.0))}"
 
 
 def _words(value: Any) -> str:
@@ -476,7 +365,3 @@ def _words(value: Any) -> str:
             return value if len(value) < 400 else value[:400] + " …"
         case _:
             return str(value)
-
-
-def _pixmap(pixels: QImage) -> QPixmap:
-    return QPixmap.fromImage(pixels)
