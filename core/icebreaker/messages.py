@@ -33,6 +33,8 @@ REMEDIES: Mapping[str, str] = {
     # engines, export, runtime, conversion
     # quantization, data, metrics
     # jobs, cli, api
+    # the app's pictures of graphs
+    "end_as_picture": "end it in .png, .svg or .pdf",
 }
 
 

@@ -58,7 +58,9 @@ def save(path: Path, shot: Shot) -> None:
     """
     kind = path.suffix.lower()
     if kind not in (".png", ".svg", ".pdf"):
-        raise IcebreakerError(f"{path.name} is no name of a picture: end it in .png, .svg or .pdf")
+        raise IcebreakerError(
+            "picture_name_unknown", "{subject} is no name of a picture", "end_as_picture", subject=path.name
+        )
     # Not the pane's own, whose caches the pane goes on using.
     picture, legend, (width, height) = Picture(shot.scene, shot.look), shot.legend, shot.size
     probe = QImage(8, 8, QImage.Format.Format_ARGB32)
@@ -146,6 +148,11 @@ def save_files(
             })  # fmt: skip
         except OSError as error:
             reason = error.strerror or str(error)
-            raise IcebreakerError(f"{run} could not be written: {reason}; choose another folder") from error
+            raise IcebreakerError(
+                "graph_files_not_written",
+                "{subject} could not be written: {reason}; choose another folder",
+                subject=run,
+                reason=reason,
+            ) from error
         written.append(run / f"{name}.pb")
     return written
