@@ -32,6 +32,29 @@ REMEDIES: Mapping[str, str] = {
     "choose_another_folder": "choose another folder or free some space",
     # engines, export, runtime, conversion
     # quantization, data, metrics
+    "allow_python": "allow that first",
+    "both_at_least_1": "both must be at least 1",
+    "choose_layout": "choose RGB, BGR or L in NHWC or NCHW",
+    "choose_crop": "choose center or stretch",
+    "take_samples": "take at least {least}",
+    "give_samples": "give at least {least}, better {good}",
+    "give_data_files": "give a folder of images, an .npz, .npy, .tfrecord or .py file",
+    "give_data_kinds": "give a folder of images, an .npz, .npy, .tfrecord or .py",
+    "give_npz": "give an .npz",
+    "give_calibration_data": "give calibration data",
+    "clean_data": "clean the data",
+    "remove_it": "remove it",
+    "copy_again": "copy it again",
+    "write_again": "write it again",
+    "write_examples": "write it with tf.train.Example",
+    "save_numbers": "save plain numbers",
+    "save_with_savez": "save it with numpy.savez",
+    "save_file_with_savez": "save the file with numpy.savez",
+    "define_batches": "define one that yields input name → array",
+    "give_values": "give a file of values or a shape ({reason})",
+    "give_file_of_values": "give a file of values",
+    "give_smaller_shape": "give it a smaller shape, or a smaller batch",
+    "its_inputs_are": "its inputs are {known}",
     # jobs, cli, api
 }
 

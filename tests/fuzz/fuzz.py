@@ -40,7 +40,7 @@ from PIL import Image
 from helpers.paths import GRAPHS as SHARED
 from helpers.paths import ROOT
 from icebreaker import events
-from icebreaker.data import dataset, sample_inputs
+from icebreaker.data import dataset, sample_inputs, tfrecord
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files, structure
 from icebreaker.graph import external_weights, shape_inference
@@ -178,7 +178,7 @@ def records() -> bytes:
         stream = io.BytesIO()
         pixels = np.random.default_rng(number).integers(0, 256, (8, 8, 3), np.uint8)
         Image.fromarray(pixels).save(stream, "PNG")
-        example = dataset._example_class()()
+        example = tfrecord.example_class()()
         example.features.feature["image"].bytes.value.append(stream.getvalue())
         data = example.SerializeToString()
         found += len(data).to_bytes(8, "little") + bytes(4) + data + bytes(4)
@@ -214,7 +214,7 @@ def read_graph(path: Path) -> None:
 def read_arrays(path: Path) -> None:
     """Values for the inputs."""
     items = (Placeholder("x", "float32", (None, 4)), Placeholder("words", "string", (None,)))
-    sample_inputs._given(Graph(GraphDef()), items, ConvertSettings(data=str(path)), 2)
+    sample_inputs.read_values(path, Graph(GraphDef()), items, 2)
 
 
 def read_calibration(path: Path) -> None:
