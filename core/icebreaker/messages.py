@@ -55,6 +55,23 @@ REMEDIES: Mapping[str, str] = {
     "give_file_of_values": "give a file of values",
     "give_smaller_shape": "give it a smaller shape, or a smaller batch",
     "its_inputs_are": "its inputs are {known}",
+    "give_one_sample": "give at least one sample",
+    "give_more_samples": "give more samples",
+    "give_table": "give the table of a calibration",
+    "calibrate_again": "calibrate again",
+    "calibrate_graph_again": "calibrate this graph again",
+    "run_calibration_graph": "run the calibration graph again",
+    "check_preprocessing": "check the data's preprocessing",
+    "give_disagreement_or_error": "give a disagreement or an error, such as 0.01",
+    "give_share_such_as_tenth": "give a share such as 0.1",
+    "give_budget_as_error": "give the accuracy budget as an error instead",
+    "choose_float": "choose fp16 or fp32{doubt}",
+    "give_both_or_neither": "give both, or leave it out",
+    "install_nncf": "pip install 'icebreaker[nncf]', or leave it out",
+    "give_data_to_judge": "give calibration data, or data for the inputs with the table",
+    "give_calibration": (
+        "give a folder of images, an .npz, or random (for speed only), or the table of an earlier calibration"
+    ),
     # jobs, cli, api
 }
 

@@ -47,7 +47,7 @@ from icebreaker.graph import external_weights, shape_inference
 from icebreaker.graph.graph import Graph, Placeholder
 from icebreaker.graph.protos import GraphDef
 from icebreaker.partitioning import partition
-from icebreaker.quantization import qdq_writer
+from icebreaker.quantization import calibration_table as tables
 from icebreaker.reports import reports
 from icebreaker.runtime import artifact
 from icebreaker.settings import ConvertSettings, parse_size
@@ -159,9 +159,9 @@ def weights_beside() -> bytes:
 
 def calibration_table() -> bytes:
     """A small table as INT8 calibration writes it."""
-    tensors = {name: qdq_writer.Range(-1.0, 2.0, 1.5, "max") for name in ("a", "b")}
+    tensors = {name: tables.Range(-1.0, 2.0, 1.5, "max") for name in ("a", "b")}
     layers = {"conv": (0.5, 0.25), "dense": None}
-    return qdq_writer.Table("a" * 64, "b" * 64, 100, "max", tensors, layers, {"max": 30.0}).to_json().encode()
+    return tables.Table("a" * 64, "b" * 64, 100, "max", tensors, layers, {"max": 30.0}).to_json().encode()
 
 
 def arrays(pack: bool) -> bytes:
@@ -255,7 +255,7 @@ def read_report(path: Path) -> None:
 
 def read_table(path: Path) -> None:
     """A calibration table."""
-    qdq_writer.Table.load(path)
+    tables.read_tables(path)
 
 
 def read_size(path: Path) -> None:

@@ -29,7 +29,8 @@ from icebreaker.graph.graph import PASSIVE, Graph
 from icebreaker.metrics.output_difference import difference
 from icebreaker.partitioning.partition import Refusal, Segment
 from icebreaker.quantization import segment_quantizer
-from icebreaker.quantization.segment_quantizer import Int8, Made, Rival
+from icebreaker.quantization.nncf import Rival
+from icebreaker.quantization.segment_quantizer import Made, SegmentQuantizer
 from icebreaker.reports.reports import RETRY, Accuracy, OutputDifference, Quantization, SegmentReport
 from icebreaker.runtime import artifact
 from icebreaker.runtime.artifact import EngineNode
@@ -120,7 +121,7 @@ class Trials:
     settings: ConvertSettings
     engines: Sequence[Engine]
     versions: Mapping[str, str]
-    int8: Int8 | None
+    int8: SegmentQuantizer | None
     observed: Sequence[Mapping[Tensor, np.ndarray]]
     spanning: int
     log: Callable[[str, str], None]

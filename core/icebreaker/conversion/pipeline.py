@@ -9,7 +9,6 @@ Owns: the order of things, the sample values, the whole. Refuses: trying engines
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import tempfile
 import time
@@ -32,9 +31,10 @@ from icebreaker.export.exporter import Exported
 from icebreaker.formats import graph_files
 from icebreaker.graph import side_effects
 from icebreaker.graph.graph import PASSIVE, Graph
+from icebreaker.graph.node_patterns import matching_nodes
 from icebreaker.metrics.output_difference import difference
 from icebreaker.partitioning.partition import Partition, Refusal, Segment, partition
-from icebreaker.quantization.segment_quantizer import Int8
+from icebreaker.quantization.segment_quantizer import SegmentQuantizer
 from icebreaker.reports.reports import Accuracy, Calibration, Conversion, EngineStatus, Left
 from icebreaker.runtime import artifact
 from icebreaker.runtime.loader import Model
@@ -163,7 +163,7 @@ def _begin_with(graph: Graph, settings: ConvertSettings, emit: Emit, name: str, 
     # Before TensorFlow sees it: importing a graph already runs what the shapes of others depend on.
     side_effects.require_consent(side_effects.side_effects(graph.definition), settings.allow_side_effects, name)
     outputs = _outputs(graph, settings)
-    excluded = _excluded(graph, settings)
+    excluded = matching_nodes(graph, settings.exclude)
     emit(events.Progress("Starting TensorFlow", 0.02))
     return _Work(graph, outputs, excluded, settings, emit, calibrates)
 
@@ -182,7 +182,7 @@ class _Work:
     left: dict[str, Refusal] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)  # of the engines
     spanning: int = 1  # how many sets of feeds, from the first on, engines must be built for
-    int8: Int8 | None = None
+    int8: SegmentQuantizer | None = None
     accuracy: Accuracy | None = None  # of the whole
     table: str = ""  # where the ranges were written
 
@@ -438,7 +438,7 @@ class _Work:
     # -- INT8 --------------------------------------------------------------------------------------------------------
 
     def _open_int8(self) -> None:
-        self.int8 = Int8(self.graph, self.original, self.settings, self.feeds[0] if self.feeds else {})
+        self.int8 = SegmentQuantizer(self.graph, self.original, self.settings, self.feeds[0] if self.feeds else {})
         self.warnings += self.int8.warnings
         for text in self.int8.notes:
             self._log("info", text)
@@ -612,17 +612,6 @@ def _outputs(graph: Graph, settings: ConvertSettings) -> tuple[Tensor, ...]:
     if not tensors:
         raise IcebreakerError("the graph has no node that could be an output: name one with --outputs")
     return tuple(dict.fromkeys(tensors))
-
-
-def _excluded(graph: Graph, settings: ConvertSettings) -> frozenset[str]:
-    """Names, or patterns such as `head/*`."""
-    found: set[str] = set()
-    for name in settings.exclude:
-        if any(sign in name for sign in "*?["):
-            found.update(fnmatch.filter((node.name for node in graph), name))
-        else:
-            found.add(graph.require(name).node)
-    return frozenset(found)
 
 
 def _cut_at_inputs(graph: Graph, outputs: Sequence[Tensor], settings: ConvertSettings) -> Graph:
