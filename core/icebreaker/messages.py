@@ -44,6 +44,10 @@ REMEDIES: Mapping[str, str] = {
     "convert_its_original": "convert the graph that it was made from",
     "install_an_engine": "install openvino or onnxruntime",
     "convert_again": "convert the graph again",
+    "copy_along": "copy it along",
+    "fewer_outputs": "convert fewer or smaller outputs",
+    "convert_here_or_trust": "convert the graph here, or, if you trust where it comes from, load it with trust=True",
+    "convert_with_that_batch": "convert with that batch",
     "free_some_or_tmpdir": "free some, or set TMPDIR",
     "give_judging_data": "give sample data, or calibration data, to do that",
     # quantization, data, metrics

@@ -33,7 +33,8 @@ from icebreaker.engines import registry
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
 from icebreaker.metrics.output_difference import difference
-from icebreaker.runtime import artifact, loader
+from icebreaker.runtime import artifact_reader, loader
+from icebreaker.runtime.model import Model
 from icebreaker.settings import ConvertSettings
 from icebreaker.tf.rewrite import to_tensorflow
 from icebreaker.tf.session import Original
@@ -243,7 +244,7 @@ def measure_model(model: Path, label: str, arguments: argparse.Namespace, report
     return target
 
 
-def session_call(optimized: loader.Model, feeds: Mapping[str, np.ndarray]) -> Callable[[], Any]:
+def session_call(optimized: Model, feeds: Mapping[str, np.ndarray]) -> Callable[[], Any]:
     """The optimized graph in TensorFlow's graph, engines called from inside a session."""
     session = optimized.session
     get = session.graph.get_tensor_by_name
@@ -352,7 +353,7 @@ def explore(target: Path, batches: list[int], seconds: float, report: Report) ->
     from icebreaker.engines import cuda
     from icebreaker.engines import onnxruntime as engine
 
-    stored = artifact.stored_engines(graph_files.read_graph(target), target.parent)[0]
+    stored = artifact_reader.stored_engines(graph_files.read_graph(target), target.parent)[0]
     payload = stored.payload()
     variants: dict[str, dict[str, str]] = {
         "as is": {}, "nhwc": {"prefer_nhwc": "1"}, "heuristic": {"cudnn_conv_algo_search": "HEURISTIC"},

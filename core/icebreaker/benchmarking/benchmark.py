@@ -24,7 +24,9 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.graph import side_effects
 from icebreaker.metrics.output_difference import difference
 from icebreaker.reports.reports import Benchmark, Comparison, Latency, OutputDifference, Profile, Speedup
-from icebreaker.runtime import artifact, loader
+from icebreaker.runtime import artifact_reader, loader
+from icebreaker.runtime.engine_node import EngineWarning
+from icebreaker.runtime.model import Model
 from icebreaker.settings import Consent, ConvertSettings
 from icebreaker.storage.weight_store import Store
 from icebreaker.tf.session import Original
@@ -171,11 +173,11 @@ def _warnings_logged(emit: Emit) -> Iterator[None]:
     """Tells the user of an engine that is not used: what is measured then is TensorFlow."""
 
     def log(message: Warning | str, category: type[Warning], *_: object) -> None:
-        level = "warning" if issubclass(category, loader.EngineWarning) else "debug"
+        level = "warning" if issubclass(category, EngineWarning) else "debug"
         emit(events.Log(level, " ".join(str(message).split())))
 
     with warnings.catch_warnings():
-        warnings.simplefilter("always", loader.EngineWarning)
+        warnings.simplefilter("always", EngineWarning)
         warnings.showwarning = log
         yield
 
@@ -194,13 +196,13 @@ class _Pair:
         side_effects.require_consent(side_effects.side_effects(self._graph.definition), allowed, model)
         emit(events.Progress("Starting TensorFlow", 0.02))
         self._original = Original(self._graph.definition, self._settings.memory_fraction, store=self._graph.store)
-        self._optimized: loader.Model | None = None
+        self._optimized: Model | None = None
         if optimized is not None:
             emit(events.Progress("Loading the optimized graph", 0.08))
             faster = loader.read(Path(optimized))
             side_effects.require_consent(side_effects.side_effects(faster.definition), allowed, optimized)
             folder = Path(optimized).absolute().parent
-            self._optimized = loader.Model(faster, folder, trust=consent.engines)
+            self._optimized = Model(faster, folder, trust=consent.engines)
         wanted = self._settings.outputs or self._graph.candidate_outputs
         names = self._optimized.outputs if self._optimized else wanted
         self._outputs = [self._graph.require(name, "output") for name in names]
@@ -218,7 +220,7 @@ class _Pair:
     @property
     def has_engines(self) -> bool:
         """True if what is taken for the original is an optimized graph."""
-        return bool(artifact.stored_engines(self._graph, Path()))
+        return bool(artifact_reader.stored_engines(self._graph, Path()))
 
     def sample(self, batch: int) -> dict[str, np.ndarray]:
         """Values of the inputs, the user's or made up."""

@@ -26,7 +26,7 @@ from icebreaker.graph import external_weights, side_effects
 from icebreaker.graph.graph import Graph
 from icebreaker.graph.protos import GraphDef
 from icebreaker.jobs.supervisor import Job
-from icebreaker.runtime import artifact
+from icebreaker.runtime import artifact_reader, artifact_writer
 from icebreaker.settings import ConvertSettings
 from icebreaker.storage.files import write_together
 from icebreaker.storage.weight_store import Store
@@ -41,7 +41,7 @@ def protobuf_holds_little(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graph_files, "BIG_BYTES", 0)
     monkeypatch.setattr(structure, "_BIG", structure._LONG)
     monkeypatch.setattr(saved_model, "_BIG", structure._LONG)
-    monkeypatch.setattr(artifact, "INLINE_BYTES", 0)
+    monkeypatch.setattr(artifact_writer, "INLINE_BYTES", 0)
     monkeypatch.setattr(external_weights, "MOST_BYTES", 20_000)
 
 
@@ -93,7 +93,7 @@ def test_runs_from_anywhere(model: Path, engine: str) -> None:
 def test_plain_tensorflow_runs_it_in_its_folder(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = optimized(model)
     definition = GraphDef.FromString(target.read_bytes())
-    (output,) = artifact.stored_outputs(Graph(definition))
+    (output,) = artifact_reader.stored_outputs(Graph(definition))
     monkeypatch.chdir(target.parent)
     found = Original(definition).run([output], {"x": VALUES})[0]
     assert np.abs(found - expected(model)).max() < 1e-6

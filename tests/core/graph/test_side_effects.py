@@ -24,7 +24,7 @@ from icebreaker.formats import graph_files
 from icebreaker.graph import limits, side_effects
 from icebreaker.graph.protos import GraphDef
 from icebreaker.reports.reports import Inspection, dump, load
-from icebreaker.runtime import artifact
+from icebreaker.runtime import artifact_reader
 from icebreaker.settings import ConvertSettings
 from icebreaker.storage import trusted_engines
 
@@ -363,7 +363,7 @@ def test_engines_load_only_where_they_were_built_or_are_trusted(
     source.write_bytes(frozen.graph.as_graph_def().SerializeToString())
     convert(source, target, ConvertSettings.of(outputs=("y",), engine="onnxruntime"))
     assert icebreaker.load(target, fallback=False).engines
-    (stored,) = artifact.stored_engines(graph_files.read_graph(target), tmp_path)
+    (stored,) = artifact_reader.stored_engines(graph_files.read_graph(target), tmp_path)
     assert trusted_engines.built_here(stored.sha256)
     shutil.rmtree(tmp_path / "cache" / "engines")  # as on another machine
     with pytest.raises(IcebreakerError, match="not built by you on this machine"):
