@@ -76,9 +76,11 @@ def benchmark(
         IcebreakerError: A file, a name or the inputs do not fit, or `batch` or `seconds` is not positive.
     """
     if batch < 1:
-        raise IcebreakerError(f"batch {batch} is too small: it must be at least 1")
+        raise IcebreakerError("benchmark_batch_small", "batch {batch} is too small", "at_least_1", batch=batch)
     if not 0 < seconds < float("inf"):
-        raise IcebreakerError(f"{seconds} seconds is no time to measure: give a positive number")
+        raise IcebreakerError(
+            "no_time_to_measure", "{seconds} seconds is no time to measure", "give_positive_number", seconds=seconds
+        )
     with _warnings_logged(emit), _Pair(model, optimized, settings, consent, emit) as pair:
         if pair.has_engines and model != optimized:
             text = f"{model} has engines in it, but as the original it runs in plain TensorFlow, without them"
@@ -136,7 +138,9 @@ def compare(
             for series, call in pair.calls(feeds).items():
                 answers[series].append(call())
         if not answers["original"]:
-            raise IcebreakerError(f"{settings.data} has no rows: give at least one value for each input")
+            raise IcebreakerError(
+                "data_without_rows", "{subject} has no rows", "give_a_value_each", subject=settings.data
+            )
         return Comparison(pair.differences(answers["original"], answers["optimized"]))
 
 
@@ -207,7 +211,9 @@ class _Pair:
         names = self._optimized.outputs if self._optimized else wanted
         self._outputs = [self._graph.require(name, "output") for name in names]
         if not self._outputs:
-            raise IcebreakerError(f"{model} has no output that carries data: name one with --outputs")
+            raise IcebreakerError(
+                "graph_without_output", "{subject} has no output that carries data", "name_an_output", subject=model
+            )
         self._callables: dict[tuple[str, ...], Callable[..., Any]] = {}
 
     def __enter__(self) -> _Pair:
@@ -279,7 +285,9 @@ class _Pair:
                     *_joined([answer[index] for answer in original], [answer[index] for answer in optimized])
                 )
             except IcebreakerError as error:
-                raise IcebreakerError(f"output {str(tensor)!r}: {error}") from error
+                raise IcebreakerError(
+                    "output_incomparable", "output {subject!r}: {why}", subject=tensor, why=error.message
+                ) from error
         return found
 
 

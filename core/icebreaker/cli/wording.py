@@ -10,6 +10,7 @@ REMEDIES: Mapping[str, str] = {
     "retry_crashed": "--retry-crashed tries it again",
     "convert_here_or_trust": "convert the graph here, or, if you trust where it comes from, load it with trust=True "
     "(--trust-engines)",
+    "convert_here_or_compatible": "convert again here, or there with --hardware-compatibility same-compute-capability",
     "name_an_output": "name one with --outputs",
     "name_input_too": "add it to --inputs",
     "give_judging_data": "give --data, or calibration data, to do that",
