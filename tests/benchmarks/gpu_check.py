@@ -32,6 +32,7 @@ from icebreaker.data.sample_inputs import sample_run
 from icebreaker.engines import registry
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
+from icebreaker.metrics import timing
 from icebreaker.metrics.output_difference import difference
 from icebreaker.runtime import artifact_reader, loader
 from icebreaker.runtime.model import Model
@@ -100,7 +101,7 @@ def turns(calls: Calls, seconds: float) -> dict[str, list[np.ndarray]]:
     """Milliseconds of the calls of each variant, in turns; a variant that fails is left out and named."""
     for name, call in list(calls.items()):
         try:
-            benchmark._warm_up(call)
+            benchmark.warm_up(call)
         except Exception as error:
             print(f"    {name} does not run: {' '.join(str(error).split())[:300]}", flush=True)
             del calls[name]
@@ -215,7 +216,7 @@ def measure_model(model: Path, label: str, arguments: argparse.Namespace, report
             tf.config.experimental.enable_tensor_float_32_execution(False)
             times = turns(calls, arguments.seconds)
             medians = {name: float(np.median(np.concatenate(values))) for name, values in times.items()}
-            figures: dict[str, Any] = {name: benchmark._latency(np.concatenate(v), batch) for name, v in times.items()}
+            figures: dict[str, Any] = {name: timing.latency(np.concatenate(v), batch) for name, v in times.items()}
             cost = None
             if "engine alone" in medians and "optimized, not fetched" in medians:
                 cost = medians["optimized, not fetched"] / medians["engine alone"] - 1
@@ -225,7 +226,7 @@ def measure_model(model: Path, label: str, arguments: argparse.Namespace, report
                 ("TensorFlow", "optimized"),
             ):
                 if base in times and better in times:
-                    speedup = benchmark.speedup(times[base], times[better])
+                    speedup = timing.speedup(times[base], times[better])
                     deviation = max(
                         difference(want, have).max_rel
                         for want, have in zip(reference(*feed_values), optimized(feeds).values(), strict=True)
@@ -283,7 +284,7 @@ def baselines(
             function = tensorflow_on_device(definition, names, first, xla)
             times = turns({how: lambda f=function, t=tensors: f(*t).numpy()}, arguments.seconds)
             if how in times:
-                figures = benchmark._latency(np.concatenate(times[how]), batch)
+                figures = timing.latency(np.concatenate(times[how]), batch)
                 report.row(
                     model=label, precision="fp32", batch=batch, how=f"TensorFlow {how}", ms=figures.p50_ms,
                     p99_ms=figures.p99_ms, images_per_second=figures.throughput,

@@ -14,7 +14,7 @@ import pytest
 
 import icebreaker
 from icebreaker import tftrt
-from icebreaker.benchmarking import benchmark
+from icebreaker.benchmarking import compare
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
 from icebreaker.graph.graph import Graph
@@ -144,7 +144,7 @@ def test_live_portable_and_loaded_agree(
         np.testing.assert_allclose(model(x=values)["scores"], wanted, atol=1e-5)
     (tmp_path / "original.pb").write_bytes(original.SerializeToString())
     for first, second in (("original.pb", "live.pb"), ("live.pb", "saved.pb")):  # and both can be measured
-        found = benchmark.compare(str(tmp_path / first), str(tmp_path / second))
+        found = compare.compare(str(tmp_path / first), str(tmp_path / second))
         assert found.outputs["scores"].max_abs < 1e-5
     again = artifact_reader.stored_engines(graph_files.read_graph(tmp_path / "saved.pb"), tmp_path)
     assert all(item.payload() for item in again)

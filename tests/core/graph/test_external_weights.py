@@ -18,7 +18,7 @@ import pytest
 import icebreaker
 from benchmarks import bench_memory
 from icebreaker import events
-from icebreaker.benchmarking import benchmark
+from icebreaker.benchmarking import benchmark, compare
 from icebreaker.conversion.pipeline import convert
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files, saved_model, structure
@@ -87,7 +87,7 @@ def test_runs_from_anywhere(model: Path, engine: str) -> None:
     assert np.abs(found - expected(model)).max() < 1e-5
     (found,) = loaded.function(VALUES)
     assert np.abs(np.asarray(found) - expected(model)).max() < 1e-5
-    assert benchmark.compare(str(model), str(target)).outputs
+    assert compare.compare(str(model), str(target)).outputs
 
 
 def test_plain_tensorflow_runs_it_in_its_folder(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

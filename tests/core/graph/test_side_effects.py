@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import icebreaker
-from icebreaker.benchmarking import benchmark
+from icebreaker.benchmarking import benchmark, compare
 from icebreaker.conversion.pipeline import convert
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
@@ -196,8 +196,8 @@ def test_nothing_runs_without_consent(writer: tuple[Path, Path], tmp_path: Path)
     settings = ConvertSettings.of(outputs=("y",), engine="onnxruntime", minimum_segment_size=1)
     for run in (
         lambda: convert(path, tmp_path / "out.pb", settings),
-        lambda: benchmark.benchmark(str(path), settings=settings.to_json()),
-        lambda: benchmark.compare(str(path), str(path), settings=settings.to_json()),
+        lambda: benchmark.benchmark(str(path), settings=settings),
+        lambda: compare.compare(str(path), str(path), settings=settings),
     ):
         with pytest.raises(side_effects.ConsentNeeded, match=r"WriteFile.*--allow-side-effects"):
             run()
