@@ -10,7 +10,7 @@ from typing import Any
 from icebreaker import gpu
 from icebreaker.conversion.context import Context
 from icebreaker.engines.segment_model import Port, SegmentModel
-from icebreaker.export import exporter, fake_quant
+from icebreaker.export import exporter, external_data, fake_quant
 from icebreaker.export.exporter import Exported
 from icebreaker.messages import Message
 from icebreaker.partitioning.partition import Refusal, Segment
@@ -138,7 +138,7 @@ class SegmentForms:
         outputs = [Port(_spelled(item), original.dtype(item), original.shape(item)) for item in segment.outputs]
         return SegmentModel(
             inputs, outputs, onnx, graph_def=lambda: self._definition()[0],
-            joined=lambda file: joined(exporter.whole(file)),
+            joined=lambda file: joined(external_data.whole(file)),
         )  # fmt: skip
 
 

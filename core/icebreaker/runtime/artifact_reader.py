@@ -27,7 +27,7 @@ from typing import Any
 
 from icebreaker.engines.segment_model import Model
 from icebreaker.errors import IcebreakerError
-from icebreaker.export import exporter
+from icebreaker.export import external_data
 from icebreaker.graph.graph import DTYPES, Graph
 from icebreaker.tensors import Tensor
 
@@ -92,7 +92,7 @@ class StoredEngine:
                 subject=self.node,
             )  # fmt: skip
         if self._weights_apart and self._file is not None:
-            exporter.check_files(self._file)
+            external_data.check_files(self._file)
             return self._file
         return data
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from icebreaker.engines.protocol import Built
 from icebreaker.errors import IcebreakerError
-from icebreaker.export import exporter
+from icebreaker.export import external_data
 from icebreaker.graph import external_weights
 from icebreaker.graph.graph import Graph
 from icebreaker.partitioning.partition import Segment
@@ -151,7 +151,9 @@ def _add_engine(
         "precision": built.precision,
         "version": built.version,
         "device": built.device,
-        "sha256": digest_of([built.payload] if isinstance(built.payload, bytes) else exporter.whole(built.payload)),
+        "sha256": digest_of(
+            [built.payload] if isinstance(built.payload, bytes) else external_data.whole(built.payload)
+        ),
     }.items():
         call.attr[PREFIX + key].s = text.encode()
     if isinstance(built.payload, bytes):
@@ -204,7 +206,7 @@ def write(
         IcebreakerError: The graph is too big for protobuf even so, or the disk refuses.
     """
     payloads = {
-        item.segment.name: exporter.whole(item.built.payload)
+        item.segment.name: external_data.whole(item.built.payload)
         for item in engines
         if isinstance(item.built.payload, Path)
     }
@@ -256,7 +258,7 @@ def _set_apart(
         if isinstance(item.built.payload, Path):
             attributes = nodes[item.segment.name].attr
             result.pop(path.with_name(attributes[f"{PREFIX}file"].s.decode()), None)
-            model, names = exporter.with_files_in(item.built.payload, folder.name)
+            model, names = external_data.with_files_in(item.built.payload, folder.name)
             weights |= names
             digest = hashlib.sha256(model).hexdigest()
             # The suffix tells OpenVINO what is in a file.
