@@ -10,7 +10,7 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -60,26 +60,34 @@ def decode(text: str | bytes, kind: type[T]) -> T:
     return from_plain(data, kind)
 
 
-def _unknown_field(data: Any, kind: Any) -> str:
+def _unknown_field(data: object, kind: Any) -> str:
     """The first key of a dataclass's JSON object that is none of its fields; msgspec passes over those."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
-        kinds = [item for item in arguments if dataclasses.is_dataclass(item)]
-        return _unknown_field(data, kinds[0]) if kinds and isinstance(data, Mapping) else ""
-    if origin is not None and isinstance(data, Mapping) and len(arguments) == 2:
-        return next((name for item in data.values() if (name := _unknown_field(item, arguments[1]))), "")
-    if origin is not None and isinstance(data, list | tuple) and arguments:
-        return next((name for item in data if (name := _unknown_field(item, arguments[0]))), "")
-    fields = getattr(kind, "__struct_fields__", None) or (
-        {item.name for item in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else None
-    )
-    if fields is None or not isinstance(data, Mapping):
-        return ""
-    hints = typing.get_type_hints(kind)
-    for name, item in data.items():
-        if name not in fields:
-            if dataclasses.is_dataclass(kind):
-                return str(name)
-        elif inner := _unknown_field(item, hints[name]):
-            return inner
+        classes = [part for part in arguments if dataclasses.is_dataclass(part)]
+        return _unknown_field(typing.cast(object, data), classes[0]) if classes and isinstance(data, Mapping) else ""
+    if isinstance(data, Mapping):
+        entries = typing.cast("Mapping[str, object]", data)
+        if origin is not None:
+            return (
+                _first(_unknown_field(value, arguments[1]) for value in entries.values()) if len(arguments) == 2 else ""
+            )
+        fields = _fields(kind)
+        if dataclasses.is_dataclass(kind) and (unknown := set(entries) - fields):
+            return min(unknown)
+        hints = typing.get_type_hints(kind) if fields else {}
+        return _first(_unknown_field(value, hints[name]) for name, value in entries.items() if name in fields)
+    if isinstance(data, list | tuple) and arguments:
+        return _first(_unknown_field(value, arguments[0]) for value in typing.cast("Sequence[object]", data))
     return ""
+
+
+def _first(names: Iterable[str]) -> str:
+    return next((name for name in names if name), "")
+
+
+def _fields(kind: Any) -> set[str]:
+    """Names of the fields of a dataclass or a Struct; none for any other type."""
+    if dataclasses.is_dataclass(kind):
+        return {field.name for field in dataclasses.fields(kind)}
+    return set(getattr(kind, "__struct_fields__", ()))

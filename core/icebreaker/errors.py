@@ -67,8 +67,15 @@ class ConsentNeeded(IcebreakerError):
     """A graph acts outside itself (files, other processes, code), and nobody has allowed that yet."""
 
     codes = frozenset({"consent_needed"})
+    NAMED = ("first", "second", "third")  # values of the message that tell of an effect each
 
     @property
-    def effects(self) -> str:
-        """What it would do, for people."""
-        return str(self.message.values["effects"])
+    def effects(self) -> tuple[Message, ...]:
+        """What it would do: the first few effects."""
+        values = self.message.values
+        return tuple(effect for name in self.NAMED if isinstance(effect := values.get(name), Message))
+
+    @property
+    def more(self) -> int:
+        """How many effects there are beyond `effects`."""
+        return max(0, int(str(self.message.values["more"])))

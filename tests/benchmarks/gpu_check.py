@@ -38,7 +38,7 @@ from icebreaker.runtime import artifact_reader, loader
 from icebreaker.runtime.model import Model
 from icebreaker.settings import ConvertSettings
 from icebreaker.tf.rewrite import to_tensorflow
-from icebreaker.tf.session import Original
+from icebreaker.tf.session import GraphSession
 
 _LIMIT_MS = 7.0  # "images a second within 7 ms", as inference benchmarks have it
 Calls = dict[str, Callable[[], Any]]
@@ -176,7 +176,7 @@ def measure_model(model: Path, label: str, arguments: argparse.Namespace, report
 
     graph = graph_files.read_graph(model)
     definition = to_tensorflow(graph.definition)
-    original = Original(graph.definition)
+    original = GraphSession(graph.definition)
     outputs = [graph.require(name, "output") for name in graph.candidate_outputs]
     target: Path | None = None
     for precision in arguments.precisions:
@@ -257,7 +257,7 @@ def session_call(optimized: Model, feeds: Mapping[str, np.ndarray]) -> Callable[
 
 def baselines(
     definition: Any,
-    original: Original,
+    original: GraphSession,
     graph: Any,
     outputs: Any,
     label: str,

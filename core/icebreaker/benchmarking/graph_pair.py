@@ -24,7 +24,7 @@ from icebreaker.runtime.engine_node import EngineWarning
 from icebreaker.runtime.model import Model
 from icebreaker.settings import Consent, ConvertSettings
 from icebreaker.storage.weight_store import Store
-from icebreaker.tf.session import Original
+from icebreaker.tf.session import GraphSession
 
 Emit = Callable[[events.Event], None]
 # Calls a graph on the inputs that it was made for, and gives its outputs in order.
@@ -58,14 +58,14 @@ class GraphPair:
         allowed = consent.side_effects
         self._weights = tempfile.TemporaryDirectory(prefix="icebreaker-", ignore_cleanup_errors=True)
         self._graph = loader.read(Path(model), allowed, Store(Path(self._weights.name)))
-        side_effects.require_consent(side_effects.side_effects(self._graph.definition), allowed, model)
+        side_effects.require_consent(side_effects.find_side_effects(self._graph.definition), allowed, model)
         emit(events.Progress("Starting TensorFlow", 0.02))
-        self._original = Original(self._graph.definition, self._settings.memory_fraction, store=self._graph.store)
+        self._original = GraphSession(self._graph.definition, self._settings.memory_fraction, store=self._graph.store)
         self._optimized: Model | None = None
         if optimized is not None:
             emit(events.Progress("Loading the optimized graph", 0.08))
             faster = loader.read(Path(optimized))
-            side_effects.require_consent(side_effects.side_effects(faster.definition), allowed, optimized)
+            side_effects.require_consent(side_effects.find_side_effects(faster.definition), allowed, optimized)
             folder = Path(optimized).absolute().parent
             self._optimized = Model(faster, folder, trust=consent.engines)
         wanted = self._settings.outputs or self._graph.candidate_outputs

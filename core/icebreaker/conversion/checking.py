@@ -11,7 +11,7 @@ from icebreaker.conversion.context import Context
 from icebreaker.conversion.engine_calls import EngineCalls
 from icebreaker.conversion.sample_values import Exchange
 from icebreaker.conversion.segment_forms import SegmentForms
-from icebreaker.graph.graph import PASSIVE
+from icebreaker.graph.ops import PASSIVE
 from icebreaker.messages import Message, message
 from icebreaker.metrics.output_difference import difference
 from icebreaker.partitioning.partition import Refusal, Segment

@@ -13,7 +13,7 @@ from icebreaker.messages import Message
 from icebreaker.quantization.segment_quantizer import Int8
 from icebreaker.settings import Consent, ConvertSettings
 from icebreaker.tensors import Tensor
-from icebreaker.tf.session import Original
+from icebreaker.tf.session import GraphSession
 
 Emit = Callable[[events.Event], None]
 
@@ -67,7 +67,7 @@ class Context:
 
     graph: Graph
     outputs: tuple[Tensor, ...]
-    original: Original
+    original: GraphSession
     settings: ConvertSettings
     consent: Consent
     engines: Sequence[Engine]

@@ -40,7 +40,7 @@ from icebreaker.storage import trusted_engines
 from icebreaker.storage.weight_store import Store, give_memory_back
 from icebreaker.tensors import Tensor
 from icebreaker.tf.rewrite import inline_functions, prune
-from icebreaker.tf.session import Original
+from icebreaker.tf.session import GraphSession
 
 _BIG_BYTES_INT8 = 32 << 20  # calibrating takes memory of its own
 
@@ -127,7 +127,7 @@ def segments(
 
 def dtypes(graph: Graph, tensors: Sequence[Tensor]) -> list[Any]:
     """TensorFlow's types of some tensors."""
-    original = Original(graph.definition)
+    original = GraphSession(graph.definition)
     found = [original.graph.get_tensor_by_name(f"{tensor.node}:{tensor.port}").dtype for tensor in tensors]
     original.close()
     return found
@@ -274,7 +274,7 @@ def _begin_with(
     """
     registry.require(settings.engine)
     # Before TensorFlow sees it: importing a graph already runs what the shapes of others depend on.
-    side_effects.require_consent(side_effects.side_effects(graph.definition), consent.side_effects, name)
+    side_effects.require_consent(side_effects.find_side_effects(graph.definition), consent.side_effects, name)
     outputs = scope.chosen_outputs(graph, settings)
     excluded = scope.excluded_nodes(graph, settings)
     emit(events.Progress("Starting TensorFlow", 0.02))
@@ -284,7 +284,7 @@ def _begin_with(
     exporter.supported_ops()
     started = time.perf_counter()
     graph = prune(inline_functions(scope.cut_at_inputs(graph, outputs, settings)), outputs)
-    original = Original(graph.definition, settings.memory_fraction, reference=True, store=graph.store)
+    original = GraphSession(graph.definition, settings.memory_fraction, reference=True, store=graph.store)
     scope.check_ports(outputs, original)
     notices.progress("Running the original graph", 0.05)
     samples = SampleValues(original, graph, outputs, settings)
@@ -304,7 +304,7 @@ def _begin_with(
 
 
 def _open_int8(
-    graph: Graph, original: Original, settings: ConvertSettings, consent: Consent, samples: SampleValues,
+    graph: Graph, original: GraphSession, settings: ConvertSettings, consent: Consent, samples: SampleValues,
     notices: Notices,
 ) -> Int8:  # fmt: skip
     """Opens the calibration data; where nothing else is known, its first batch is the sample, too."""

@@ -16,7 +16,7 @@ from icebreaker.metrics.timing import medians
 from icebreaker.partitioning.partition import Segment
 from icebreaker.runtime import segment_graph
 from icebreaker.storage import crash_journal
-from icebreaker.tf.session import Original
+from icebreaker.tf.session import GraphSession
 
 # An engine must beat TensorFlow by this factor, or the difference may be noise.
 MARGIN = 1.02
@@ -26,7 +26,7 @@ _INT8_NOISE_MS = 0.05
 _SECONDS_TO_MEASURE = 2.0  # for all segments together
 
 # A segment in TensorFlow: its session, to be closed, and a call of it.
-Native = tuple[Original, Callable[[], Any]]
+Native = tuple[GraphSession, Callable[[], Any]]
 
 _T = TypeVar("_T")
 _hand_over: list[float] = []  # milliseconds, once measured
@@ -44,7 +44,7 @@ class Ranking:
         context = self._context
         shapes = {tensor: value.shape for tensor, value in zip(segment.inputs, inputs, strict=True)}
         definition, stand_ins = segment_graph.segment_definition(context.graph, segment, context.original, shapes)
-        session = Original(definition, store=context.graph.store)
+        session = GraphSession(definition, store=context.graph.store)
         call = session.callable(segment.outputs, [str(stand_in) for stand_in in stand_ins])
         call(*inputs)
         return session, lambda: call(*inputs)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from icebreaker.conversion.candidates import Accepted
 from icebreaker.conversion.context import Context
-from icebreaker.graph.graph import PASSIVE
+from icebreaker.graph.ops import PASSIVE
 from icebreaker.messages import Message, message
 from icebreaker.partitioning.partition import Refusal
 from icebreaker.reports.reports import Accuracy, Conversion, Left

@@ -13,7 +13,7 @@ from icebreaker.messages import Message, message
 from icebreaker.partitioning.partition import Segment
 from icebreaker.settings import ConvertSettings, Profile, profile_text
 from icebreaker.tensors import Tensor
-from icebreaker.tf.session import Original
+from icebreaker.tf.session import GraphSession
 
 _MOST_CHECKED_ROWS = 32
 
@@ -31,7 +31,9 @@ class SampleValues:
         failure: Why there is no set, if the graph could not be run on made-up values; else None.
     """
 
-    def __init__(self, original: Original, graph: Graph, outputs: Sequence[Tensor], settings: ConvertSettings) -> None:
+    def __init__(
+        self, original: GraphSession, graph: Graph, outputs: Sequence[Tensor], settings: ConvertSettings
+    ) -> None:
         """Finds the sets by running the graph.
 
         Args:

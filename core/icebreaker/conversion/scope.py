@@ -17,7 +17,7 @@ from icebreaker.reports.reports import EngineStatus
 from icebreaker.settings import ConvertSettings
 from icebreaker.tensors import Tensor
 from icebreaker.tf.rewrite import prune, to_tensorflow
-from icebreaker.tf.session import Original
+from icebreaker.tf.session import GraphSession
 
 
 def check_target(output: Path) -> None:
@@ -47,7 +47,7 @@ def chosen_outputs(graph: Graph, settings: ConvertSettings) -> tuple[Tensor, ...
     return tuple(dict.fromkeys(tensors))
 
 
-def check_ports(outputs: Sequence[Tensor], original: Original) -> None:
+def check_ports(outputs: Sequence[Tensor], original: GraphSession) -> None:
     """Raises IcebreakerError if a node gives fewer tensors than an output's port says."""
     for tensor in outputs:
         count = original.output_count(tensor.node)
@@ -84,7 +84,7 @@ def cut_at_inputs(graph: Graph, outputs: Sequence[Tensor], settings: ConvertSett
     named = {graph.require(name, "input").node for name in settings.inputs}
     definition = to_tensorflow(graph.definition)
     result = type(definition)(versions=definition.versions, library=definition.library)
-    whole = Original(definition, store=graph.store)
+    whole = GraphSession(definition, store=graph.store)
     for node in definition.node:
         if node.name in named and node.op != "Placeholder":
             placeholder = result.node.add(name=node.name, op="Placeholder")

@@ -10,7 +10,8 @@ from icebreaker.conversion.context import Context
 from icebreaker.conversion.engine_selection import EngineSelection
 from icebreaker.conversion.segment_forms import SegmentForms, Shape
 from icebreaker.export import exporter, fake_quant
-from icebreaker.graph.graph import PASSIVE, Node
+from icebreaker.graph.graph import Node
+from icebreaker.graph.ops import PASSIVE
 from icebreaker.messages import message
 from icebreaker.partitioning.partition import Partition, Refusal, Segment, partition
 from icebreaker.runtime import segment_graph

@@ -18,7 +18,7 @@ from icebreaker.reports.reports import Accuracy
 from icebreaker.runtime import artifact_writer
 from icebreaker.runtime.model import Model
 from icebreaker.storage import crash_journal
-from icebreaker.tf.session import Original, exact_float32
+from icebreaker.tf.session import GraphSession, exact_float32
 
 _SECONDS_TO_COMPARE = 1.5
 
@@ -143,7 +143,7 @@ def _deviation(context: Context, model: Model) -> float:
 def _slower(context: Context, model: Model) -> Message | None:
     """Words if the optimized graph as a whole is slower than the original."""
     feeds = context.samples.feeds[0]
-    original = Original(context.graph.definition, store=context.graph.store)
+    original = GraphSession(context.graph.definition, store=context.graph.store)
     call = original.callable(context.outputs, list(feeds))
     runs = [lambda: call(*feeds.values()), lambda: model(feeds)]
     before, after = medians(runs, _SECONDS_TO_COMPARE, until_clear=True)

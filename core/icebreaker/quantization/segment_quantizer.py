@@ -39,7 +39,7 @@ from icebreaker.reports.reports import Accuracy, LayerCost, Quantization, Tensor
 from icebreaker.settings import ConvertSettings
 from icebreaker.storage.files import write_whole
 from icebreaker.tensors import Tensor
-from icebreaker.tf.session import Original
+from icebreaker.tf.session import GraphSession
 
 # Without a budget: a signal 10 dB above the noise, and nine rows of ten with the same top class, is what the worst of
 # the usual schemes reach on networks that INT8 suits; below, something is broken.
@@ -119,7 +119,7 @@ class Int8:
     def __init__(
         self,
         graph: Graph,
-        original: Original,
+        original: GraphSession,
         settings: ConvertSettings,
         defaults: Mapping[str, np.ndarray],
         allow_python: bool = False,
@@ -383,7 +383,7 @@ class Int8:
             return f"its error is {found.error:.1%} of the output (at most {limit.error:.1%} is accepted)"
         return ""
 
-    def whole(self, original: Original, outputs: Sequence[Tensor], model: Callable[..., Any]) -> Accuracy | None:
+    def whole(self, original: GraphSession, outputs: Sequence[Tensor], model: Callable[..., Any]) -> Accuracy | None:
         """Compares the optimized graph with the original on held-back data; None without such data."""
         if self._held_back is None:
             return None

@@ -28,7 +28,8 @@ from typing import Any
 from icebreaker.engines.segment_model import Model
 from icebreaker.errors import IcebreakerError
 from icebreaker.export import external_data
-from icebreaker.graph.graph import DTYPES, Graph
+from icebreaker.graph.graph import Graph
+from icebreaker.graph.ops import DTYPES
 from icebreaker.tensors import Tensor
 
 PREFIX = "_icebreaker_"

@@ -23,7 +23,7 @@ from icebreaker.storage.files import Pieces, digest_of, size_of, write_together
 from icebreaker.storage.weight_store import Store
 from icebreaker.tensors import Tensor
 from icebreaker.tf.rewrite import to_tensorflow
-from icebreaker.tf.session import Original
+from icebreaker.tf.session import GraphSession
 
 # Beyond this, payloads go to side files: protobuf ends at 2 GiB, and readers copy a message more than once.
 INLINE_BYTES = 1_000_000_000
@@ -39,7 +39,7 @@ class EngineNode:
     shapes: tuple[tuple[int | None, ...], ...]
 
 
-def assemble(graph: Graph, outputs: Sequence[Tensor], engines: Sequence[EngineNode], original: Original) -> Any:
+def assemble(graph: Graph, outputs: Sequence[Tensor], engines: Sequence[EngineNode], original: GraphSession) -> Any:
     """Puts the optimized graph together.
 
     Args:
@@ -107,7 +107,7 @@ def _add_engine(
     result: Any,
     graph: Graph,
     item: EngineNode,
-    original: Original,
+    original: GraphSession,
     spelled: Callable[[Tensor], str],
     control: Callable[[str], str],
 ) -> None:
@@ -165,7 +165,7 @@ def _add_engine(
             stored.dim.add(size=-1 if dim is None else dim)
 
 
-def _keep_names(result: Any, outputs: Sequence[Tensor], moved: Mapping[Tensor, str], original: Original) -> None:
+def _keep_names(result: Any, outputs: Sequence[Tensor], moved: Mapping[Tensor, str], original: GraphSession) -> None:
     """Gives the outputs that went into segments a node of their own name, and marks all outputs with their order."""
     nodes = {node.name: node for node in result.node}
     ports: dict[str, int] = {}

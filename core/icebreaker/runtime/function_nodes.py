@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from icebreaker.graph.graph import PLACEHOLDERS, Graph
+from icebreaker.graph.graph import Graph
+from icebreaker.graph.ops import PLACEHOLDERS
 from icebreaker.runtime.artifact_reader import without_payloads
 from icebreaker.runtime.engine_node import EngineNode
 

@@ -19,7 +19,7 @@ import numpy as np
 from icebreaker.engines import cuda
 from icebreaker.engines.protocol import Runner
 from icebreaker.errors import IcebreakerError
-from icebreaker.graph import side_effects
+from icebreaker.graph import functions
 from icebreaker.graph.graph import Graph, Placeholder
 from icebreaker.messages import message
 from icebreaker.runtime import artifact_reader
@@ -189,7 +189,7 @@ class Model:
         made = with_functions(self._graph, self.nodes)
         whole = from_store(made.definition, self._graph.store)
         # TensorFlow knows functions by name, in all graphs alike: native segments that nothing calls stay out.
-        called = side_effects.reachable_functions(whole.node, whole.library)
+        called = functions.reachable_functions(whole.node, whole.library)
         kept = [item for item in whole.library.function if item.signature.name in called]
         del whole.library.function[:]
         whole.library.function.extend(kept)

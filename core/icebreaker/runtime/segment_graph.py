@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from icebreaker.graph.graph import DTYPES, Graph
+from icebreaker.graph.graph import Graph
+from icebreaker.graph.ops import DTYPES
 from icebreaker.partitioning.partition import Segment
 from icebreaker.tensors import Tensor
-from icebreaker.tf.session import Original
+from icebreaker.tf.session import GraphSession
 
 ENUMS = {name: number for number, name in DTYPES.items()}
 
@@ -40,7 +41,7 @@ def stand_ins_of(segment: Segment) -> tuple[Tensor, ...]:
 
 
 def segment_definition(
-    graph: Graph, segment: Segment, original: Original, shapes: Mapping[Tensor, Any]
+    graph: Graph, segment: Segment, original: GraphSession, shapes: Mapping[Tensor, Any]
 ) -> tuple[Any, Any]:
     """A segment as a graph of its own, for the converter and for running it alone.
 

@@ -32,7 +32,8 @@ from PySide6.QtWidgets import (
 from icebreaker.engines import registry
 from icebreaker.errors import IcebreakerError
 from icebreaker.gpu import left_for_engines
-from icebreaker.graph.graph import PLACEHOLDERS, Graph, Placeholder
+from icebreaker.graph.graph import Graph, Placeholder
+from icebreaker.graph.ops import PLACEHOLDERS
 from icebreaker.messages import Message
 from icebreaker.reports.reports import EngineStatus
 from icebreaker.settings import PRECISIONS, parse_size
