@@ -142,7 +142,8 @@ def test_a_full_disk_is_no_end(all_are_big: None, model: Path, tmp_path: Path, m
 _CONVERTS = """
 import sys
 from pathlib import Path
-from icebreaker import convert, events
+from icebreaker import events
+from icebreaker.conversion.pipeline import convert
 from icebreaker.settings import ConvertSettings
 
 def figure(name):
@@ -152,7 +153,7 @@ def emit(event):
     if isinstance(event, events.Progress) and event.stage == "Running the original graph":
         print(figure("VmRSS"))
 
-convert.convert(Path(sys.argv[1]), Path(sys.argv[2]), ConvertSettings(), emit)
+convert(Path(sys.argv[1]), Path(sys.argv[2]), ConvertSettings(), emit=emit)
 print(figure("VmHWM"))
 """
 

@@ -137,18 +137,8 @@ class TensorRT(Engine):
         import onnx
 
         trt = self._import()
-        for name, why in self.builder_options.items():
-            if why and getattr(options, name) != getattr(BuildOptions(), name):
-                raise IcebreakerError(
-                    "builder_option_missing", "{option} is not to be had with {engine}: {why}", subject=name,
-                    option=ENGINE_OPTIONS[name], engine=self.name, why=why,
-                )  # fmt: skip
         device = gpu.find()
-        if device is None and not self._builds_without_gpu:
-            raise IcebreakerError(
-                "builder_needs_gpu", "{subject} builds on machines with an NVIDIA GPU only", "use_rtx",
-                subject=self.title,
-            )  # fmt: skip
+        self._check(options, device)
         model = segment.onnx_bytes()
         try:
             declared = onnx.load_from_string(model).graph
@@ -159,6 +149,47 @@ class TensorRT(Engine):
 
             model = to_half(model, options.samples)
         log = make_logger(trt, options.log)
+        plan = self._serialized(trt, log, model, declared, device, options)
+        options.progress("Built", 1.0)
+        target, runs_here = self._target(trt, device, options)
+        header = self._header(trt.__version__, target, device, options) | {
+            "bytes": len(plan),
+            "weights": options.weights,
+            "inputs": [item.name for item in declared.input],
+            "outputs": [[item.name, dtype_name(onnx, item)] for item in declared.output],
+        }
+        payload = json.dumps(header).encode() + b"\n" + plan
+        if options.weights == "weightless":
+            payload += model
+        layers = inspected_layers(trt, log, plan) if runs_here else layers_in_log(log.layers)
+        return Built(
+            payload=payload,
+            precision=options.precision,
+            version=trt.__version__,
+            device=target,
+            runs_here=runs_here,
+            note="" if runs_here else f"built here, runs on NVIDIA GPUs of {in_words(target)}",
+            layers=layers,
+        )
+
+    def _check(self, options: BuildOptions, device: gpu.Gpu | None) -> None:
+        """Raises IcebreakerError if an option is not to be had, or there is no GPU and it needs one."""
+        for name, why in self.builder_options.items():
+            if why and getattr(options, name) != getattr(BuildOptions(), name):
+                raise IcebreakerError(
+                    "builder_option_missing", "{option} is not to be had with {engine}: {why}", subject=name,
+                    option=ENGINE_OPTIONS[name], engine=self.name, why=why,
+                )  # fmt: skip
+        if device is None and not self._builds_without_gpu:
+            raise IcebreakerError(
+                "builder_needs_gpu", "{subject} builds on machines with an NVIDIA GPU only", "use_rtx",
+                subject=self.title,
+            )  # fmt: skip
+
+    def _serialized(
+        self, trt: Any, log: Any, model: bytes, declared: Any, device: gpu.Gpu | None, options: BuildOptions
+    ) -> bytes:
+        """The plan that the builder makes of an ONNX model; `declared` is its graph with the original types."""
         builder = trt.Builder(log)
         network, parser = make_parser(trt, builder, log)
         if not parser.parse(model):
@@ -193,35 +224,19 @@ class TensorRT(Engine):
             )
         if timings:
             cache.write_blob("tensorrt", timings, bytes(config.get_timing_cache().serialize()))
-        options.progress("Built", 1.0)
-        plan = bytes(plan)
-        target, runs_here = self._target(trt, device, options)
+        return bytes(plan)
+
+    def _header(self, version: str, target: str, device: gpu.Gpu | None, options: BuildOptions) -> dict[str, Any]:
+        """What tells where a plan may run; see `payload`."""
         card = None if self._builds_without_gpu else device  # RTX compiles to the end where it runs
-        header = {
+        return {
             "engine": self.name,
-            "version": trt.__version__,
+            "version": version,
             "version_compatible": options.version_compatible,
             "device": target,
             "gpu": card.name if card and options.hardware_compatibility == "none" else "",
             "driver": card.driver if card else "",
-            "bytes": len(plan),
-            "weights": options.weights,
-            "inputs": [item.name for item in declared.input],
-            "outputs": [[item.name, dtype_name(onnx, item)] for item in declared.output],
         }
-        payload = json.dumps(header).encode() + b"\n" + plan
-        if options.weights == "weightless":
-            payload += model
-        layers = inspected_layers(trt, log, plan) if runs_here else layers_in_log(log.layers)
-        return Built(
-            payload=payload,
-            precision=options.precision,
-            version=trt.__version__,
-            device=target,
-            runs_here=runs_here,
-            note="" if runs_here else f"built here, runs on NVIDIA GPUs of {in_words(target)}",
-            layers=layers,
-        )
 
     def load(self, payload: Model, precision: str) -> Runner:
         """Loads a plan onto the GPU."""
