@@ -35,7 +35,7 @@ from icebreaker.engines.tensorrt.engine import TensorRT
 from icebreaker.engines.tensorrt.payload import parts
 from icebreaker.engines.tensorrt.rtx import TensorRTRTX
 from icebreaker.errors import IcebreakerError
-from icebreaker.jobs import supervisor
+from icebreaker.jobs import requests, supervisor
 from icebreaker.reports import reports
 from icebreaker.settings import ENGINE_OPTIONS, ConvertSettings
 from icebreaker.storage import cache
@@ -162,13 +162,12 @@ def test_cancelling_the_job_ends_a_long_build_within_two_seconds(tmp_path: Path)
     building = threading.Event()
 
     def on_event(event: events.Event) -> None:
-        if isinstance(event, events.Log) and "timing cache" in event.text:  # the last line before that step
+        if isinstance(event, events.Log) and "timing cache" in str(event.text):  # the last line before that step
             building.set()
 
-    wanted = ConvertSettings.of(engine="tensorrt-rtx", max_batch_size=64).to_json()
-    job = supervisor.Job(
-        "convert", {"model": str(path), "output": str(tmp_path / "o.pb"), "settings": wanted}, on_event
-    )
+    wanted = ConvertSettings.of(engine="tensorrt-rtx", max_batch_size=64)
+    request = requests.Convert(model=str(path), output=str(tmp_path / "o.pb"), settings=wanted)
+    job = supervisor.Job(request, on_event)
     job.start()
     assert building.wait(60), job.wait(1)
     time.sleep(0.2)
@@ -231,9 +230,9 @@ def test_the_builders_phases_drive_the_jobs_progress(tmp_path: Path) -> None:
     path = tmp_path / "tower.pb"
     path.write_bytes(tower(12))
     seen: list[events.Event] = []
-    convert(path, tmp_path / "o.pb", ConvertSettings.of(engine="tensorrt-rtx"), seen.append)
+    convert(path, tmp_path / "o.pb", ConvertSettings.of(engine="tensorrt-rtx"), emit=seen.append)
     steps = [item for item in seen if isinstance(item, events.Progress)]
-    phases = [item for item in steps if "tensorrt-rtx: " in item.stage]
+    phases = [item for item in steps if "tensorrt-rtx: " in str(item.stage)]
     assert len(phases) > 10 and len({item.stage for item in phases}) > 3
     fractions = [item.fraction for item in steps]
     assert fractions == sorted(fractions) and phases[-1].fraction - phases[0].fraction > 0.4
@@ -396,9 +395,9 @@ def test_rtx_says_itself_what_it_does_not_load() -> None:
     payload = engine.build(SegmentModel.of_onnx(network("y = Neg (h)")), BuildOptions(profiles=profile(1))).payload
     plan = parts(payload, "TensorRT-RTX")[1]
     asked = TensorRTRTX()
-    assert "does not fit: malformed engine" in asked._invalid(rtx, b"?" * len(plan))
+    assert "does not fit: malformed engine" in str(asked._invalid(rtx, b"?" * len(plan)))
     if gpu.find() is None:
-        assert "driver" in asked._invalid(rtx, plan), "it wants to see the GPU"
+        assert "driver" in str(asked._invalid(rtx, plan)), "it wants to see the GPU"
 
 
 # Options

@@ -68,8 +68,8 @@ class TensorRT(Engine):
         try:
             device = gpu.read()
             why = self._unfit(trt, device)
-        except IcebreakerError as error:
-            device, why = None, error.message
+        except IcebreakerError as none:
+            device, why = None, none.message
         if why or device is None:
             detail = self._without_gpu(title, why, trt)
         else:
