@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import types
-import typing
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -36,7 +34,7 @@ def from_plain(data: Any, kind: type[T]) -> T:
         raise ValueError(str(error)) from error
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-    if unknown := _unknown_field(data, kind):
+    if unknown := _unknown_field(data, found):
         raise ValueError(f"the field {unknown!r} is unknown: it comes from another version")
     return found
 
@@ -60,34 +58,30 @@ def decode(text: str | bytes, kind: type[T]) -> T:
     return from_plain(data, kind)
 
 
-def _unknown_field(data: object, kind: Any) -> str:
-    """The first key of a dataclass's JSON object that is none of its fields; msgspec passes over those."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        classes = [part for part in arguments if dataclasses.is_dataclass(part)]
-        return _unknown_field(typing.cast(object, data), classes[0]) if classes and isinstance(data, Mapping) else ""
-    if isinstance(data, Mapping):
-        entries = typing.cast("Mapping[str, object]", data)
-        if origin is not None:
-            return (
-                _first(_unknown_field(value, arguments[1]) for value in entries.values()) if len(arguments) == 2 else ""
-            )
-        fields = _fields(kind)
-        if dataclasses.is_dataclass(kind) and (unknown := set(entries) - fields):
-            return min(unknown)
-        hints = typing.get_type_hints(kind) if fields else {}
-        return _first(_unknown_field(value, hints[name]) for name, value in entries.items() if name in fields)
-    if isinstance(data, list | tuple) and arguments:
-        return _first(_unknown_field(value, arguments[0]) for value in typing.cast("Sequence[object]", data))
-    return ""
+def _unknown_field(data: Any, value: object) -> str:
+    """The first key in `data` that is none of the fields of what it became; msgspec passes over those.
+
+    Args:
+        data: Plain values.
+        value: What msgspec made of them, which has the same shape.
+    """
+    pairs: Iterable[tuple[object, object]] = ()
+    if isinstance(value, Mapping):
+        pairs = zip(data.values(), cast("Mapping[str, object]", value).values(), strict=True)
+    elif isinstance(value, list | tuple):
+        pairs = zip(data, cast("Sequence[object]", value), strict=True)
+    elif names := _fields(value):
+        tag = value.__struct_config__.tag_field if isinstance(value, msgspec.Struct) else None
+        if unknown := next((key for key in data if key not in names and key != tag), ""):
+            return str(unknown)
+        pairs = [(data[name], getattr(value, name)) for name in names if name in data]
+    return next((unknown for inner, made in pairs if (unknown := _unknown_field(inner, made))), "")
 
 
-def _first(names: Iterable[str]) -> str:
-    return next((name for name in names if name), "")
-
-
-def _fields(kind: Any) -> set[str]:
-    """Names of the fields of a dataclass or a Struct; none for any other type."""
-    if dataclasses.is_dataclass(kind):
-        return {field.name for field in dataclasses.fields(kind)}
-    return set(getattr(kind, "__struct_fields__", ()))
+def _fields(value: object) -> tuple[str, ...]:
+    """Names of the fields of a value of a dataclass or Struct; none of any other value."""
+    if isinstance(value, msgspec.Struct):
+        return value.__struct_fields__
+    if dataclasses.is_dataclass(value):
+        return tuple(field.name for field in dataclasses.fields(value))
+    return ()

@@ -6,6 +6,7 @@ as `IcebreakerError`. Any other exception is a bug.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from icebreaker.messages import Message, Value, message
@@ -38,6 +39,10 @@ class IcebreakerError(Exception):
         else:
             self.message = message(code, text, remedy, subject=subject, **values)
         super().__init__(str(self.message))
+
+    def __reduce__(self) -> tuple[Callable[[Message], IcebreakerError], tuple[Message]]:
+        """So that process pools can pass it on."""
+        return IcebreakerError.of, (self.message,)
 
     @classmethod
     def of(cls, failure: Message) -> IcebreakerError:

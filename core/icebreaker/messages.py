@@ -117,6 +117,8 @@ REMEDIES: Mapping[str, str] = {
     "write_whole_numbers": "write whole numbers, such as 1x224x224x3",
     "write_width_height": "write width and height, such as 224x224",
     "give_preprocessing": "give RGB, BGR or L, mean=, std=, crop= or layout=",
+    # the app's pictures of graphs
+    "end_as_picture": "end it in .png, .svg or .pdf",
 }
 
 
@@ -143,6 +145,17 @@ class Message:
     subject: str = ""
     remedy: str = ""
     values: Mapping[str, Value] = field(default_factory=dict[str, "Value"])
+
+    def __post_init__(self) -> None:
+        """Checks that the templates and the values fit each other.
+
+        Raises:
+            ValueError: They do not, or the remedy is not in `REMEDIES`: a bug, or a damaged message from elsewhere.
+        """
+        try:
+            self.worded()
+        except (KeyError, IndexError, AttributeError, TypeError, ValueError, MemoryError) as error:
+            raise ValueError(f"the message {self.code!r} cannot be worded: {error!r}") from error
 
     def __str__(self) -> str:
         return self.worded()
@@ -186,11 +199,9 @@ def message(
     """Makes a `Message`; see there for what each part means.
 
     Raises:
-        KeyError: The remedy is not in `REMEDIES`, or a template names a value that is missing. Both are bugs.
+        ValueError: The remedy is not in `REMEDIES`, or a template names a value that is missing. Both are bugs.
     """
-    made = Message(code, text, str(subject), remedy, values)
-    made.worded()
-    return made
+    return Message(code, text, str(subject), remedy, values)
 
 
 def _plain(value: object, remedies: Mapping[str, str], translate: Callable[[str], str]) -> object:

@@ -10,7 +10,6 @@ import icebreaker
 os.register_at_fork(before=lambda: print("FORK"))
 import onnx
 from onnx import helper
-from icebreaker import engines
 from icebreaker.engines import openvino, registry
 from icebreaker.engines.protocol import BuildOptions
 from icebreaker.engines.segment_model import SegmentModel

@@ -1,4 +1,4 @@
-"""The worker with an engine that fails in all the ways that native code can; run by the tests in this folder.
+"""The worker with an engine that fails in all the ways that native code can; run as `python -m faults.fault_child`.
 
 `FAULT` in the environment is "what@where": what it does, and in which of the engine's calls. It hits the segment with a
 Tanh in it, as often as that segment comes along; other segments go through the real engine.
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from helpers import requests
 from icebreaker import events
 from icebreaker.engines import registry
 from icebreaker.engines.onnxruntime import OnnxRuntime
@@ -99,15 +100,13 @@ class Faulty(OnnxRuntime):
         return run
 
 
-def _steps(arguments: Mapping[str, Any], emit: Any, job_id: str) -> Any:
+def _steps(request: requests.Steps, emit: worker.Emit, job_id: str) -> Mapping[str, Any]:
     """Goes through steps; those that crashed before are left out."""
     done, left = [], {}
-    for name, what in arguments["steps"]:
+    for name, what in request.steps:
         emit(events.Progress(f"At {name}", 0.5))
-        attempt = crash_journal.Attempt(
-            arguments.get("engine", name), crash_journal.key(name, arguments.get("salt", ""))
-        )
-        if why := crash_journal.reason(attempt, arguments.get("retry", False)):
+        attempt = crash_journal.Attempt(request.engine or name, crash_journal.key(name, ""))
+        if why := crash_journal.reason(attempt, request.consent.crashed):
             left[name] = why
             continue
         with crash_journal.step(f"trying {name}", [attempt]):
@@ -117,8 +116,8 @@ def _steps(arguments: Mapping[str, Any], emit: Any, job_id: str) -> Any:
 
 
 registry.register(Faulty)
-worker.JOBS = {**worker.JOBS, "steps": _steps}  # type: ignore[misc]
+worker.JOBS = {**worker.JOBS, requests.Steps: _steps}  # type: ignore[misc]
 
 if __name__ == "__main__":
-    sys.modules["fault_child"] = sys.modules["__main__"]
+    sys.modules["faults.fault_child"] = sys.modules["__main__"]
     worker.main()

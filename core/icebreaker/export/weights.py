@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from icebreaker.graph.external_weights import MAPPED
-from icebreaker.graph.graph import WEIGHT_SLOTS, Graph
+from icebreaker.graph.graph import Graph
 from icebreaker.graph.ops import DTYPES as TYPES
+from icebreaker.graph.ops import WEIGHT_SLOTS
 from icebreaker.storage.weight_store import Store, opened, rows
 
 # Above this, a constant that feeds a weight slot travels as a placeholder.

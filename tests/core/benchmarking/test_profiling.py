@@ -113,7 +113,7 @@ def test_the_time_of_an_optimized_graph(network, tmp_path, engine):
     made = convert(network, output, ConvertSettings.of(engine=engine, minimum_segment_size=2))
     assert len(made.segments) == 2
     found = benchmark.benchmark(str(network), str(output), seconds=0.2, profile=True)
-    again = codec.from_plain(codec.to_plain(found), reports.Benchmark)
+    again = codec.decode(codec.encode(found), reports.Benchmark)
     assert again == found and set(found.to_json()["profiles"]) == {"original", "optimized"}
     before, after = found.profiles["original"], found.profiles["optimized"]
     graph = graph_files.read_graph(network)

@@ -35,7 +35,8 @@ from icebreaker.engines.tensorrt.engine import TensorRT
 from icebreaker.engines.tensorrt.payload import parts
 from icebreaker.engines.tensorrt.rtx import TensorRTRTX
 from icebreaker.errors import IcebreakerError
-from icebreaker.jobs import requests, supervisor
+from icebreaker.jobs import supervisor
+from icebreaker.jobs.requests import Convert
 from icebreaker.reports import reports
 from icebreaker.settings import ENGINE_OPTIONS, ConvertSettings
 from icebreaker.storage import cache
@@ -166,8 +167,7 @@ def test_cancelling_the_job_ends_a_long_build_within_two_seconds(tmp_path: Path)
             building.set()
 
     wanted = ConvertSettings.of(engine="tensorrt-rtx", max_batch_size=64)
-    request = requests.Convert(model=str(path), output=str(tmp_path / "o.pb"), settings=wanted)
-    job = supervisor.Job(request, on_event)
+    job = supervisor.Job(Convert(model=str(path), output=str(tmp_path / "o.pb"), settings=wanted), on_event)
     job.start()
     assert building.wait(60), job.wait(1)
     time.sleep(0.2)
@@ -336,7 +336,7 @@ def test_a_plan_that_does_not_fit_is_recognized_before_it_is_loaded(monkeypatch:
     ):
         engine.load(payload, "fp32")
     status = engine.status()
-    assert status.builds and not status.runs and "NVIDIA H100 has compute capability 9.0" in status.detail
+    assert status.builds and not status.runs and "NVIDIA H100 has compute capability 9.0" in str(status.detail)
     assert not engine.build(SegmentModel.of_onnx(network("y = Neg (h)")), BuildOptions(profiles=profile(1))).runs_here
     have("GeForce RTX 2080", 7, 5)
     with pytest.raises(IcebreakerError, match=r"GeForce RTX 2080 has compute capability 7.5: convert again here"):
@@ -506,10 +506,12 @@ def test_timings_are_kept_between_builds(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_status_tells_what_is_missing_and_what_helps() -> None:
     status = engine.status()
     assert status.builds and not status.runs
-    assert rtx.__version__ in status.detail and "no NVIDIA GPU" in status.detail and "8.9" in status.detail
+    assert (
+        rtx.__version__ in str(status.detail) and "no NVIDIA GPU" in str(status.detail) and "8.9" in str(status.detail)
+    )
     if importlib.util.find_spec("tensorrt") is None:
         full = registry.get("tensorrt").status()
-        assert not full.builds and not full.runs and "pip install tensorrt" in full.detail
+        assert not full.builds and not full.runs and "pip install tensorrt" in str(full.detail)
         with pytest.raises(IcebreakerError, match="not installed"):
             registry.get("tensorrt").build(SegmentModel.of_onnx(b""), BuildOptions())
 

@@ -25,6 +25,7 @@ from icebreaker.formats import graph_files, saved_model, structure
 from icebreaker.graph import external_weights, side_effects
 from icebreaker.graph.graph import Graph
 from icebreaker.graph.protos import GraphDef
+from icebreaker.jobs.requests import Inspect
 from icebreaker.jobs.supervisor import Job
 from icebreaker.runtime import artifact_reader, artifact_writer
 from icebreaker.settings import ConvertSettings
@@ -298,7 +299,7 @@ def test_opening_leaves_nothing_when_it_is_cancelled_while_it_writes(tmp_path: P
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     subprocess.run([sys.executable, "-c", _MAKES_BIG, str(made)], check=True, env=environment, capture_output=True)
     seen: list[events.Event] = []
-    job = Job("inspect", {"model": str(made), "frozen": str(frozen)}, seen.append).start()
+    job = Job(Inspect(model=str(made), frozen=str(frozen)), seen.append).start()
     end = time.monotonic() + 60
     while not any(item.stat().st_size > 1 << 20 for item in frozen.parent.iterdir() if item.suffix == ".tmp"):
         assert time.monotonic() < end and not frozen.exists(), seen

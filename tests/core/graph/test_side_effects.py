@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gzip
 import json
 import os
@@ -17,15 +16,16 @@ import numpy as np
 import pytest
 
 import icebreaker
+from icebreaker import codec
 from icebreaker.benchmarking import benchmark, compare
 from icebreaker.conversion.pipeline import convert
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
 from icebreaker.graph import limits, side_effects
 from icebreaker.graph.protos import GraphDef
-from icebreaker.reports.reports import Inspection, dump, load
+from icebreaker.reports.reports import Inspection
 from icebreaker.runtime import artifact_reader
-from icebreaker.settings import ConvertSettings
+from icebreaker.settings import Consent, ConvertSettings
 from icebreaker.storage import trusted_engines
 
 
@@ -169,7 +169,7 @@ def test_the_inspection_tells(tmp_path: Path) -> None:
     assert found.to_json()["side_effects"] == (
         {"node": "n0", "op": "WriteFile", "effect": "writes files", "function": ""},
     )
-    assert load(Inspection, json.loads(json.dumps(dump(found)))).side_effects == found.side_effects
+    assert codec.decode(codec.encode(found), Inspection).side_effects == found.side_effects
     path.write_bytes(graph("Add").SerializeToString())
     assert "side_effects" not in graph_files.inspect(path).to_json()
 
@@ -202,8 +202,7 @@ def test_nothing_runs_without_consent(writer: tuple[Path, Path], tmp_path: Path)
         with pytest.raises(side_effects.ConsentNeeded, match=r"WriteFile.*allow its side effects"):
             run()
     assert not written.exists() and not (tmp_path / "out.pb").exists()
-    allowed = dataclasses.replace(settings, allow_side_effects=True)
-    report = convert(path, tmp_path / "out.pb", allowed)
+    report = convert(path, tmp_path / "out.pb", settings, Consent(side_effects=True))
     assert written.read_text() == "here I was"
     assert any("WriteFile" in item.op for item in report.left_in_tensorflow)
 

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import icebreaker
 from helpers.paths import SAMPLES, SHARED
+from icebreaker import codec
 from icebreaker.cli import main
 from icebreaker.conversion.pipeline import calibrate, convert
 from icebreaker.engines import registry
@@ -19,7 +20,6 @@ from icebreaker.engines.openvino import nncf_version, quantized_by_nncf
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
 from icebreaker.quantization import segment_quantizer
-from icebreaker.reports import reports
 from icebreaker.reports.reports import Conversion
 from icebreaker.runtime import artifact_reader
 from icebreaker.settings import ConvertSettings
@@ -97,7 +97,7 @@ def test_calibrated_and_judged_on_held_back_data(folder: Path, kept: Conversion)
     assert whole.original == 1 and whole.optimized == whole.top1_agreement  # labels are the original's own answers
     data = kept.to_json()
     assert data["accuracy"]["samples"] == 24 and data["segments"][0]["quantization"]["int8_layers"] == 3
-    assert reports.load(Conversion, json.loads(json.dumps(reports.dump(kept)))) == kept
+    assert codec.decode(codec.encode(kept), Conversion) == kept
     with np.load(folder / "data.npz") as archive:
         model = icebreaker.load(folder / "kept.pb", fallback=False)
         agreement = np.mean(model(x=archive["x"])["classes"].argmax(1) == archive["label"])
@@ -111,7 +111,7 @@ def test_a_table_stands_for_the_data(folder: Path, kept: Conversion) -> None:
     (segment,) = again.segments
     assert segment.precision == "int8" and not again.calibration_table
     assert segment.quantization is not None and segment.quantization.int8_layers == 3  # what was kept stays kept
-    assert any("nobody has judged" in text for text in map(str, again.warnings))
+    assert any("nobody has judged" in str(text) for text in again.warnings)
     engines = [
         artifact_reader.stored_engines(graph_files.read_graph(folder / name), folder)[0]
         for name in ("kept.pb", "again.pb")
@@ -201,7 +201,7 @@ def test_random_data_is_for_speed_only(folder: Path) -> None:
         settings(calibration="random", calibration_samples=16, keep_float=("sec*",)),
     )
     assert report.segments[0].precision == "int8"
-    assert any("random data" in text and "mean nothing" in text for text in map(str, report.warnings))
+    assert any("random data" in str(text) and "mean nothing" in str(text) for text in report.warnings)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_a_foreign_table_is_refused_in_words(folder: Path) -> None:
     )
     report = convert(folder / "model.pb", folder / "foreign.pb", settings(calibration_table=str(folder / "third.json")))
     assert report.segments[0].precision != "int8"
-    assert any("has no ranges for it" in text for text in map(str, report.warnings))
+    assert any("has no ranges for it" in str(text) for text in report.warnings)
 
 
 def test_the_digits_sample_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -143,17 +143,17 @@ _CONVERTS = """
 import sys
 from pathlib import Path
 from icebreaker import events
-from icebreaker.conversion.pipeline import convert
+from icebreaker.conversion import pipeline
 from icebreaker.settings import ConvertSettings
 
 def figure(name):
     return int(dict(line.split(":", 1) for line in open("/proc/self/status"))[name].split()[0]) * 1024
 
 def emit(event):
-    if isinstance(event, events.Progress) and event.stage == "Running the original graph":
+    if isinstance(event, events.Progress) and str(event.stage) == "Running the original graph":
         print(figure("VmRSS"))
 
-convert(Path(sys.argv[1]), Path(sys.argv[2]), ConvertSettings(), emit=emit)
+pipeline.convert(Path(sys.argv[1]), Path(sys.argv[2]), ConvertSettings(), emit=emit)
 print(figure("VmHWM"))
 """
 
