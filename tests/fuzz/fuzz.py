@@ -14,6 +14,7 @@ import copy
 import datetime
 import faulthandler
 import gzip
+import hashlib
 import io
 import itertools
 import json
@@ -49,7 +50,7 @@ from icebreaker.graph.protos import GraphDef
 from icebreaker.partitioning import partition
 from icebreaker.quantization import calibration_table as tables
 from icebreaker.reports import reports
-from icebreaker.runtime import artifact
+from icebreaker.runtime import artifact_reader
 from icebreaker.settings import ConvertSettings, parse_size
 from icebreaker.storage.weight_store import Store
 from icebreaker.tensors import Tensor
@@ -135,7 +136,7 @@ def optimized() -> bytes:
     texts = {"engine": "openvino", "precision": "fp32", "version": "1", "device": "CPU"}
     for key, text in texts.items():
         call.attr[f"_icebreaker_{key}"].s = text.encode()
-    call.attr["_icebreaker_sha256"].s = artifact.hashlib.sha256(payload).hexdigest().encode()
+    call.attr["_icebreaker_sha256"].s = hashlib.sha256(payload).hexdigest().encode()
     call.attr["_icebreaker_payload"].s = payload
     call.attr["_icebreaker_shapes"].list.shape.add().dim.add(size=-1)
     output = result.node.add(name="digit", op="Identity", input=["TRTEngineOp_000"])
@@ -153,7 +154,7 @@ def weights_beside() -> bytes:
     node.name, node.op = "weight", external_weights.MAPPED
     node.attr["dtype"].type = dtype
     node.attr["shape"].shape.dim.add(size=len(_WEIGHT) // 4)
-    node.attr["memory_region_name"].s = f"{_BESIDE}/{artifact.hashlib.sha256(_WEIGHT).hexdigest()}".encode()
+    node.attr["memory_region_name"].s = f"{_BESIDE}/{hashlib.sha256(_WEIGHT).hexdigest()}".encode()
     return definition.SerializeToString()
 
 
@@ -200,10 +201,10 @@ def read_graph(path: Path) -> None:
     shape_inference.infer(shown)
     json.dumps(graph_files.describe(graph).to_json(), allow_nan=False)
     with contextlib.suppress(IcebreakerError):
-        for stored in artifact.stored_engines(graph, path.parent):
+        for stored in artifact_reader.stored_engines(graph, path.parent):
             with contextlib.suppress(IcebreakerError):
                 stored.payload()
-    outputs = artifact.stored_outputs(graph)
+    outputs = artifact_reader.stored_outputs(graph)
     if len(graph) < 400:
         with contextlib.suppress(IcebreakerError):
             partition.partition(graph, [Tensor.parse(name) for name in graph.candidate_outputs], {})
@@ -467,7 +468,7 @@ def targets() -> list[Target]:
 
 def place_weights(folder: Path) -> None:
     """Puts the file into a folder that graphs with weights beside them name."""
-    weight = folder / _BESIDE / artifact.hashlib.sha256(_WEIGHT).hexdigest()
+    weight = folder / _BESIDE / hashlib.sha256(_WEIGHT).hexdigest()
     weight.parent.mkdir()
     weight.write_bytes(_WEIGHT)
 

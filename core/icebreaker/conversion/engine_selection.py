@@ -26,7 +26,7 @@ from icebreaker.messages import Message, message
 from icebreaker.partitioning.partition import Refusal
 from icebreaker.quantization.nncf import Rival
 from icebreaker.reports.reports import Quantization, SegmentReport
-from icebreaker.runtime.artifact import EngineNode
+from icebreaker.runtime.artifact_writer import EngineNode
 from icebreaker.storage.weight_store import give_memory_back
 
 

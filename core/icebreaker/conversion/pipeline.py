@@ -35,7 +35,7 @@ from icebreaker.messages import message
 from icebreaker.partitioning.partition import Refusal, Segment
 from icebreaker.quantization.segment_quantizer import SegmentQuantizer
 from icebreaker.reports.reports import Calibration, Conversion, Left
-from icebreaker.runtime import artifact
+from icebreaker.runtime import artifact_reader, artifact_writer
 from icebreaker.settings import Consent, ConvertSettings
 from icebreaker.storage import trusted_engines
 from icebreaker.storage.weight_store import Store, give_memory_back
@@ -88,7 +88,7 @@ def convert(
             written_table = str(table)
         nodes = [item.node for item in verified.accepted]
         store = work.context.graph.store
-        built = artifact.write(verified.definition, output, job_id, engines=nodes, store=store)
+        built = artifact_writer.write(verified.definition, output, job_id, engines=nodes, store=store)
     trusted_engines.remember_engines(built)
     report = work.report(verified, str(output), written_table)
     emit(events.Progress("Converted", 1.0))
@@ -109,7 +109,7 @@ def optimize(
     work = _begin_with(graph, settings, consent, emit, "the graph")
     verified = work.optimize()
     nodes = [item.node for item in verified.accepted]
-    trusted_engines.remember_engines(artifact.digests(verified.definition, nodes))
+    trusted_engines.remember_engines(artifact_writer.digests(verified.definition, nodes))
     runners = {item.report.name: item.runner for item in verified.accepted if item.runner is not None}
     return verified.definition, runners, work.report(verified, "", "")
 
@@ -323,7 +323,7 @@ def _open_int8(
 def _check_side_files(graph: Graph, model: Path, output: Path) -> None:
     """Raises IcebreakerError if the graph has engines in files beside it, and is to be written into another folder."""
     if model.absolute().parent != output.absolute().parent and any(
-        stored.has_side_file for stored in artifact.stored_engines(graph, Path())
+        stored.has_side_file for stored in artifact_reader.stored_engines(graph, Path())
     ):
         raise IcebreakerError(
             "side_files_stay",

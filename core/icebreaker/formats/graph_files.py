@@ -152,7 +152,7 @@ def _engines(graph: Graph) -> Mapping[str, bool]:
     found: dict[str, bool] = {}
     for node in graph:
         attributes = node.definition.attr
-        if "_icebreaker_engine" in attributes:  # `artifact` tells of the form
+        if "_icebreaker_engine" in attributes:  # `runtime.artifact_reader` tells of the form
             name = attributes["_icebreaker_engine"].s.decode("utf-8", "replace")
             digest = attributes["_icebreaker_sha256"].s.decode("utf-8", "replace")
             found[name] = found.get(name, True) and trusted_engines.built_here(digest)

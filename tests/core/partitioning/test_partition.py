@@ -615,7 +615,7 @@ def test_tensorflow_runs_v1_control_flow_around_native_segments():
     tf = pytest.importorskip("tensorflow")
     v1 = tf.compat.v1
     from icebreaker.engines.protocol import Built
-    from icebreaker.runtime import artifact
+    from icebreaker.runtime import artifact_writer
     from icebreaker.tf.session import GraphSession
 
     with tf.Graph().as_default() as made:
@@ -646,10 +646,10 @@ def test_tensorflow_runs_v1_control_flow_around_native_segments():
     assert len(found.segments) > 3
     original = GraphSession(source.definition)
     nodes = [
-        artifact.EngineNode(segment, "none", Built(b"", "fp32", "", ""), tuple(() for _ in segment.inputs))
+        artifact_writer.EngineNode(segment, "none", Built(b"", "fp32", "", ""), tuple(() for _ in segment.inputs))
         for segment in found.segments
     ]
-    changed = GraphSession(artifact.assemble(source, outputs, nodes, original))
+    changed = GraphSession(artifact_writer.assemble(source, outputs, nodes, original))
     value = np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 4)
     for first in (False, True):
         for second in (False, True):
