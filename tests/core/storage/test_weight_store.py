@@ -141,7 +141,8 @@ def test_a_full_disk_is_no_end(all_are_big: None, model: Path, tmp_path: Path, m
 _CONVERTS = """
 import sys
 from pathlib import Path
-from icebreaker import convert, events
+from icebreaker import events
+from icebreaker.conversion import pipeline
 from icebreaker.settings import ConvertSettings
 
 def figure(name):
@@ -151,7 +152,7 @@ def emit(event):
     if isinstance(event, events.Progress) and event.stage == "Running the original graph":
         print(figure("VmRSS"))
 
-convert.convert(Path(sys.argv[1]), Path(sys.argv[2]), ConvertSettings(), emit)
+pipeline.convert(Path(sys.argv[1]), Path(sys.argv[2]), ConvertSettings(), emit)
 print(figure("VmHWM"))
 """
 
