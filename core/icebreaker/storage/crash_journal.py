@@ -1,8 +1,8 @@
 """What an engine that crashed was doing: so that it is blamed, and not asked for the same thing again.
 
 An engine is native code and may take its process with it. So a worker writes the step that it begins, and the engines
-that take part, into a file of the job's: the journal. If the worker dies, the process that started it (`jobs`) reads the
-journal, remembers the crash in the user's cache folder, and starts the job again with those attempts denied: their
+that take part, into a file of the job's: the journal. If the worker dies, the process that started it (`jobs`) reads
+the journal, remembers the crash in the user's cache folder, and starts the job again with those attempts denied: their
 segment stays in TensorFlow, or goes to another engine. Which steps there are is up to the caller.
 """
 
@@ -90,11 +90,7 @@ def _write_journal() -> None:
         if not _open:
             (_folder / _JOURNAL).unlink()
             return
-        attempts = [
-            [attempt.engine, attempt.key, attempt.lasting]
-            for _, attempts_of_step in _open
-            for attempt in attempts_of_step
-        ]
+        attempts = [[made.engine, made.key, made.lasting] for _, attempts in _open for made in attempts]
         (_folder / _JOURNAL).write_text(json.dumps({"words": _open[-1][0], "attempts": attempts}), encoding="utf-8")
 
 

@@ -93,7 +93,7 @@ class Store:
                     libc.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), _DONTNEED)
 
     def of(self, node: Any) -> Path | None:
-        """The file with the content of a Const (a NodeDef); None for any other node, and if it is not in this folder."""
+        """The file with the content of a Const (a NodeDef); None if it has its content, and for any other node."""
         return self.file(node.attr["value"].tensor.tensor_content) if node.op == "Const" else None
 
 
