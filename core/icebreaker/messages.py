@@ -72,6 +72,11 @@ REMEDIES: Mapping[str, str] = {
     "choose_sample": "choose {samples}",
     "install_icebreaker_again": "install Icebreaker again",
     "install_nvml": "pip install nvidia-ml-py",
+    "end_other_programs": "end other programs on it, or choose a smaller batch",
+    "raise_memory_fraction": "raise the memory fraction to {better:.2f}, or choose a smaller batch",
+    "lower_memory_fraction": "lower the memory fraction to {better:.2f}, or choose a smaller batch",
+    "set_memory_fraction": "set the memory fraction, such as to {better:.2f}, or choose a smaller batch",
+    "make_one_smaller": "make one of them smaller",
     # engines, export, runtime, conversion
     "retry_crashed": "it can be tried again",
     "name_a_file": "give the name of a file to write",

@@ -193,10 +193,11 @@ def read_graph(path: Path) -> None:
     """All that opening a graph does: reading, listing, its shapes, its engines, its picture, its segments."""
     shown = graph_files.read_structure(path)  # as the app reads it
     graph = graph_files.read_graph(path)  # as a worker does
-    with tempfile.TemporaryDirectory() as folder, mock.patch.object(structure, "_BIG", structure._LONG):
-        apart = graph_files._read_apart(path, Store(Path(folder)))  # as it does with a big one
+    big = mock.patch.object(structure, "BIG_WEIGHT_BYTES", structure.LONG_BYTES)
+    with tempfile.TemporaryDirectory() as folder, big:
+        apart = graph_files.read_graph(path, store=Store(Path(folder)), big=0)  # as it does with a big one
     for other in (shown, apart):
-        if other is not None and [node.name for node in other] != [node.name for node in graph]:
+        if [node.name for node in other] != [node.name for node in graph]:
             raise AssertionError("the ways to read a graph see different nodes")
     shape_inference.infer(shown)
     json.dumps(graph_files.describe(graph).to_json(), allow_nan=False)

@@ -40,8 +40,8 @@ VALUES = np.random.default_rng(1).standard_normal((3, 8, 8, 16)).astype("f4")
 @pytest.fixture(autouse=True)
 def protobuf_holds_little(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graph_files, "BIG_BYTES", 0)
-    monkeypatch.setattr(structure, "_BIG", structure._LONG)
-    monkeypatch.setattr(saved_model, "_BIG", structure._LONG)
+    monkeypatch.setattr(structure, "BIG_WEIGHT_BYTES", structure.LONG_BYTES)
+    monkeypatch.setattr(saved_model, "BIG_WEIGHT_BYTES", structure.LONG_BYTES)
     monkeypatch.setattr(artifact_writer, "INLINE_BYTES", 0)
     monkeypatch.setattr(external_weights, "MOST_BYTES", 20_000)
 

@@ -28,7 +28,7 @@ from icebreaker.tf.session import GraphSession
 def all_are_big(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every graph counts as big, and every constant of more than 4 kB."""
     monkeypatch.setattr(graph_files, "BIG_BYTES", 0)
-    monkeypatch.setattr(structure, "_BIG", structure._LONG)
+    monkeypatch.setattr(structure, "BIG_WEIGHT_BYTES", structure.LONG_BYTES)
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_converts_as_it_would_in_memory(
 
 
 def test_int8_has_the_same_ranges_as_in_memory(model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(structure, "_BIG", structure._LONG)
+    monkeypatch.setattr(structure, "BIG_WEIGHT_BYTES", structure.LONG_BYTES)
     data = tmp_path / "data.npz"
     np.savez(data, x=np.random.default_rng(2).standard_normal((96, 8, 8, 16)).astype("f4"))
     settings = ConvertSettings.of(precision="int8", calibration=str(data), minimum_segment_size=2)
