@@ -263,19 +263,20 @@ def test_a_workspace_that_does_not_fit_is_told(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_conversion_warns_of_such_a_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
-    from icebreaker.conversion import pipeline
+    from icebreaker.conversion import scope
+    from icebreaker.conversion.context import Notices
 
     if not registry.status("tensorrt-rtx").builds:
         pytest.skip("TensorRT-RTX is not installed")
     have(monkeypatch)
     asked = ConvertSettings.of(engine="tensorrt-rtx", memory_fraction=0.9, workspace_bytes=2_000_000_000)
     status = registry.status("tensorrt-rtx")
-    work = SimpleNamespace(settings=asked, warnings=[])
-    pipeline._Work._check_options(work, [status])
-    assert "the workspace of 2.0 GB is more than the 1.2 GB" in work.warnings[0]
-    work.warnings.clear()
-    pipeline._Work._check_options(work, [registry.status("openvino")])
-    assert not work.warnings, "it has no workspace"
+    notices = Notices(lambda event: None)
+    scope.check_options(asked, [status], notices)
+    assert "the workspace of 2.0 GB is more than the 1.2 GB" in str(notices.warnings[0])
+    notices = Notices(lambda event: None)
+    scope.check_options(asked, [registry.status("openvino")], notices)
+    assert not notices.warnings, "it has no workspace"
 
 
 def test_an_nvidia_gpu_without_tensorrt_is_told_what_it_would_add(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,8 @@ from helpers import requests
 from icebreaker import events
 from icebreaker.engines import registry
 from icebreaker.engines.onnxruntime import OnnxRuntime
-from icebreaker.engines.protocol import BuildOptions, Built, Model, Runner
+from icebreaker.engines.protocol import BuildOptions, Built, Runner
+from icebreaker.engines.segment_model import Model, SegmentModel
 from icebreaker.jobs import worker
 from icebreaker.reports.reports import EngineStatus
 from icebreaker.storage import crash_journal
@@ -67,17 +68,17 @@ class Faulty(OnnxRuntime):
             strike(WHAT)
         return super().status()
 
-    def refusals(self, model: Model) -> Mapping[str, str]:
-        if WHERE == "refusals" and has_tanh(model):
+    def refusals(self, segment: SegmentModel) -> Mapping[str, str]:
+        if WHERE == "refusals" and has_tanh(segment.onnx):
             strike(WHAT)
-        return super().refusals(model)
+        return super().refusals(segment)
 
-    def build(self, model: Model, options: BuildOptions) -> Built:
-        if WHERE == "build" and has_tanh(model):
+    def build(self, segment: SegmentModel, options: BuildOptions) -> Built:
+        if WHERE == "build" and has_tanh(segment.onnx):
             strike(WHAT)
             if WHAT == "garbage":
                 return Built(b"\x00garbage", "fp32", "0", "CPU")
-        return super().build(model, options)
+        return super().build(segment, options)
 
     def load(self, payload: Model, precision: str) -> Runner:
         runner = super().load(payload, precision)
@@ -114,7 +115,7 @@ def _steps(request: requests.Steps, emit: worker.Emit, job_id: str) -> Mapping[s
     return {"done": done, "left": left}
 
 
-registry._MODULES = {**registry._MODULES, "onnxruntime": "faults.fault_child:Faulty"}  # type: ignore[misc]
+registry.register(Faulty)
 worker.JOBS = {**worker.JOBS, requests.Steps: _steps}  # type: ignore[misc]
 
 if __name__ == "__main__":

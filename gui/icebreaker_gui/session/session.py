@@ -472,7 +472,10 @@ class Session(QObject):
         error = IcebreakerError.of(last.message) if isinstance(last, events.Failed) else None
         if isinstance(error, ConsentNeeded):
             self._end()
-            self.consentWanted.emit(error.effects, lambda: self.open(path, Consent(side_effects=True)))
+            shown = "; ".join(map(worded, error.effects))
+            if error.more:
+                shown += self.tr("; and {n} more nodes").format(n=error.more)
+            self.consentWanted.emit(shown, lambda: self.open(path, Consent(side_effects=True)))
             return
         self._on_job(batch, failed, lambda found: self._read(Path(found.frozen_path or path), path))
 

@@ -14,13 +14,13 @@ from icebreaker.graph.protos import GraphDef
 from icebreaker.reports import reports
 from icebreaker.settings import ConvertSettings
 from icebreaker.tensors import Tensor
-from icebreaker.tf.session import Original
+from icebreaker.tf.session import GraphSession
 
 ROUNDS = 7
 
 
 def profile(graph, output, feeds):
-    original = Original(graph.definition)
+    original = GraphSession(graph.definition)
     call = original.callable([Tensor(output)], list(feeds))
     found = profiling.profile_session(
         original.session, Graph(graph.definition), [Tensor(output)], feeds, 0.2, lambda: call(*feeds.values())

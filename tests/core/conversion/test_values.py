@@ -12,7 +12,7 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.messages import message
 from icebreaker.reports import reports
 from icebreaker.reports.reports import EngineStatus
-from icebreaker.settings import ENGINES, PRECISIONS, ConvertSettings, parse_profile, parse_size, profile_text
+from icebreaker.settings import PRECISIONS, ConvertSettings, parse_profile, parse_size, profile_text
 
 LATENCY = reports.Latency(1.0, 2.0, 3.0, 4.0, 1.5, 666.7, 100)
 DIFFERENCE = reports.OutputDifference(1e-6, 1e-7, 1.0, 120.0, 1.0)
@@ -158,7 +158,6 @@ def test_settings_of_another_version_are_refused():
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"engine": "warp"}, "engine 'warp' is unknown: choose auto, " + ", ".join(ENGINES)),
         ({"precision": "fp8"}, "precision 'fp8' is unknown: choose " + ", ".join(PRECISIONS)),
         ({"max_batch_size": 0}, "max batch size 0"),
         ({"workspace_bytes": -1}, "workspace -1"),

@@ -32,7 +32,7 @@ from icebreaker.settings import ConvertSettings
 from icebreaker.storage.files import write_together
 from icebreaker.storage.weight_store import Store
 from icebreaker.tensors import Tensor
-from icebreaker.tf.session import Original
+from icebreaker.tf.session import GraphSession
 
 VALUES = np.random.default_rng(1).standard_normal((3, 8, 8, 16)).astype("f4")
 
@@ -73,7 +73,7 @@ def optimized(model: Path, engine: str = "openvino") -> Path:
 
 def expected(model: Path) -> np.ndarray:
     graph = Graph(graph_files.read_definition(model))
-    return Original(graph.definition).run([Tensor(graph.candidate_outputs[0])], {"x": VALUES})[0]
+    return GraphSession(graph.definition).run([Tensor(graph.candidate_outputs[0])], {"x": VALUES})[0]
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
@@ -96,7 +96,7 @@ def test_plain_tensorflow_runs_it_in_its_folder(model: Path, monkeypatch: pytest
     definition = GraphDef.FromString(target.read_bytes())
     (output,) = artifact.stored_outputs(Graph(definition))
     monkeypatch.chdir(target.parent)
-    found = Original(definition).run([output], {"x": VALUES})[0]
+    found = GraphSession(definition).run([output], {"x": VALUES})[0]
     assert np.abs(found - expected(model)).max() < 1e-6
 
 
@@ -242,7 +242,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def outcome(graph: Graph, feeds: dict[str, Any]) -> dict[str, np.ndarray]:
     names = sorted(graph.candidate_outputs)
-    results = Original(graph.definition, store=graph.store).run([Tensor(name) for name in names], feeds)
+    results = GraphSession(graph.definition, store=graph.store).run([Tensor(name) for name in names], feeds)
     return dict(zip(names, results, strict=True))
 
 

@@ -29,12 +29,14 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from icebreaker.engines import registry
 from icebreaker.errors import IcebreakerError
 from icebreaker.gpu import left_for_engines
-from icebreaker.graph.graph import PLACEHOLDERS, Graph, Placeholder
+from icebreaker.graph.graph import Graph, Placeholder
+from icebreaker.graph.ops import PLACEHOLDERS
 from icebreaker.messages import Message
 from icebreaker.reports.reports import EngineStatus
-from icebreaker.settings import ENGINES, PRECISIONS, parse_size
+from icebreaker.settings import PRECISIONS, parse_size
 from icebreaker_gui.panels import gpu_meter
 from icebreaker_gui.panels.setup.engine_options import Options, check_shape, unmet, usable
 from icebreaker_gui.panels.setup.int8_options import Calibration, lacks_data
@@ -379,7 +381,7 @@ class _Engine(Section):
         self._group = QButtonGroup(self)
         self._buttons: dict[str, QRadioButton] = {}
         self._details = {}
-        for name in ("auto", *ENGINES):
+        for name in ("auto", *registry.names()):
             choice = QRadioButton(
                 self.tr("Auto: measure each, keep the fastest") if name == "auto" else formatting.engine(name)
             )
@@ -413,7 +415,8 @@ class _Engine(Section):
             detail.setEnabled(usable)
             for widget in (self._buttons[name], detail):
                 widget.setToolTip(text)
-        self._buttons[self._session.settings.engine].setChecked(True)
+        if chosen := self._buttons.get(self._session.settings.engine):  # settings outlive a plug-in
+            chosen.setChecked(True)
 
 
 class _Precision(Section):
