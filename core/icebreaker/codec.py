@@ -34,7 +34,7 @@ def from_plain(data: Any, kind: type[T]) -> T:
         raise ValueError(str(error)) from error
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-    if unknown := _unknown_field(data, found):
+    if (unknown := _unknown_field(data, found)) is not None:
         raise ValueError(f"the field {unknown!r} is unknown: it comes from another version")
     return found
 
@@ -58,7 +58,7 @@ def decode(text: str | bytes, kind: type[T]) -> T:
     return from_plain(data, kind)
 
 
-def _unknown_field(data: Any, value: Any) -> str:
+def _unknown_field(data: Any, value: Any) -> str | None:
     """The first key in `data` that is none of the fields of what it became; msgspec passes over those.
 
     Args:
@@ -72,14 +72,14 @@ def _unknown_field(data: Any, value: Any) -> str:
             pairs = zip(data, value, strict=True)
         case msgspec.Struct():
             known = {*value.__struct_fields__, value.__struct_config__.tag_field}
-            if unknown := next((key for key in data if key not in known), ""):
-                return unknown
+            if unknown := [str(key) for key in data if key not in known]:
+                return unknown[0]
             pairs = ((data[name], getattr(value, name)) for name in value.__struct_fields__ if name in data)
         case _ if dataclasses.is_dataclass(value):
             known = {field.name for field in dataclasses.fields(value)}
-            if unknown := next((key for key in data if key not in known), ""):
-                return unknown
+            if unknown := [str(key) for key in data if key not in known]:
+                return unknown[0]
             pairs = ((inner, getattr(value, name)) for name, inner in data.items())
         case _:
-            return ""
-    return next((unknown for pair in pairs if (unknown := _unknown_field(*pair))), "")
+            return None
+    return next((unknown for pair in pairs if (unknown := _unknown_field(*pair)) is not None), None)

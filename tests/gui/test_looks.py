@@ -15,6 +15,7 @@ import pytest
 from PySide6.QtGui import QColor, QImage
 from PySide6.QtWidgets import QApplication, QWidget
 
+from icebreaker import codec
 from icebreaker.engines import registry
 from icebreaker.errors import IcebreakerError
 from icebreaker.events import Sample
@@ -177,7 +178,7 @@ def test_charts_from_the_terminal(samples: list[Sample], tmp_path: Path) -> None
     source, target = tmp_path / "benchmark.json", tmp_path / "out.png"
     data = {
         "samples": [dataclasses.astuple(item) for item in samples],
-        "benchmark": reports.dump(_benchmark(2, 1.9, 2.1)),
+        "benchmark": codec.to_plain(_benchmark(2, 1.9, 2.1)),
     }
     source.write_text(json.dumps(data))
     command = [sys.executable, "-m", "icebreaker_gui.panels.latency_chart"]

@@ -122,7 +122,7 @@ def show(definition: Any) -> None:
 
 def _to_constants(definition: Any, content: Callable[[str, str, TensorValue], bytes]) -> None:
     for nodes in (definition.node, *(function.node_def for function in definition.library.function)):
-        changed = set()
+        changed: set[str] = set()
         for node in nodes:
             place = node.attr["memory_region_name"].s.decode("utf-8", "replace") if node.op == MAPPED else ""
             if not _PLACE.fullmatch(place):
@@ -160,7 +160,7 @@ def mapped(definition: Any, store: Store, folder: str = "") -> Any:
     result = type(definition)()
     result.CopyFrom(definition)
     for nodes in (result.node, *(function.node_def for function in result.library.function)):
-        names = set()
+        names: set[str] = set()
         for node in nodes:
             if path := store.of(node):
                 tensor = node.attr["value"].tensor
@@ -206,7 +206,7 @@ def pieces(
 def _taken_out(nodes: Any, number: int, parts: Mapping[str, tuple[str, Pieces]], store: Store) -> list[bytes | Path]:
     """Removes the nodes that have something in a file from a repeated field, and spells them for it."""
     found: list[bytes | Path] = []
-    kept = []
+    kept: list[Any] = []
     for node in nodes:
         if (file := store.of(node)) is not None:
             tensor = node.attr["value"].tensor

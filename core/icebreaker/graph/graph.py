@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.functions import function_attributes
@@ -189,7 +189,8 @@ class Graph:
                 # Before GraphDef version 24 an empty shape meant "unknown"; a scalar input cannot be told from it.
                 if shape == () and 0 < self.definition.versions.producer < 24:
                     shape = None
-                placeholders.append(Placeholder(node.name, dtype, shape, optional))
+                known = cast("tuple[int | None, ...] | None", shape)
+                placeholders.append(Placeholder(node.name, dtype, known, optional))
         return tuple(placeholders)
 
     @cached_property

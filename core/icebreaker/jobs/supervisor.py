@@ -200,7 +200,7 @@ class Job:
             step = crash_journal.interrupted(folder)
             death = self._describe_death(final)
             doing = step.words if step else self._stage[:1].lower() + self._stage[1:]
-            fresh = {item.key for item in step.attempts} - set(denied) if step and death.is_crash else set()
+            fresh = {item.key for item in step.attempts} - set(denied) if step and death.is_crash else set[str]()
             if not step or not fresh or self._cancelled or len(crashed) >= _MOST_STARTS:
                 failure = message(
                     "worker_ended", "the worker process {why} while {doing}", death.remedy,

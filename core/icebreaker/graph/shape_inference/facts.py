@@ -167,10 +167,9 @@ def meant_shape(fact: Fact) -> Shape | None:
 
 def repeated(value: int | None, shape: Shape | None) -> Values | None:
     """The values of a short vector that is filled with one value; None for any other shape."""
-    match shape:
-        case (int() as count,) if count <= MOST_VALUES:
-            return (value,) * count
-    return None
+    if shape is None or len(shape) != 1 or shape[0] is None or shape[0] > MOST_VALUES:
+        return None
+    return (value,) * shape[0]
 
 
 def single_value(fact: Fact) -> int | None:

@@ -19,7 +19,7 @@ def _slice(node: Node, inputs: list[Fact]) -> Iterable[Fact]:
         rank = len(shape) if shape is not None else None
         return [Fact(inputs[0].dtype, None if rank is None else (None,) * rank)]
     shape = with_rank(shape, len(size))
-    found = []
+    found: list[int | None] = []
     for whole, first, count in zip(shape, begin, size, strict=True):
         if count == -1:
             found.append(None if whole is None or first is None else whole - first)

@@ -18,7 +18,7 @@ def _convolution(node: Node, inputs: list[Fact], dims: int, depthwise: bool = Fa
     first = 1 if last else 2
     strides, dilations = int_list_attr(node, "strides"), int_list_attr(node, "dilations") or [1] * (dims + 2)
     padding, explicit = text_attr(node, "padding"), int_list_attr(node, "explicit_paddings")
-    sizes = []
+    sizes: list[int | None] = []
     for place in range(dims):
         at = first + place
         size = image[at]

@@ -11,6 +11,10 @@ import pytest
 from PySide6.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QPushButton, QRadioButton, QSpinBox, QWidget
 from pytestqt.qtbot import QtBot
 
+<<<<<<< HEAD
+=======
+from icebreaker import codec
+>>>>>>> typed
 from icebreaker.engines import registry
 from icebreaker.engines.onnxruntime import OnnxRuntime
 from icebreaker.graph.protos import AttrValue, GraphDef, NodeDef
