@@ -122,11 +122,7 @@ def test_an_engine_that_is_wrong_at_an_end_of_the_profile_keeps_to_the_usual_sha
 
     monkeypatch.setattr(kind, "load", odd)
     report = convert(model, tmp_path / "o.pb", SETTINGS)
-<<<<<<< HEAD
-    assert report.segments and any("at other shapes of the profile" in str(text) for text in report.warnings)
-=======
     assert report.segments and any("at other shapes of the profile" in text for text in map(str, report.warnings))
->>>>>>> typed
 
 
 @pytest.mark.parametrize(

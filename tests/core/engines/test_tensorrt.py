@@ -536,11 +536,7 @@ def test_real_graphs_are_built_or_refused_with_the_parsers_words(name: str, tmp_
     assert all("TensorRT-RTX: " in str(item.reason) for item in refused)
     assert report.segments and report.coverage > 0.3
     if gpu.find() is None:
-<<<<<<< HEAD
-        assert sum("built here, runs on" in str(text) for text in report.warnings) == 1, "once for all segments"
-=======
         assert sum("built here, runs on" in text for text in map(str, report.warnings)) == 1, "once for all segments"
->>>>>>> typed
 
 
 @without_gpu
