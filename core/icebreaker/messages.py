@@ -102,6 +102,8 @@ REMEDIES: Mapping[str, str] = {
     "write_whole_numbers": "write whole numbers, such as 1x224x224x3",
     "write_width_height": "write width and height, such as 224x224",
     "give_preprocessing": "give RGB, BGR or L, mean=, std=, crop= or layout=",
+    # the app's pictures of graphs
+    "end_as_picture": "end it in .png, .svg or .pdf",
 }
 
 
