@@ -56,6 +56,7 @@ def installed(wheel, tmp_path_factory) -> Path:
 def test_the_wheel_has_every_module_and_resource(wheel):
     expected = {str(path.relative_to(ROOT / "core")) for path in (ROOT / "core").rglob("*.py")}
     expected |= {str(path.relative_to(ROOT / "gui")) for path in (ROOT / "gui").rglob("*.py")}
+    expected |= {"icebreaker/py.typed", "icebreaker_gui/py.typed"}
     for path in (ROOT / "resources").rglob("*"):
         if path.is_file() and path.suffix != ".pyc":
             name = path.relative_to(ROOT / "resources")

@@ -6,19 +6,20 @@ without harm. So the functions work the same in a script, in a notebook, and on 
 
 All of them raise `IcebreakerError` for what a user can cause and mend, `ConsentNeeded` where a graph would act outside
 itself and nobody has allowed it, `JobCancelled` when `cancel` is set, and pass `KeyboardInterrupt` on once the child is
-gone.
+gone. A value of a wrong type is a TypeError, before anything starts.
 """
 
 from __future__ import annotations
 
 import logging
+import operator
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from icebreaker import events
+from icebreaker import codec, events
 from icebreaker.jobs import requests, supervisor
 from icebreaker.jobs.progress_bar import ProgressBar
 from icebreaker.jobs.requests import Request
@@ -108,8 +109,8 @@ def convert(
         "engine": engine,
         "outputs": _names(outputs),
         "inputs": _names(inputs),
-        "input_shapes": input_shapes and {canonical(name): tuple(shape) for name, shape in input_shapes.items()},
-        "profiles": profiles and {canonical(name): tuple(map(tuple, shapes)) for name, shapes in profiles.items()},
+        "input_shapes": input_shapes and {canonical(name): _shape(sizes) for name, sizes in input_shapes.items()},
+        "profiles": profiles and {canonical(name): tuple(map(_shape, shapes)) for name, shapes in profiles.items()},
         "max_batch_size": max_batch_size,
         "minimum_segment_size": minimum_segment_size,
         "exclude": _nodes(exclude),
@@ -286,7 +287,15 @@ def load(path: FilePath, fallback: bool = True, *, trust: bool = False) -> Model
 
 
 def _run(request: Request, progress: ProgressCallback | bool, cancel: threading.Event | None) -> Any:
-    """Does a job in a worker; its log goes to the logger `icebreaker`."""
+    """Does a job in a worker; its log goes to the logger `icebreaker`.
+
+    Raises:
+        TypeError: A value in the request is not of the type that it says.
+    """
+    try:
+        codec.from_plain(codec.to_plain(request), type(request))
+    except ValueError as error:
+        raise TypeError(str(error)) from error
     bar = ProgressBar() if progress is True else None
 
     def on_event(event: events.Event) -> None:
@@ -309,13 +318,17 @@ def _run(request: Request, progress: ProgressCallback | bool, cancel: threading.
 
 
 def _file(path: FilePath) -> str:
-    """A path as text, whole, so that the worker's folder does not matter; `random` is a kind of data, not a file."""
+    """A path as text, with the home folder for `~`; `random` is a kind of data, not a file."""
     text = os.fspath(path)
     return text if text == "random" else str(Path(text).expanduser())
 
 
 def _path(path: FilePath | None) -> str | None:
     return None if path is None else _file(path)
+
+
+def _shape(sizes: Sequence[int]) -> tuple[int, ...]:
+    return tuple(map(operator.index, sizes))  # NumPy's integers, too
 
 
 def _listed(names: Sequence[str] | None) -> Sequence[str]:

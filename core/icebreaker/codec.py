@@ -34,7 +34,7 @@ def from_plain(data: Any, kind: type[T]) -> T:
         raise ValueError(str(error)) from error
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-    if unknown := _unknown_field(data, found):
+    if (unknown := _unknown_field(data, found)) is not None:
         raise ValueError(f"the field {unknown!r} is unknown: it comes from another version")
     return found
 
@@ -58,7 +58,7 @@ def decode(text: str | bytes, kind: type[T]) -> T:
     return from_plain(data, kind)
 
 
-def _unknown_field(data: Any, value: object) -> str:
+def _unknown_field(data: Any, value: object) -> str | None:
     """The first key in `data` that is none of the fields of what it became; msgspec passes over those.
 
     Args:
@@ -70,18 +70,18 @@ def _unknown_field(data: Any, value: object) -> str:
         pairs = zip(data.values(), cast("Mapping[str, object]", value).values(), strict=True)
     elif isinstance(value, list | tuple):
         pairs = zip(data, cast("Sequence[object]", value), strict=True)
-    elif names := _fields(value):
+    elif (names := _fields(value)) is not None:
         tag = value.__struct_config__.tag_field if isinstance(value, msgspec.Struct) else None
-        if unknown := next((key for key in data if key not in names and key != tag), ""):
-            return str(unknown)
+        if unknown := [str(key) for key in data if key not in names and key != tag]:
+            return unknown[0]
         pairs = [(data[name], getattr(value, name)) for name in names if name in data]
-    return next((unknown for inner, made in pairs if (unknown := _unknown_field(inner, made))), "")
+    return next((unknown for pair in pairs if (unknown := _unknown_field(*pair)) is not None), None)
 
 
-def _fields(value: object) -> tuple[str, ...]:
-    """Names of the fields of a value of a dataclass or Struct; none of any other value."""
+def _fields(value: object) -> tuple[str, ...] | None:
+    """Names of the fields of a value of a dataclass or Struct; None for any other value."""
     if isinstance(value, msgspec.Struct):
         return value.__struct_fields__
     if dataclasses.is_dataclass(value):
         return tuple(field.name for field in dataclasses.fields(value))
-    return ()
+    return None

@@ -179,7 +179,7 @@ def _draw_chart(result: Path, chart: Path) -> str:
     if importlib.util.find_spec("icebreaker_gui") is None:
         return "the app is not installed"
     done = subprocess.run(  # noqa: S603 - our own interpreter and module
-        [sys.executable, "-m", "icebreaker_gui.panels.latency_chart", str(result), str(chart)],
+        [sys.executable, "-P", "-m", "icebreaker_gui.panels.latency_chart", str(result), str(chart)],
         capture_output=True,
         text=True,
     )

@@ -95,4 +95,4 @@ def _open_app(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     if importlib.util.find_spec("icebreaker_gui") is None:
         print("icebreaker: the app is not installed: install icebreaker with it, or see --help", file=sys.stderr)
         return 1
-    os.execv(sys.executable, [sys.executable, "-m", "icebreaker_gui", *words])  # noqa: S606 - our own module
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "icebreaker_gui", *words])  # noqa: S606 - our own module

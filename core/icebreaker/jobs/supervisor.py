@@ -225,7 +225,7 @@ class Job:
             if self._cancelled:
                 return events.Cancelled()
             process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [sys.executable, "-m", self._module],
+                [sys.executable, "-P", "-m", self._module],  # -P: nothing is imported from the current folder
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                 env=environment, start_new_session=True,
             )  # fmt: skip

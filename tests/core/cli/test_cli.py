@@ -212,7 +212,7 @@ def test_without_a_command_the_app_opens(monkeypatch, tmp_path, model, words):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "execv", lambda path, argv: started.append((path, argv)))
     main.main(words)
-    assert started == [(sys.executable, [sys.executable, "-m", "icebreaker_gui", *words])]
+    assert started == [(sys.executable, [sys.executable, "-P", "-m", "icebreaker_gui", *words])]
 
 
 def test_without_the_app_it_says_so(monkeypatch, capsys):
