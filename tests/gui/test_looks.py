@@ -11,10 +11,12 @@ import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import msgspec
 import pytest
 from PySide6.QtGui import QColor, QImage
 from PySide6.QtWidgets import QApplication, QWidget
 
+from icebreaker import codec
 from icebreaker.errors import IcebreakerError
 from icebreaker.events import Sample
 from icebreaker.reports import reports
@@ -97,7 +99,7 @@ _NAMES = {"Icebreaker", " – Icebreaker", "SQNR"}  # the same in every language
 def test_all_visible_text_can_be_translated() -> None:
     """Words that are given to a widget come from `tr`; keys of looks and the like are single words in small letters."""
     found = []
-    for path in Path(theme.__file__).parent.rglob("*.py"):
+    for path in Path(theme.__file__).parents[1].rglob("*.py"):
         calls = [item for item in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(item, ast.Call)]
         names = {id(item): getattr(item.func, "attr", getattr(item.func, "id", "")) for item in calls}
         translated = {id(part) for item in calls if names[id(item)] in ("tr", "translate") for part in ast.walk(item)}
@@ -175,8 +177,8 @@ def test_the_axes_tell_milliseconds_as_they_are(qapp: QApplication) -> None:
 def test_charts_from_the_terminal(samples: list[Sample], tmp_path: Path) -> None:
     source, target = tmp_path / "benchmark.json", tmp_path / "out.png"
     data = {
-        "samples": [dataclasses.astuple(item) for item in samples],
-        "benchmark": reports.dump(_benchmark(2, 1.9, 2.1)),
+        "samples": [msgspec.structs.astuple(item) for item in samples],
+        "benchmark": codec.to_plain(_benchmark(2, 1.9, 2.1)),
     }
     source.write_text(json.dumps(data))
     command = [sys.executable, "-m", "icebreaker_gui.panels.latency_chart"]

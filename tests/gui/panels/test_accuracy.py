@@ -67,7 +67,7 @@ def result(session: Session, qtbot: QtBot) -> Result:
 
 def show(session: Session, conversion: Conversion, **settings: object) -> None:
     session.conversion = conversion
-    session.converted_with = dataclasses.replace(ConvertSettings.of(precision="int8"), **settings)  # type: ignore[arg-type]
+    session.converted_with = ConvertSettings.of(precision="int8", **settings)
     session.conversionChanged.emit()
 
 

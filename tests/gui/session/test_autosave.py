@@ -25,8 +25,8 @@ import sys
 from pathlib import Path
 from PySide6.QtCore import QSettings, QTimer
 from PySide6.QtWidgets import QApplication
-from icebreaker_gui.autosave import Autosave
-from icebreaker_gui.session import Session
+from icebreaker_gui.session.autosave import Autosave
+from icebreaker_gui.session.session import Session
 app = QApplication([])
 QSettings.setDefaultFormat(QSettings.Format.IniFormat)
 QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, sys.argv[2])
@@ -89,8 +89,8 @@ def _state(folder: Path, **changes: object) -> None:
     folder.mkdir(parents=True)
     (folder / "lock").write_text("")  # as after a power cut
     values = {
-        "path": "/somewhere/graph.pb", "settings": {}, "converted_with": None, "conversion": None, "saved_path": None,
-        "benchmark": None, "batch": 1, "seconds": 1.0,
+        "path": "/somewhere/graph.pb", "settings": {}, "limits": {}, "converted_with": None, "conversion": None,
+        "saved_path": "", "benchmark": None, "batch": 1, "seconds": 1.0,
     }  # fmt: skip
     (folder / "state.json").write_text(json.dumps(values | changes))
     os.utime(folder, (0, 0))  # long ago
@@ -119,6 +119,8 @@ def test_discarded_is_gone(qtbot: QtBot, session: Session, tmp_path: Path) -> No
         {"path": None},
         {"conversion": {"output": "/etc/passwd"}},
         {"batch": "x"},
+        {"consent": {"side_effects": True}},
+        {"settings": {"consent": {"engines": True}}},
     ],
 )
 def test_damaged_states_are_removed(session: Session, qtbot: QtBot, tmp_path: Path, changes: dict[str, object]) -> None:
@@ -132,9 +134,8 @@ def test_damaged_states_are_removed(session: Session, qtbot: QtBot, tmp_path: Pa
 def test_what_cannot_be_restored_does_not_cling_to_the_next_result(
     qtbot: QtBot, session: Session, tmp_path: Path
 ) -> None:
-    lost = tmp_path / "dead" / "run1"
-    lost.mkdir(parents=True)
-    session.adopt({"output": str(lost / "x.pb")}, session.settings, tmp_path / "saved.pb", None)
+    nowhere = Conversion(str(tmp_path / "dead" / "run1" / "x.pb"), 1.0, 0.0, (), ())
+    session.adopt(nowhere, session.settings, tmp_path / "saved.pb", None)
     qtbot.waitUntil(lambda: not session.busy, timeout=_SECONDS)
     assert session.problem and session.conversion is None
     session.conversion = Conversion("out.pb", 1.0, 0.0, (), ())
@@ -166,15 +167,12 @@ def test_what_has_crashed_is_tried_again_if_the_user_wants(qtbot: QtBot, session
     assert not window._question.isVisible()
 
 
-def test_consent_does_not_come_back_and_strangers_offer_nothing(
-    qtbot: QtBot, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_settings_come_back_and_strangers_offer_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "cache" / "sessions" / "icebreaker-session-dead"
-    _state(folder, settings={"allow_side_effects": True, "trust_engines": True, "max_batch_size": 7})
+    _state(folder, settings={"max_batch_size": 7}, limits={"time_seconds": 60.0})
     owner = folder.stat().st_uid
     with monkeypatch.context() as other:
         other.setattr(os, "geteuid", lambda: owner + 1)
         assert autosave.find_lost() is None
     lost = autosave.find_lost()
-    assert lost and lost.settings.max_batch_size == 7
-    assert not lost.consent.side_effects and not lost.consent.engines
+    assert lost and lost.state.settings.max_batch_size == 7 and lost.state.limits.time_seconds == 60

@@ -202,7 +202,8 @@ tf.saved_model.save(model, sys.argv[1], signatures=model.serve)
 
 def test_what_a_killed_session_left_is_removed(session: Session, qtbot: QtBot) -> None:
     code = (
-        "import os; from icebreaker_gui.session import Session; s = Session(); print(s.folder); os.kill(os.getpid(), 9)"
+        "import os; from icebreaker_gui.session.session import Session; s = Session(); print(s.folder);"
+        "os.kill(os.getpid(), 9)"
     )
     killed = subprocess.run([sys.executable, "-u", "-c", code], capture_output=True, text=True)
     left = Path(killed.stdout.strip())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 from PySide6.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QPushButton, QSpinBox, QWidget
 from pytestqt.qtbot import QtBot
 
+from icebreaker import codec
 from icebreaker.graph.protos import AttrValue, GraphDef, NodeDef
 from icebreaker.reports.reports import EngineStatus, Machine
 from icebreaker.settings import ENGINE_OPTIONS, ConvertSettings
@@ -102,7 +102,7 @@ def test_what_is_chosen_becomes_the_settings(session: Session, options: Options)
     assert fold(options).text().endswith("4 set")
     level.setValue(-1)
     assert session.settings.builder.optimization_level is None
-    back = ConvertSettings.from_json(json.loads(json.dumps(session.settings.to_json())))
+    back = codec.decode(codec.encode(session.settings), ConvertSettings)
     assert back == session.settings, "as the autosaved state carries it"
 
 

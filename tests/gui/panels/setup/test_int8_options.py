@@ -140,10 +140,10 @@ def test_choices_reach_the_settings(
 
 def test_the_preview_needs_no_tensorflow(images: Path) -> None:
     code = (
-        "import sys; from icebreaker import calibration; from icebreaker_gui import calibrate;"
+        "import sys; from icebreaker.data import dataset; from icebreaker_gui.panels.setup import int8_options;"
         "from icebreaker.settings import ConvertSettings;"
-        "x = calibration.Input('x', 'float32', (None, 8, 8, 3));"
-        "p = calibrate.make_preview(sys.argv[1], (x,), ConvertSettings());"
+        "x = dataset.Input('x', 'float32', (None, 8, 8, 3));"
+        "p = int8_options.make_preview(sys.argv[1], (x,), ConvertSettings());"
         "assert p.pictures, p.problem;"
         "print([m for m in ('tensorflow', 'openvino', 'onnxruntime', 'onnx', 'tensorrt') if m in sys.modules])"
     )
