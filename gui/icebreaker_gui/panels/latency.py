@@ -21,6 +21,7 @@ from icebreaker_gui.panels.gpu_meter import Meter
 from icebreaker_gui.session.session import Session
 from icebreaker_gui.style import formatting, theme
 from icebreaker_gui.style.widgets import Table, button, label, number, set_look
+from icebreaker_gui.style.wording import error_text
 
 _FRAME_MILLISECONDS = 66
 
@@ -133,7 +134,7 @@ class Latency(QWidget):
         try:
             latency_chart.export(target, self._session.samples, self._session.benchmark)
         except IcebreakerError as error:
-            self._session.report(self.tr("The charts could not be exported"), str(error))
+            self._session.report(self.tr("The charts could not be exported"), error_text(error))
 
     def _on_measure(self) -> None:
         if self._measuring:

@@ -199,9 +199,16 @@ def export(
                 _paint(generator, samples, benchmark, size)
 
             data = _saved(draw)
-        case other:
-            kind = other or "a name without suffix"
-            raise IcebreakerError(f"{path}: {kind} is no chart format: use .png, .svg or .csv")
+        case "":
+            raise IcebreakerError(
+                "chart_without_suffix", "{subject}: a name without suffix is no chart format", "use_chart_suffix",
+                subject=path,
+            )  # fmt: skip
+        case suffix:
+            raise IcebreakerError(
+                "chart_suffix_unknown", "{subject}: {suffix} is no chart format", "use_chart_suffix",
+                subject=path, suffix=suffix,
+            )  # fmt: skip
     write_whole(path, data)
 
 

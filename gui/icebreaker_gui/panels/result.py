@@ -18,11 +18,14 @@ from PySide6.QtWidgets import (
 )
 
 from icebreaker.reports.reports import REASONS, Conversion, Left, SegmentReport
-from icebreaker_gui.panels.accuracy import Accuracy, Layers, Ranges, quantizations
+from icebreaker_gui.panels.accuracy.layers import Layers
+from icebreaker_gui.panels.accuracy.ranges import Ranges
+from icebreaker_gui.panels.accuracy.segments import quantizations
+from icebreaker_gui.panels.accuracy.summary import Accuracy
 from icebreaker_gui.session.session import Session
 from icebreaker_gui.style import formatting, theme
 from icebreaker_gui.style.widgets import Table, breakable, clear, label
-from icebreaker_gui.style.wording import worded
+from icebreaker_gui.style.wording import translated, worded
 
 
 class Result(QWidget):
@@ -170,7 +173,7 @@ class Result(QWidget):
             self._groups[item.code].append(item)
         look = theme.current()
         for code, nodes in sorted(self._groups.items(), key=lambda pair: (pair[0] == "passive", -len(pair[1]))):
-            head = QTreeWidgetItem([REASONS.get(code, code), str(len(nodes))])
+            head = QTreeWidgetItem([translated(REASONS.get(code, code)), str(len(nodes))])
             head.setData(0, Qt.ItemDataRole.UserRole, code)
             head.setToolTip(0, head.text(0))
             head.setForeground(0, look.reason(code))

@@ -11,7 +11,6 @@ import os
 import shutil
 import stat
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 from PySide6.QtCore import QLockFile
 
 from icebreaker.storage import cache
+from icebreaker_gui.session.background import start_thread
 
 _PREFIX = "icebreaker-session-"
 _LOCK = "lock"
@@ -56,7 +56,7 @@ def remove_later(*paths: Path) -> None:
                 with contextlib.suppress(OSError):
                     path.unlink()
 
-    threading.Thread(target=work, name="remove", daemon=True).start()
+    start_thread(work, "remove")
 
 
 def abandoned() -> Iterator[Path]:

@@ -37,6 +37,14 @@ def size(count: float) -> str:
     return f"{count:.1f} GB"
 
 
+def exact_size(count: int) -> str:
+    """Bytes with the largest unit that gives a whole number, so that `settings.parse_size` reads back what it was."""
+    for unit, factor in (("GiB", 1 << 30), ("GB", 10**9), ("MiB", 1 << 20), ("MB", 10**6)):
+        if count and count % factor == 0:
+            return f"{count // factor} {unit}"
+    return str(count)
+
+
 def milliseconds(value: float) -> str:
     """A latency with three significant digits, in ms or µs."""
     if value < 1:

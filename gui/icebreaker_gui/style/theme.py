@@ -23,6 +23,7 @@ RADIUS = 6
 CONTROL_HEIGHT, LARGE_HEIGHT = 28, 40
 
 ICONS = Path(str(files("icebreaker_gui.resources"))) / "icons"
+APP_ICON = ICONS / "icebreaker.svg"
 
 _PROPERTY = "icebreakerTheme"
 

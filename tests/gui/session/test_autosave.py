@@ -67,14 +67,14 @@ def test_work_comes_back_after_a_kill(qtbot: QtBot, digits: Path, tmp_path: Path
     qtbot.addWidget(window)
     window.show()
     window.offer_restore()
-    assert window._question.isVisible() and "digits.pb" in window._question._text.text()
+    assert window.notices.question.isVisible() and "digits.pb" in window.notices.question.text
     with qtbot.waitSignal(session.conversionChanged, timeout=_SECONDS, check_params_cb=lambda: True):
-        window._question.yes.click()
+        window.notices.question.yes.click()
         qtbot.waitUntil(lambda: session.conversion is not None, timeout=_SECONDS)
     qtbot.waitUntil(lambda: not session.busy, timeout=_SECONDS)
     assert session.conversion and session.conversion.segments and session.optimized_graph
     assert session.settings.max_batch_size == 4 and session.path == digits and session.unsaved
-    assert session.batch == window._latency._batch.value() == 3
+    assert session.batch == window.docks.latency._batch.value() == 3
     assert session.benchmark is None and session.measure_after_convert
     assert not left.exists() and session.folder in Path(session.conversion.output).parents
     session.save(tmp_path / "saved.pb")
@@ -103,10 +103,10 @@ def test_discarded_is_gone(qtbot: QtBot, session: Session, tmp_path: Path) -> No
     qtbot.addWidget(window)
     window.show()
     window.offer_restore()
-    assert "settings for graph.pb" in window._question._text.text()
-    window._question.no.click()
+    assert "settings for graph.pb" in window.notices.question.text
+    window.notices.question.no.click()
     window.offer_restore()
-    assert not window._question.isVisible()
+    assert not window.notices.question.isVisible()
     qtbot.waitUntil(lambda: not folder.exists(), timeout=5000)
     assert session.folder.exists()
 
@@ -156,15 +156,15 @@ def test_what_has_crashed_is_tried_again_if_the_user_wants(qtbot: QtBot, session
     made = Conversion("out.pb", 1.0, 0.0, (), (), (crashed,))
     session.conversion = made
     session.conversionChanged.emit()
-    assert window._question.isVisible() and "TRTEngineOp_000" in window._question._text.text()
+    assert window.notices.question.isVisible() and "TRTEngineOp_000" in window.notices.question.text
     session.measure_after_convert = False
     session.change(engine="onnxruntime", minimum_segment_size=1)
     with qtbot.waitSignal(session.conversionChanged, timeout=_SECONDS):
-        window._question.yes.click()
+        window.notices.question.yes.click()
         assert session.activity and session.activity.kind == "convert"
     assert session.conversion is not made and session.conversion.segments
     assert session.converted_with == session.settings and not session.consent.crashed
-    assert not window._question.isVisible()
+    assert not window.notices.question.isVisible()
 
 
 def test_settings_come_back_and_strangers_offer_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
