@@ -46,7 +46,8 @@ def installed(wheel, tmp_path_factory) -> Path:
     venv.create(folder, symlinks=True)
     paths = sysconfig.get_paths(vars={"base": str(folder), "platbase": str(folder)})
     # A folder named in a .pth file has its own .pth files ignored: the editable install stays out.
-    (Path(paths["purelib"]) / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    seen = [folder for folder in sys.path if Path(folder).name == "site-packages"]
+    (Path(paths["purelib"]) / "dependencies.pth").write_text("\n".join(seen))
     scripts = Path(paths["scripts"])
     run(sys.executable, "-m", "pip", "--python", scripts / "python", "install", "--no-deps", "--no-index", wheel)
     return scripts

@@ -16,7 +16,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from icebreaker import events
 from icebreaker.jobs import requests, supervisor
@@ -30,14 +30,14 @@ from icebreaker.reports.reports import (
     EngineStatus,
     Inspection,
 )
-from icebreaker.settings import DEFAULT_WORKSPACE, Consent, ConvertSettings, Limits, Profile
+from icebreaker.settings import Consent, ConvertSettings, Limits
+from icebreaker.tensors import Tensor, canonical
 
 if TYPE_CHECKING:
     from icebreaker.runtime.loader import Model
 
 FilePath = str | os.PathLike[str]
 ProgressCallback = Callable[[events.Progress], object]
-T = TypeVar("T")
 _log = logging.getLogger("icebreaker")
 
 
@@ -45,22 +45,22 @@ def convert(
     model: FilePath,
     output: FilePath,
     *,
-    precision: Literal["fp32", "fp16", "int8"] = "fp32",
-    engine: str = "auto",
-    outputs: Sequence[str] = (),
-    inputs: Sequence[str] = (),
+    precision: Literal["fp32", "fp16", "int8"] | None = None,
+    engine: str | None = None,
+    outputs: Sequence[str] | None = None,
+    inputs: Sequence[str] | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     profiles: Mapping[str, Sequence[Sequence[int]]] | None = None,
-    max_batch_size: int = 1,
-    minimum_segment_size: int = 3,
-    exclude: Sequence[str] = (),
+    max_batch_size: int | None = None,
+    minimum_segment_size: int | None = None,
+    exclude: Sequence[str] | None = None,
     data: FilePath | None = None,
     memory_fraction: float | None = None,
-    workspace_bytes: int = DEFAULT_WORKSPACE,
+    workspace_bytes: int | None = None,
     calibration: FilePath | None = None,
     calibration_table: FilePath | None = None,
     accuracy_budget: float | None = None,
-    keep_float: Sequence[str] = (),
+    keep_float: Sequence[str] | None = None,
     settings: ConvertSettings | None = None,
     consent: Consent = Consent(),
     limits: Limits = Limits(),
@@ -73,23 +73,24 @@ def convert(
         model: A frozen graph (`.pb`, `.pbtxt`, either as `.gz`), a SavedModel folder, or a Keras file.
         output: The optimized graph to write: a frozen graph that plain TensorFlow runs anywhere, and `load` with its
             engines.
-        precision: What engines compute in. On a CPU, `fp16` is bfloat16 where the processor has it.
-        engine: `auto` measures every engine that works here and keeps the fastest; or the name of one (`engines`).
-        outputs: Tensors to keep, such as `logits` or `split:1`; empty: all that carry data.
-        inputs: Placeholders to keep as inputs; empty: all that the outputs need.
+        precision: What engines compute in; None: `fp32`. On a CPU, `fp16` is bfloat16 where the processor has it.
+        engine: Name of an engine (`engines`); None: `auto`, which measures every engine that works here and keeps the
+            fastest.
+        outputs: Tensors to keep, such as `logits` or `split:1`; None: all that carry data.
+        inputs: Placeholders to keep as inputs; None: all that the outputs need.
         input_shapes: Input name → shape, where the graph leaves it open.
         profiles: Input name → smallest, usual and largest shape that engines must take.
-        max_batch_size: Largest batch, in rows, that engines must take.
-        minimum_segment_size: Segments with fewer real ops than this stay in TensorFlow.
+        max_batch_size: Largest batch, in rows, that engines must take; None: 1.
+        minimum_segment_size: Segments with fewer real ops than this stay in TensorFlow; None: 3.
         exclude: Nodes to leave in TensorFlow; patterns such as `head/*` too.
         data: An `.npz` with sample values by input name; None: they are made up from types and shapes.
         memory_fraction: Share of the GPU's memory that TensorFlow may take, 0 to 1; None: what it wants.
-        workspace_bytes: Scratch memory that a TensorRT builder may use, in bytes.
+        workspace_bytes: Scratch memory that a TensorRT builder may use, in bytes; None: 1 GiB.
         calibration: For INT8: a folder of images, an `.npz`, `.npy`, `.tfrecord` or `.py`, or `random`; None: `data`.
         calibration_table: For INT8: ranges of an earlier calibration; with `calibration` they are written there.
         accuracy_budget: For INT8: share of rows, 0 to 1, whose top class may change.
         keep_float: For INT8: nodes that stay in 16 or 32 bits; patterns too.
-        settings: All of the above and more as one value; the other arguments that are given then change it.
+        settings: All of the above and more as one value; what is given beside it changes it.
         consent: What you allow: side effects of the graph, engines built elsewhere, calibration data that is a program.
         limits: Memory, in bytes, and time, in seconds, that the worker may take.
         progress: Receives `events.Progress`, on another thread; True: a bar on the terminal. What it raises ends the
@@ -102,18 +103,25 @@ def convert(
     Raises:
         IcebreakerError: The graph, a setting or the target is at fault; nothing is written then.
     """
-    given = {
-        "precision": (precision, "fp32"), "engine": (engine, "auto"), "outputs": (tuple(outputs), ()),
-        "inputs": (tuple(inputs), ()), "max_batch_size": (max_batch_size, 1),
-        "input_shapes": ({name: tuple(shape) for name, shape in (input_shapes or {}).items()}, {}),
-        "profiles": ({name: _profile(shapes) for name, shapes in (profiles or {}).items()}, {}),
-        "minimum_segment_size": (minimum_segment_size, 3), "exclude": (tuple(exclude), ()),
-        "data": (_path(data), None), "memory_fraction": (memory_fraction, None),
-        "workspace_bytes": (workspace_bytes, DEFAULT_WORKSPACE), "calibration": (_path(calibration), None),
-        "calibration_table": (_path(calibration_table), None), "accuracy_budget": (accuracy_budget, None),
-        "keep_float": (tuple(keep_float), ()),
-    }  # fmt: skip
-    changes = {name: value for name, (value, default) in given.items() if value != default}
+    given: dict[str, Any] = {
+        "precision": precision,
+        "engine": engine,
+        "outputs": _names(outputs),
+        "inputs": _names(inputs),
+        "input_shapes": input_shapes and {canonical(name): tuple(shape) for name, shape in input_shapes.items()},
+        "profiles": profiles and {canonical(name): tuple(map(tuple, shapes)) for name, shapes in profiles.items()},
+        "max_batch_size": max_batch_size,
+        "minimum_segment_size": minimum_segment_size,
+        "exclude": _nodes(exclude),
+        "data": _path(data),
+        "memory_fraction": memory_fraction,
+        "workspace_bytes": workspace_bytes,
+        "calibration": _path(calibration),
+        "calibration_table": _path(calibration_table),
+        "accuracy_budget": accuracy_budget,
+        "keep_float": _nodes(keep_float),
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
     request = requests.Convert(
         model=_file(model), output=_file(output), settings=(settings or ConvertSettings()).changed(**changes),
         consent=consent, limits=limits,
@@ -126,7 +134,7 @@ def calibrate(
     data: FilePath,
     output: FilePath,
     *,
-    outputs: Sequence[str] = (),
+    outputs: Sequence[str] | None = None,
     settings: ConvertSettings | None = None,
     consent: Consent = Consent(),
     limits: Limits = Limits(),
@@ -139,7 +147,7 @@ def calibrate(
         model: As for `convert`.
         data: A folder of images, an `.npz`, `.npy`, `.tfrecord` or `.py`, or `random`.
         output: The table to write, as JSON.
-        outputs: Tensors that count; empty: all that carry data.
+        outputs: Tensors that count; None: all that carry data.
         settings: What else `ConvertSettings` has.
         consent: As for `convert`.
         limits: As for `convert`.
@@ -153,8 +161,8 @@ def calibrate(
         IcebreakerError: The graph, the data or the target is at fault; nothing is written then.
     """
     chosen = (settings or ConvertSettings()).changed(precision="int8", calibration=_file(data))
-    if outputs:
-        chosen = chosen.changed(outputs=tuple(outputs))
+    if outputs is not None:
+        chosen = chosen.changed(outputs=_names(outputs))
     request = requests.Calibrate(
         model=_file(model), output=_file(output), settings=chosen, consent=consent, limits=limits
     )
@@ -191,7 +199,7 @@ def benchmark(
     batch: int = 1,
     seconds: float = 5.0,
     data: FilePath | None = None,
-    outputs: Sequence[str] = (),
+    outputs: Sequence[str] | None = None,
     profile: bool = False,
     settings: ConvertSettings | None = None,
     consent: Consent = Consent(),
@@ -207,7 +215,7 @@ def benchmark(
         batch: Rows of every input whose first dimension is open.
         seconds: How long to measure, warm-up excluded.
         data: An `.npz` with input values; None: made up.
-        outputs: Tensors to compute; empty: those of `optimized`, or all that carry data.
+        outputs: Tensors to compute; None: those of `optimized`, or all that carry data.
         profile: Find out where the time goes, too, by node and by layer inside an engine.
         settings: What else `ConvertSettings` has for inputs and memory.
         consent: As for `convert`.
@@ -259,7 +267,7 @@ def compare(
         IcebreakerError: A file, a name or the inputs do not fit.
     """
     request = requests.Compare(
-        model=_file(model), optimized=_file(optimized), settings=_inputs(settings, data, ()), consent=consent,
+        model=_file(model), optimized=_file(optimized), settings=_inputs(settings, data, None), consent=consent,
         limits=limits,
     )  # fmt: skip
     return _run(request, progress, cancel)
@@ -290,6 +298,8 @@ def _run(request: Request, progress: ProgressCallback | bool, cancel: threading.
                     progress(event)
             case events.Log(level, text):
                 _log.log(logging.getLevelNamesMapping().get(level.upper(), logging.INFO), "%s", text)
+            case _:
+                pass
 
     try:
         return supervisor.run(request, on_event, cancel)
@@ -308,12 +318,23 @@ def _path(path: FilePath | None) -> str | None:
     return None if path is None else _file(path)
 
 
-def _profile(shapes: Sequence[Sequence[int]]) -> Profile:
-    return tuple(tuple(shape) for shape in shapes)
+def _listed(names: Sequence[str] | None) -> Sequence[str]:
+    """One name may stand for a list of one."""
+    return (names,) if isinstance(names, str) else names or ()
 
 
-def _inputs(settings: ConvertSettings | None, data: FilePath | None, outputs: Sequence[str]) -> ConvertSettings:
+def _names(names: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Names of tensors as settings have them."""
+    return None if names is None else tuple(canonical(name) for name in _listed(names))
+
+
+def _nodes(names: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Names of nodes, or patterns, as settings have them."""
+    return None if names is None else tuple(Tensor.parse(name).node for name in _listed(names))
+
+
+def _inputs(settings: ConvertSettings | None, data: FilePath | None, outputs: Sequence[str] | None) -> ConvertSettings:
     chosen = settings or ConvertSettings()
     if data is not None:
         chosen = chosen.changed(data=_file(data))
-    return chosen.changed(outputs=tuple(outputs)) if outputs else chosen
+    return chosen if outputs is None else chosen.changed(outputs=_names(outputs))

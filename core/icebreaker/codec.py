@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import types
-import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -36,7 +34,7 @@ def from_plain(data: Any, kind: type[T]) -> T:
         raise ValueError(str(error)) from error
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-    if unknown := _unknown_field(data, kind):
+    if unknown := _unknown_field(data, found):
         raise ValueError(f"the field {unknown!r} is unknown: it comes from another version")
     return found
 
@@ -60,26 +58,28 @@ def decode(text: str | bytes, kind: type[T]) -> T:
     return from_plain(data, kind)
 
 
-def _unknown_field(data: Any, kind: Any) -> str:
-    """The first key of a dataclass's JSON object that is none of its fields; msgspec passes over those."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        kinds = [item for item in arguments if dataclasses.is_dataclass(item)]
-        return _unknown_field(data, kinds[0]) if kinds and isinstance(data, Mapping) else ""
-    if origin is not None and isinstance(data, Mapping) and len(arguments) == 2:
-        return next((name for item in data.values() if (name := _unknown_field(item, arguments[1]))), "")
-    if origin is not None and isinstance(data, list | tuple) and arguments:
-        return next((name for item in data if (name := _unknown_field(item, arguments[0]))), "")
-    fields = getattr(kind, "__struct_fields__", None) or (
-        {item.name for item in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else None
-    )
-    if fields is None or not isinstance(data, Mapping):
-        return ""
-    hints = typing.get_type_hints(kind)
-    for name, item in data.items():
-        if name not in fields:
-            if dataclasses.is_dataclass(kind):
-                return str(name)
-        elif inner := _unknown_field(item, hints[name]):
-            return inner
-    return ""
+def _unknown_field(data: Any, value: Any) -> str:
+    """The first key in `data` that is none of the fields of what it became; msgspec passes over those.
+
+    Args:
+        data: Plain values.
+        value: What msgspec made of them, which has the same shape.
+    """
+    match value:
+        case Mapping():
+            pairs = zip(data.values(), value.values(), strict=True)
+        case list() | tuple():
+            pairs = zip(data, value, strict=True)
+        case msgspec.Struct():
+            known = {*value.__struct_fields__, value.__struct_config__.tag_field}
+            if unknown := next((key for key in data if key not in known), ""):
+                return unknown
+            pairs = ((data[name], getattr(value, name)) for name in value.__struct_fields__ if name in data)
+        case _ if dataclasses.is_dataclass(value):
+            known = {field.name for field in dataclasses.fields(value)}
+            if unknown := next((key for key in data if key not in known), ""):
+                return unknown
+            pairs = ((inner, getattr(value, name)) for name, inner in data.items())
+        case _:
+            return ""
+    return next((unknown for pair in pairs if (unknown := _unknown_field(*pair))), "")

@@ -6,9 +6,10 @@ as `IcebreakerError`. Any other exception is a bug.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
-from icebreaker.messages import Message, message
+from icebreaker.messages import Message, Value, message
 
 
 class IcebreakerError(Exception):
@@ -28,7 +29,7 @@ class IcebreakerError(Exception):
         remedy: str = "",
         *,
         subject: object = "",
-        **values: str | int | float | Message | tuple[str | int | float | Message, ...],
+        **values: Value,
     ) -> None:
         """Takes a message, or what `messages.message` makes one of."""
         if isinstance(code, Message):
@@ -38,6 +39,10 @@ class IcebreakerError(Exception):
         else:
             self.message = message(code, text, remedy, subject=subject, **values)
         super().__init__(str(self.message))
+
+    def __reduce__(self) -> tuple[Callable[[Message], IcebreakerError], tuple[Message]]:
+        """So that process pools can pass it on."""
+        return IcebreakerError.of, (self.message,)
 
     @classmethod
     def of(cls, failure: Message) -> IcebreakerError:
@@ -67,8 +72,15 @@ class ConsentNeeded(IcebreakerError):
     """A graph acts outside itself (files, other processes, code), and nobody has allowed that yet."""
 
     codes = frozenset({"consent_needed"})
+    NAMED = ("first", "second", "third")  # values of the message that tell of an effect each
 
     @property
-    def effects(self) -> str:
-        """What it would do, for people."""
-        return str(self.message.values["effects"])
+    def effects(self) -> tuple[Message, ...]:
+        """What it would do: the first few effects."""
+        values = self.message.values
+        return tuple(effect for name in self.NAMED if isinstance(effect := values.get(name), Message))
+
+    @property
+    def more(self) -> int:
+        """How many effects there are beyond `effects`."""
+        return max(0, int(str(self.message.values["more"])))

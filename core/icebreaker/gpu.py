@@ -56,7 +56,7 @@ def read() -> Gpu:
         pynvml: Any = importlib.import_module("pynvml")
     except ImportError as error:
         raise IcebreakerError(
-            "whether there is an NVIDIA GPU is unknown, since nvidia-ml-py is missing: pip install nvidia-ml-py"
+            "gpu_unknown", "whether there is an NVIDIA GPU is unknown, since nvidia-ml-py is missing", "install_nvml"
         ) from error
     try:
         pynvml.nvmlInit()
@@ -79,9 +79,9 @@ def read() -> Gpu:
         finally:
             pynvml.nvmlShutdown()
     except pynvml.NVMLError_LibraryNotFound as error:
-        raise IcebreakerError("no NVIDIA GPU: its driver is not installed on this machine") from error
+        raise IcebreakerError("no_gpu_driver", "no NVIDIA GPU: its driver is not installed on this machine") from error
     except pynvml.NVMLError as error:
-        raise IcebreakerError(f"no NVIDIA GPU can be asked: {error}") from error
+        raise IcebreakerError("gpu_not_answering", "no NVIDIA GPU can be asked: {reason}", reason=str(error)) from error
 
 
 def find() -> Gpu | None:
@@ -162,4 +162,7 @@ def _first_visible(pynvml: Any) -> Any:
             if pynvml.nvmlDeviceGetUUID(device).startswith(wanted):
                 return device
         return pynvml.nvmlDeviceGetHandleByUUID(wanted)
-    raise IcebreakerError(f"no NVIDIA GPU is visible: CUDA_VISIBLE_DEVICES is {wanted!r} and the machine has {count}")
+    raise IcebreakerError(
+        "gpu_not_visible", "no NVIDIA GPU is visible: CUDA_VISIBLE_DEVICES is {devices!r} and the machine has {count}",
+        devices=wanted, count=int(count),
+    )  # fmt: skip

@@ -8,8 +8,9 @@ by reading a text: whoever needs to know what happened asks for `code`, `subject
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Union, cast
 
 # What helps, in words for somebody who calls the library from Python. Templates: a message's values fill them.
 REMEDIES: Mapping[str, str] = {
@@ -29,10 +30,62 @@ REMEDIES: Mapping[str, str] = {
     "write_size": "write bytes or a number with KB, MB, GB, KiB, MiB or GiB",
     # formats, graph, storage, tf, partitioning
     "export_again": "export it again",
-    "allow_side_effects": "if you trust where it comes from, allow its side effects",
+    "export_graph_again": "export the graph again",
+    "export_whole_again": "export the whole graph again",
+    "export_with_nodes": "export it again, with its nodes",
+    "export_a_part": "export a part of it",
+    "export_inlined": "export the graph with its functions inlined",
+    "export_or_copy_again": "export or copy it again",
+    "export_part_or_saved_model": (
+        "export a part of it, or, of a Keras file, a SavedModel without loops (model.export)"
+    ),
+    "export_signature_without": "export a signature without it",
+    "damaged_export_again": "the file is damaged, export it again",
+    "made_to_fill_memory": "it is damaged, or was made to fill the memory",
+    "not_what_it_seems": "it is not what it seems",
+    "did_you_mean": "did you mean {near}?",
+    "check_path": "check the path",
+    "copy_again": "copy it again",
+    "copy_weights_along": "copy the folder {folder} along, beside the graph",
+    "copy_weights_again": "copy the folder {folder} again",
+    "convert_graph_again": "convert the graph again",
+    "set_tmpdir": "free some space, or set TMPDIR to a folder that has it",
     "choose_another_folder": "choose another folder or free some space",
+    "name_file_to_write": "give the name of a file to write",
+    "give_graph_or_saved_model": "give a graph's file, or a SavedModel's folder",
+    "give_frozen_graph": "give a frozen graph",
+    "give_frozen_or_saved_model": "give a frozen graph or a SavedModel",
+    "give_saved_model": "give the SavedModel instead",
+    "freeze_or_saved_model": "freeze it, or give its SavedModel",
+    "save_binary": "save the graph in binary form",
+    "save_whole_model_again": "save the whole model again",
+    "save_with_signatures": "save it again with signatures=…",
+    "fetch_lfs": "fetch the graph with git lfs pull",
+    "export_saved_model_yourself": (
+        "models with Lambda layers or custom objects are refused; export a SavedModel of it yourself"
+    ),
+    "refused_export_saved_model": (
+        "it is refused, as Lambda layers and custom objects are; export a SavedModel of it yourself"
+    ),
+    "allow_side_effects": "if you trust where it comes from, allow its side effects",
+    "write_tensor_name": "write NODE or NODE:PORT, such as logits or split:1",
+    "choose_sample": "choose {samples}",
+    "install_icebreaker_again": "install Icebreaker again",
+    "install_nvml": "pip install nvidia-ml-py",
     # engines, export, runtime, conversion
     "retry_crashed": "it can be tried again",
+    "name_a_file": "give the name of a file to write",
+    "make_folder": "make the folder first, or choose another",
+    "another_folder": "choose another folder",
+    "name_an_output": "name one",
+    "name_input_too": "name it too",
+    "leave_out_batch": "with a profile, leave that out",
+    "choose_int8_or_leave_out": "choose int8, or leave it out",
+    "convert_its_original": "convert the graph that it was made from",
+    "install_an_engine": "install openvino or onnxruntime",
+    "convert_again": "convert the graph again",
+    "free_some_or_tmpdir": "free some, or set TMPDIR",
+    "give_judging_data": "give sample data, or calibration data, to do that",
     # quantization, data, metrics
     # jobs, cli, api
     "close_programs_or_smaller_batch": "close other programs, or choose a smaller batch",
@@ -56,6 +109,8 @@ REMEDIES: Mapping[str, str] = {
 }
 
 
+# What fills a template: a tuple is written with commas.
+Value = Union[str, int, float, "Message", tuple[Union[str, int, float, "Message"], ...]]
 _MOST_CHARACTERS = 2000
 
 
@@ -76,9 +131,18 @@ class Message:
     text: str
     subject: str = ""
     remedy: str = ""
-    values: Mapping[str, str | int | float | Message | tuple[str | int | float | Message, ...]] = field(
-        default_factory=dict
-    )
+    values: Mapping[str, Value] = field(default_factory=dict[str, "Value"])
+
+    def __post_init__(self) -> None:
+        """Checks that the templates and the values fit each other.
+
+        Raises:
+            ValueError: They do not, or the remedy is not in `REMEDIES`: a bug, or a damaged message from elsewhere.
+        """
+        try:
+            self.worded()
+        except (KeyError, IndexError, AttributeError, TypeError, ValueError, MemoryError) as error:
+            raise ValueError(f"the message {self.code!r} cannot be worded: {error!r}") from error
 
     def __str__(self) -> str:
         return self.worded()
@@ -117,23 +181,19 @@ def message(
     remedy: str = "",
     *,
     subject: object = "",
-    **values: str | int | float | Message | tuple[str | int | float | Message, ...],
+    **values: Value,
 ) -> Message:
     """Makes a `Message`; see there for what each part means.
 
     Raises:
-        KeyError: The remedy is not in `REMEDIES`, or a template names a value that is missing. Both are bugs.
+        ValueError: The remedy is not in `REMEDIES`, or a template names a value that is missing. Both are bugs.
     """
-    made = Message(code, text, str(subject), remedy, values)
-    made.worded()
-    return made
+    return Message(code, text, str(subject), remedy, values)
 
 
 def _plain(value: object, remedies: Mapping[str, str], translate: Callable[[str], str]) -> object:
-    match value:
-        case Message():
-            return value.worded(remedies, translate)
-        case tuple() | list():
-            return ", ".join(str(_plain(item, remedies, translate)) for item in value)
-        case _:
-            return value
+    if isinstance(value, Message):
+        return value.worded(remedies, translate)
+    if isinstance(value, tuple | list):
+        return ", ".join(str(_plain(part, remedies, translate)) for part in cast("Sequence[object]", value))
+    return value

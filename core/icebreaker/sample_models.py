@@ -43,13 +43,19 @@ def write_sample(name: str, path: Path, job_id: str = "") -> None:
         IcebreakerError: There is no such sample, or `path` cannot be written.
     """
     if name not in SAMPLES:
-        raise IcebreakerError(f"sample {name!r} is unknown: choose {' or '.join(SAMPLES)}")
+        raise IcebreakerError(
+            "sample_unknown", "sample {subject!r} is unknown", "choose_sample",
+            subject=name, samples=" or ".join(SAMPLES),
+        )  # fmt: skip
     if name == "resnet50":
         content = _resnet50().SerializeToString()
     elif shipped := sample_path(name):
         content = shipped.read_bytes()
     else:
-        raise IcebreakerError(f"sample {name!r} is missing from this installation: install Icebreaker again")
+        raise IcebreakerError(
+            "sample_missing", "sample {subject!r} is missing from this installation", "install_icebreaker_again",
+            subject=name,
+        )  # fmt: skip
     write_whole(path, content, job_id)
 
 

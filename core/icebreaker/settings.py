@@ -16,7 +16,6 @@ from icebreaker.tensors import canonical
 PRECISIONS = ("fp32", "fp16", "int8")
 CALIBRATION_METHODS = ("minmax", "percentile", "mse", "entropy")
 QUANTIZERS = ("auto", "own", "nncf")
-ENGINES = ("openvino", "onnxruntime", "tensorrt", "tensorrt-rtx")
 HARDWARE_COMPATIBILITY = ("none", "same-compute-capability", "ampere-plus")
 WEIGHTS = ("fixed", "refittable", "weightless")
 MOST_OPTIMIZATION = 5
@@ -149,7 +148,8 @@ class ConvertSettings:
         input_shapes: Input name → concrete shape, where the graph leaves it open.
         profiles: Input name → the smallest, the usual and the largest shape that engines must take; they are tuned for
             the usual one, and checked at all three. Such an input's batch is its profile's.
-        engine: `auto` (measure the available ones, keep the fastest) or one of `ENGINES`.
+        engine: `auto` (measure the available ones, keep the fastest) or the name of one, which
+            `engines.registry.require` checks.
         precision: One of `PRECISIONS`. On a CPU, `fp16` runs as bfloat16 where the processor has it.
         max_batch_size: Largest batch the engines must take (optimization profile 1..max, opt = max).
         memory_fraction: Share of the GPU's memory, 0 to 1, that TensorFlow may take; None: all it wants.
@@ -162,8 +162,8 @@ class ConvertSettings:
 
     outputs: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
-    input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    profiles: Mapping[str, Profile] = field(default_factory=dict)
+    input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
+    profiles: Mapping[str, Profile] = field(default_factory=dict[str, Profile])
     engine: str = "auto"
     precision: str = "fp32"
     max_batch_size: int = 1
@@ -180,7 +180,6 @@ class ConvertSettings:
         Raises:
             IcebreakerError: A value is out of its range.
         """
-        _check_choice("engine", self.engine, ("auto", *ENGINES))
         _check_choice("precision", self.precision, PRECISIONS)
         if self.max_batch_size < 1:
             raise IcebreakerError(
@@ -229,8 +228,8 @@ class ConvertSettings:
     @property
     def flat(self) -> dict[str, Any]:
         """Every setting by its flat name, which is unique."""
-        groups = [vars(self), *(vars(getattr(self, name)) for name in _GROUPS)]
-        return {key: value for group in groups for key, value in group.items() if key not in _GROUPS}
+        values: dict[str, Any] = {**vars(self), **vars(self.builder), **vars(self.quantization)}
+        return {name: value for name, value in values.items() if name not in _GROUPS}
 
     def unmet(self, engines: Iterable[EngineStatus]) -> Message | None:
         """Why none of the engines can do what only some engines can, where that was asked for."""
@@ -346,7 +345,7 @@ def parse_profile(text: str) -> tuple[str, Profile]:
         IcebreakerError: It is none.
     """
     name, _, rest = text.rpartition("=")
-    shapes = []
+    shapes: list[tuple[int, ...]] = []
     for part in rest.replace(" ", "").replace("×", "x").split(","):
         sizes = part.split("x")
         if not all(size.isascii() and size.isdigit() and len(size) < 10 for size in sizes):

@@ -28,7 +28,9 @@ class Tensor(NamedTuple):
         if not colon:
             node, port = text, "0"
         if not node or not (port.isascii() and port.isdigit()):
-            raise IcebreakerError(f"{name!r} is not a tensor name: write NODE or NODE:PORT, such as logits or split:1")
+            raise IcebreakerError(
+                "not_a_tensor_name", "{subject!r} is not a tensor name", "write_tensor_name", subject=name
+            )
         return cls(node, int(port))
 
 

@@ -30,6 +30,7 @@ import numpy as np
 
 from icebreaker import codec, events
 from icebreaker.conversion import pipeline
+from icebreaker.engines import registry
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
 from icebreaker.graph.graph import Graph
@@ -134,6 +135,7 @@ def create_inference_graph(
         raise BadArgument("outputs is empty: name the tensors that the graph is for")
     try:
         tensors = tuple(str(graph.require(name, "output")) for name in names)
+        registry.require(engine)
         settings = ConvertSettings.of(
             outputs=tensors, engine=engine, precision=precision, max_batch_size=max_batch_size,
             workspace_bytes=max_workspace_size_bytes, minimum_segment_size=minimum_segment_size,
@@ -391,7 +393,7 @@ def _in_worker(graph: Graph, settings: ConvertSettings, consent: Consent) -> Any
 
 def _warn(texts: Iterable[Words], segments: int, left: Iterable[Left]) -> None:
     if not segments:
-        reasons = Counter(item.reason for item in left if item.code != "passive")
+        reasons = Counter(str(item.reason) for item in left if item.code != "passive")
         words = "; ".join(f"{reason} ({count} nodes)" for reason, count in reasons.most_common(5))
         texts = [f"no segment went to an engine: {words}"]
     for text in texts:

@@ -67,12 +67,12 @@ def main() -> int:
     from icebreaker.graph.graph import Graph
     from icebreaker.runtime import artifact
     from icebreaker.settings import ConvertSettings
-    from icebreaker.tf.session import Original
+    from icebreaker.tf.session import GraphSession
 
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "resnet50.pb"
         sample_models.write_sample("resnet50", model)
-        original = Original(graph_files.read_definition(model))
+        original = GraphSession(graph_files.read_definition(model))
         graph: Graph = graph_files.read_graph(model)
         name = graph.placeholders[0].name
         batch = np.random.default_rng(0).random((arguments.batch, 224, 224, 3), np.float32)

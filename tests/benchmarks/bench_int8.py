@@ -117,11 +117,11 @@ def judge(case: Case, target: Path, report: Any) -> bool:
     from icebreaker.formats import graph_files
     from icebreaker.metrics.output_difference import difference
     from icebreaker.runtime import artifact
-    from icebreaker.tf.session import Original
+    from icebreaker.tf.session import GraphSession
 
     definition = graph_files.read_graph(case.graph)
     outputs = artifact.stored_outputs(definition)
-    call = Original(definition.definition).callable(outputs, [case.name])
+    call = GraphSession(definition.definition).callable(outputs, [case.name])
     model = icebreaker.load(target, fallback=False)
     test = case.test.astype(object) if case.test.dtype.kind == "S" else case.test
     before, after = answers(call, test), answers(lambda x: list(model(x).values()), test)
@@ -156,7 +156,7 @@ def speed(folder: Path, seconds: float) -> bool:
     from icebreaker.formats import graph_files
     from icebreaker.runtime import artifact
     from icebreaker.settings import ConvertSettings
-    from icebreaker.tf.session import Original
+    from icebreaker.tf.session import GraphSession
 
     model = folder / "resnet50.pb"
     sample_models.write_sample("resnet50", model)
@@ -166,7 +166,7 @@ def speed(folder: Path, seconds: float) -> bool:
     )
     run(model, folder / "resnet50.int8.pb", settings)
     graph = graph_files.read_graph(model)
-    plain = Original(graph.definition).callable(artifact.stored_outputs(graph), [graph.placeholders[0].name])
+    plain = GraphSession(graph.definition).callable(artifact.stored_outputs(graph), [graph.placeholders[0].name])
     loaded = icebreaker.load(folder / "resnet50.int8.pb", fallback=False)
     image = np.random.default_rng(0).random((1, 224, 224, 3), np.float32)
     times = bench.in_turns({"TensorFlow": lambda: plain(image), "INT8": lambda: loaded(image)}, seconds)

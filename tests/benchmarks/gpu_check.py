@@ -36,7 +36,7 @@ from icebreaker.metrics.output_difference import difference
 from icebreaker.runtime import artifact, loader
 from icebreaker.settings import ConvertSettings
 from icebreaker.tf.rewrite import to_tensorflow
-from icebreaker.tf.session import Original
+from icebreaker.tf.session import GraphSession
 
 _LIMIT_MS = 7.0  # "images a second within 7 ms", as inference benchmarks have it
 Calls = dict[str, Callable[[], Any]]
@@ -174,7 +174,7 @@ def measure_model(model: Path, label: str, arguments: argparse.Namespace, report
 
     graph = graph_files.read_graph(model)
     definition = to_tensorflow(graph.definition)
-    original = Original(graph.definition)
+    original = GraphSession(graph.definition)
     outputs = [graph.require(name, "output") for name in graph.candidate_outputs]
     target: Path | None = None
     for precision in arguments.precisions:
@@ -185,8 +185,8 @@ def measure_model(model: Path, label: str, arguments: argparse.Namespace, report
         used = [f"{item.engine} {item.precision}" for item in done.segments]
         report.check(
             f"convert {label} {precision}", seconds=round(time.perf_counter() - begun, 1), coverage=done.coverage,
-            segments=used, warnings=list(done.warnings),
-            left={item.op: item.reason for item in done.left_in_tensorflow},
+            segments=used, warnings=list(map(str, done.warnings)),
+            left={item.op: str(item.reason) for item in done.left_in_tensorflow},
         )  # fmt: skip
         optimized = loader.load(target, fallback=False, trust=True)
         runner = next(iter(optimized._nodes.values())).runner if optimized.engines else None
@@ -255,7 +255,7 @@ def session_call(optimized: loader.Model, feeds: Mapping[str, np.ndarray]) -> Ca
 
 def baselines(
     definition: Any,
-    original: Original,
+    original: GraphSession,
     graph: Any,
     outputs: Any,
     label: str,

@@ -170,7 +170,7 @@ def test_without_a_gpu_each_part_says_so() -> None:
         cuda.Stream()
     assert not cuda.is_on_gpu(np.zeros(3)) and not cuda.is_on_gpu(1.0)
     engine = registry.get("onnxruntime")
-    assert "on the CPU" in engine.status().detail
+    assert "on the CPU" in str(engine.status().detail)
     with pytest.raises(IcebreakerError, match="built in FP16 for an NVIDIA GPU"):
         engine.load(network(), "fp16")
 
@@ -181,8 +181,8 @@ def test_a_gpu_without_its_package_gets_the_command(monkeypatch: pytest.MonkeyPa
     if module._PROVIDER in onnxruntime.get_available_providers():
         pytest.skip("this package has the CUDA provider")
     status = registry.get("onnxruntime").status()
-    assert status.runs and "on the CPU; not on the NVIDIA L4" in status.detail
-    assert "pip install onnxruntime-gpu cuda-bindings" in status.detail
+    assert status.runs and "on the CPU; not on the NVIDIA L4" in str(status.detail)
+    assert "pip install onnxruntime-gpu cuda-bindings" in str(status.detail)
 
 
 def test_the_first_visible_gpu_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,19 +263,20 @@ def test_a_workspace_that_does_not_fit_is_told(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_conversion_warns_of_such_a_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
-    from icebreaker.conversion import pipeline
+    from icebreaker.conversion import scope
+    from icebreaker.conversion.context import Notices
 
     if not registry.status("tensorrt-rtx").builds:
         pytest.skip("TensorRT-RTX is not installed")
     have(monkeypatch)
     asked = ConvertSettings.of(engine="tensorrt-rtx", memory_fraction=0.9, workspace_bytes=2_000_000_000)
     status = registry.status("tensorrt-rtx")
-    work = SimpleNamespace(settings=asked, warnings=[])
-    pipeline._Work._check_options(work, [status])
-    assert "the workspace of 2.0 GB is more than the 1.2 GB" in work.warnings[0]
-    work.warnings.clear()
-    pipeline._Work._check_options(work, [registry.status("openvino")])
-    assert not work.warnings, "it has no workspace"
+    notices = Notices(lambda event: None)
+    scope.check_options(asked, [status], notices)
+    assert "the workspace of 2.0 GB is more than the 1.2 GB" in str(notices.warnings[0])
+    notices = Notices(lambda event: None)
+    scope.check_options(asked, [registry.status("openvino")], notices)
+    assert not notices.warnings, "it has no workspace"
 
 
 def test_an_nvidia_gpu_without_tensorrt_is_told_what_it_would_add(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,5 +292,5 @@ def test_an_nvidia_gpu_without_tensorrt_is_told_what_it_would_add(monkeypatch: p
     ):
         monkeypatch.setitem(sys.modules, package, None)  # as if it were not there
         status = registry.get(name).status()
-        assert not status.builds and command in status.detail
-        assert f"for this NVIDIA RTX it would add {gain}" in status.detail
+        assert not status.builds and command in str(status.detail)
+        assert f"for this NVIDIA RTX it would add {gain}" in str(status.detail)

@@ -10,16 +10,18 @@ import icebreaker
 os.register_at_fork(before=lambda: print("FORK"))
 import onnx
 from onnx import helper
-from icebreaker import engines
-from icebreaker.engines import openvino
+from icebreaker.engines import openvino, registry
+from icebreaker.engines.protocol import BuildOptions
+from icebreaker.engines.segment_model import SegmentModel
 value = lambda name: helper.make_tensor_value_info(name, 1, [1, 3])
 graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [value("x")], [value("y")])
 model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10).SerializeToString()
 import numpy
 for name in ("openvino", "onnxruntime"):
-    engine = engines.get(name)
-    options = engines.BuildOptions(profiles={"x": ((1, 3),) * 3})
-    outputs = engine.load(engine.build(model, options).payload, "fp32")([numpy.float32([[-1, 0, 2]])])
+    engine = registry.get(name)
+    options = BuildOptions(profiles={"x": ((1, 3),) * 3})
+    payload = engine.build(SegmentModel.of_onnx(model), options).payload
+    outputs = engine.load(payload, "fp32")([numpy.float32([[-1, 0, 2]])])
     print(name, outputs[0].tolist())
 if openvino.nncf_version():
     convolution = helper.make_node("MatMul", ["x", "w"], ["y"])

@@ -1,4 +1,4 @@
-"""The worker with an engine that fails in all the ways that native code can; run by the tests in this folder.
+"""The worker with an engine that fails in all the ways that native code can; run as `python -m faults.fault_child`.
 
 `FAULT` in the environment is "what@where": what it does, and in which of the engine's calls. It hits the segment with a
 Tanh in it, as often as that segment comes along; other segments go through the real engine.
@@ -16,10 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from helpers import requests
 from icebreaker import events
 from icebreaker.engines import registry
 from icebreaker.engines.onnxruntime import OnnxRuntime
-from icebreaker.engines.protocol import BuildOptions, Built, Model, Runner
+from icebreaker.engines.protocol import BuildOptions, Built, Runner
+from icebreaker.engines.segment_model import Model, SegmentModel
 from icebreaker.jobs import worker
 from icebreaker.reports.reports import EngineStatus
 from icebreaker.storage import crash_journal
@@ -66,17 +68,17 @@ class Faulty(OnnxRuntime):
             strike(WHAT)
         return super().status()
 
-    def refusals(self, model: Model) -> Mapping[str, str]:
-        if WHERE == "refusals" and has_tanh(model):
+    def refusals(self, segment: SegmentModel) -> Mapping[str, str]:
+        if WHERE == "refusals" and has_tanh(segment.onnx):
             strike(WHAT)
-        return super().refusals(model)
+        return super().refusals(segment)
 
-    def build(self, model: Model, options: BuildOptions) -> Built:
-        if WHERE == "build" and has_tanh(model):
+    def build(self, segment: SegmentModel, options: BuildOptions) -> Built:
+        if WHERE == "build" and has_tanh(segment.onnx):
             strike(WHAT)
             if WHAT == "garbage":
                 return Built(b"\x00garbage", "fp32", "0", "CPU")
-        return super().build(model, options)
+        return super().build(segment, options)
 
     def load(self, payload: Model, precision: str) -> Runner:
         runner = super().load(payload, precision)
@@ -98,15 +100,13 @@ class Faulty(OnnxRuntime):
         return run
 
 
-def _steps(arguments: Mapping[str, Any], emit: Any, job_id: str) -> Any:
+def _steps(request: requests.Steps, emit: worker.Emit, job_id: str) -> Mapping[str, Any]:
     """Goes through steps; those that crashed before are left out."""
     done, left = [], {}
-    for name, what in arguments["steps"]:
+    for name, what in request.steps:
         emit(events.Progress(f"At {name}", 0.5))
-        attempt = crash_journal.Attempt(
-            arguments.get("engine", name), crash_journal.key(name, arguments.get("salt", ""))
-        )
-        if why := crash_journal.reason(attempt, arguments.get("retry", False)):
+        attempt = crash_journal.Attempt(request.engine or name, crash_journal.key(name, ""))
+        if why := crash_journal.reason(attempt, request.consent.crashed):
             left[name] = why
             continue
         with crash_journal.step(f"trying {name}", [attempt]):
@@ -115,9 +115,9 @@ def _steps(arguments: Mapping[str, Any], emit: Any, job_id: str) -> Any:
     return {"done": done, "left": left}
 
 
-registry._MODULES = {**registry._MODULES, "onnxruntime": "fault_child:Faulty"}  # type: ignore[misc]
-worker.JOBS = {**worker.JOBS, "steps": _steps}  # type: ignore[misc]
+registry.register(Faulty)
+worker.JOBS = {**worker.JOBS, requests.Steps: _steps}  # type: ignore[misc]
 
 if __name__ == "__main__":
-    sys.modules["fault_child"] = sys.modules["__main__"]
+    sys.modules["faults.fault_child"] = sys.modules["__main__"]
     worker.main()

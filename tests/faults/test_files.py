@@ -18,6 +18,7 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
 from icebreaker.graph.protos import GraphDef
 from icebreaker.jobs import supervisor
+from icebreaker.jobs.requests import Convert, Inspect
 from icebreaker.runtime import artifact
 from icebreaker.settings import ConvertSettings
 from icebreaker.storage.files import write_whole
@@ -66,10 +67,10 @@ def test_a_full_disk_leaves_no_side_file(small_disk: Path, monkeypatch: pytest.M
 def test_a_conversion_onto_a_full_disk(small_disk: Path) -> None:
     """The whole way: a worker with a real engine, whose result has no room."""
     (small_disk / "out.pb").write_bytes(b"before")
-    settings = ConvertSettings.of(engine="onnxruntime", minimum_segment_size=1).to_json()
-    order = {"model": str(SAMPLE), "output": str(small_disk / "out.pb"), "settings": settings}
-    final = supervisor.Job("convert", order, lambda event: None).start().wait(120)
-    assert isinstance(final, events.Failed) and "No space left on device" in final.message
+    settings = ConvertSettings.of(engine="onnxruntime", minimum_segment_size=1)
+    request = Convert(model=str(SAMPLE), output=str(small_disk / "out.pb"), settings=settings)
+    final = supervisor.Job(request, lambda event: None).start().wait(300)
+    assert isinstance(final, events.Failed) and "No space left on device" in str(final.message)
     assert [item.name for item in small_disk.iterdir()] == ["out.pb"]
     assert (small_disk / "out.pb").read_bytes() == b"before"
 
@@ -78,11 +79,11 @@ def test_a_disk_without_room_for_temporary_files(small_disk: Path, monkeypatch: 
     monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
     with pytest.raises(OSError, match="No space left"):
         (small_disk / "filler").write_bytes(bytes(1 << 20))
-    final = supervisor.Job("inspect", {"model": str(SAMPLE)}, lambda event: None).start().wait(60)
+    final = supervisor.Job(Inspect(model=str(SAMPLE)), lambda event: None).start().wait(300)
     # The journal and the temporary folder may find no room; reading a graph needs neither.
     assert isinstance(final, events.Done | events.Failed)
     if isinstance(final, events.Failed):
-        assert "No space left" in final.message
+        assert "No space left" in str(final.message)
     assert [item.name for item in small_disk.iterdir()] == ["filler"]
 
 

@@ -39,7 +39,7 @@ from PIL import Image
 
 from helpers.paths import GRAPHS as SHARED
 from helpers.paths import ROOT
-from icebreaker import events
+from icebreaker import codec, events
 from icebreaker.data import dataset, sample_inputs
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files, structure
@@ -229,10 +229,10 @@ def read_calibration(path: Path) -> None:
 def read_settings(path: Path) -> None:
     """Settings, as a project or a script has them."""
     try:
-        data = json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
-        raise IcebreakerError("no JSON") from None
-    json.dumps(ConvertSettings.from_json(data).to_json())
+        settings = codec.decode(path.read_bytes(), ConvertSettings)
+    except ValueError:
+        raise IcebreakerError("no_settings", "no settings") from None
+    assert codec.decode(codec.encode(settings), ConvertSettings) == settings
 
 
 def read_event(path: Path) -> None:
@@ -240,17 +240,16 @@ def read_event(path: Path) -> None:
     try:
         event = events.decode(path.read_bytes().decode("utf-8", "replace"))
     except ValueError:
-        raise IcebreakerError("no event") from None
+        raise IcebreakerError("no_event", "no event") from None
     events.encode(event)
 
 
 def read_report(path: Path) -> None:
     """A result that was kept."""
     try:
-        data = json.loads(path.read_bytes())
-        reports.load(reports.Conversion, data)
-    except (ValueError, RecursionError, TypeError, AttributeError, KeyError):
-        raise IcebreakerError("no report") from None
+        codec.decode(path.read_bytes(), reports.Conversion)
+    except ValueError:
+        raise IcebreakerError("no_report", "no report") from None
 
 
 def read_table(path: Path) -> None:
@@ -459,8 +458,8 @@ def targets() -> list[Target]:
         Target("input values", read_arrays, [arrays(False), arrays(True)], damage_arrays, 5, ".npz"),
         Target("calibration arrays", read_calibration, [arrays(False), arrays(True)], damage_arrays, 5, ".npz"),
         Target("calibration records", read_calibration, [records()], damage_bytes, 5, ".tfrecord"),
-        Target("settings", read_settings, [json.dumps(settings.to_json()).encode()], damage_json, 8),
-        Target("reports", read_report, [json.dumps(reports.dump(conversion)).encode()], damage_json, 4),
+        Target("settings", read_settings, [codec.encode(settings).encode()], damage_json, 8),
+        Target("reports", read_report, [codec.encode(conversion).encode()], damage_json, 4),
         Target("events", read_event, [event, progress], damage_json, 4),
         Target("sizes", read_size, [b"4GB", b"1.5 MiB", b"123"], damage_bytes, 1),
     ]

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fuzz import fuzz
+from helpers.processes import environment
 from icebreaker.errors import IcebreakerError
 
 _SECONDS = os.environ.get("ICEBREAKER_FUZZ_SECONDS", "15")
@@ -22,8 +23,8 @@ _SECONDS = os.environ.get("ICEBREAKER_FUZZ_SECONDS", "15")
 def test_damaged_inputs_end_in_a_result_or_in_one_line() -> None:
     """In a process of its own, whose memory is limited."""
     # Another seed each day, so that days of CI see more than one would.
-    script = [sys.executable, fuzz.__file__, "--seconds", _SECONDS, "--seed", "today"]
-    done = subprocess.run(script, capture_output=True, text=True, timeout=float(_SECONDS) + 120)
+    script = [sys.executable, "-m", "fuzz.fuzz", "--seconds", _SECONDS, "--seed", "today"]
+    done = subprocess.run(script, capture_output=True, text=True, env=environment())
     print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from helpers.paths import ROOT
+from helpers.processes import environment
+
 
 def test_nothing_piles_up() -> None:
     command = [sys.executable, "-m", "benchmarks.soak", "--seconds", "60", "--rounds", "8"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1200, env=environment(), cwd=ROOT)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert done.stdout.endswith("nothing has piled up\n")

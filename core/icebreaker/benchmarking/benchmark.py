@@ -27,7 +27,7 @@ from icebreaker.reports.reports import Benchmark, Comparison, Latency, OutputDif
 from icebreaker.runtime import artifact, loader
 from icebreaker.settings import Consent, ConvertSettings
 from icebreaker.storage.weight_store import Store
-from icebreaker.tf.session import Original
+from icebreaker.tf.session import GraphSession
 
 Emit = Callable[[events.Event], None]
 _Call = Callable[[], Sequence[Any]]
@@ -191,14 +191,14 @@ class _Pair:
         allowed = consent.side_effects
         self._weights = tempfile.TemporaryDirectory(prefix="icebreaker-", ignore_cleanup_errors=True)
         self._graph = loader.read(Path(model), allowed, Store(Path(self._weights.name)))
-        side_effects.require_consent(side_effects.side_effects(self._graph.definition), allowed, model)
+        side_effects.require_consent(side_effects.find_side_effects(self._graph.definition), allowed, model)
         emit(events.Progress("Starting TensorFlow", 0.02))
-        self._original = Original(self._graph.definition, self._settings.memory_fraction, store=self._graph.store)
+        self._original = GraphSession(self._graph.definition, self._settings.memory_fraction, store=self._graph.store)
         self._optimized: loader.Model | None = None
         if optimized is not None:
             emit(events.Progress("Loading the optimized graph", 0.08))
             faster = loader.read(Path(optimized))
-            side_effects.require_consent(side_effects.side_effects(faster.definition), allowed, optimized)
+            side_effects.require_consent(side_effects.find_side_effects(faster.definition), allowed, optimized)
             folder = Path(optimized).absolute().parent
             self._optimized = loader.Model(faster, folder, trust=consent.engines)
         wanted = self._settings.outputs or self._graph.candidate_outputs

@@ -12,10 +12,10 @@ from icebreaker import sample_models
 from icebreaker.cli import commands
 from icebreaker.cli.console import Console
 from icebreaker.cli.wording import worded
+from icebreaker.engines import registry
 from icebreaker.errors import IcebreakerError
 from icebreaker.settings import (
     CALIBRATION_METHODS,
-    ENGINES,
     HARDWARE_COMPATIBILITY,
     MOST_OPTIMIZATION,
     PRECISIONS,
@@ -67,7 +67,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.Argume
     _add_outputs(command, "all that carry data")
     command.add_argument("--precision", choices=PRECISIONS, default=defaults.precision, help="default: %(default)s")
     command.add_argument(
-        "--engine", choices=("auto", *ENGINES), default=defaults.engine,
+        "--engine", choices=("auto", *registry.names()), default=defaults.engine,
         help="default: auto, which measures what is available and keeps the fastest",
     )  # fmt: skip
     command.add_argument(
@@ -139,7 +139,9 @@ def make_parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.Argume
     command.add_argument("-o", "--output", required=True, metavar="TABLE.json", help="the table to write")
     _add_input_names(command)
     _add_outputs(command, "all that carry data")
-    command.add_argument("--engine", choices=("auto", *ENGINES), default=defaults.engine, help="default: %(default)s")
+    command.add_argument(
+        "--engine", choices=("auto", *registry.names()), default=defaults.engine, help="default: %(default)s"
+    )
     _add_segments(command)
     _add_calibration(command)
     _add_safety(command)

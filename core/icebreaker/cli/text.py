@@ -29,8 +29,8 @@ def conversion_lines(made: reports.Conversion) -> list[str]:
                     *(
                         (
                             item.name, item.engine, item.precision, str(len(item.nodes)),
-                            _ms(item.tensorflow_ms) if item.tensorflow_ms else "",
-                            (_ms(item.engine_ms) if item.engine_ms else "") if item.runs_here else "not here",
+                            milliseconds(item.tensorflow_ms) if item.tensorflow_ms else "",
+                            (milliseconds(item.engine_ms) if item.engine_ms else "") if item.runs_here else "not here",
                             f"{item.deviation:.1e}",
                         )
                         for item in made.segments
@@ -76,7 +76,7 @@ def benchmark_lines(found: reports.Benchmark) -> list[str]:
     series = {"original": found.original} | ({"optimized": found.optimized} if found.optimized else {})
     rows = [("", *series)]
     for name in ("p50", "p90", "p95", "p99", "mean"):
-        rows.append((name, *(_ms(getattr(item, f"{name}_ms")) for item in series.values())))
+        rows.append((name, *(milliseconds(getattr(item, f"{name}_ms")) for item in series.values())))
     rows.append(("rows/s", *(_three(item.throughput) for item in series.values())))
     rows.append(("calls", *(str(item.samples) for item in series.values())))
     lines = table(rows, right={1, 2})
@@ -94,12 +94,12 @@ def benchmark_lines(found: reports.Benchmark) -> list[str]:
 
 def _profile_lines(series: str, found: reports.Profile) -> list[str]:
     """The nodes that take most of a graph's time, and the layers of its engines."""
-    slower = f"watching slows it: {_ms(found.watched_ms)} a run, otherwise {_ms(found.plain_ms)}"
+    slower = f"watching slows it: {milliseconds(found.watched_ms)} a run, otherwise {milliseconds(found.plain_ms)}"
     lines = [f"where the time of the {series} graph goes ({count(found.runs, 'run')}; {slower})"]
 
     def slowest(head: str, rows: Sequence[tuple[str, str, float]], total: float) -> list[str]:
         rows = sorted(rows, key=lambda row: -row[2])
-        shown = [(name, what, _ms(ms), f"{ms / total:.1%}") for name, what, ms in rows[:FEW]] if total else []
+        shown = [(name, what, milliseconds(ms), f"{ms / total:.1%}") for name, what, ms in rows[:FEW]] if total else []
         more = [f"and {len(rows) - FEW} more: --json lists all"] if len(rows) > FEW else []
         return [*table([(head, "runs as", "", "share"), *shown], right={2, 3}), *more]
 
@@ -158,7 +158,8 @@ def _three(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}" if value >= 1e-3 else f"{value:.3f}"
 
 
-def _ms(value: float) -> str:
+def milliseconds(value: float) -> str:
+    """A duration with its unit, such as `0.0123 ms`."""
     return f"{_three(value)} ms"
 
 

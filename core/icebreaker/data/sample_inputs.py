@@ -21,7 +21,7 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.graph.graph import Graph, Placeholder
 from icebreaker.settings import ConvertSettings
 from icebreaker.tensors import Tensor
-from icebreaker.tf.session import Original
+from icebreaker.tf.session import GraphSession
 
 Feeds = dict[str, np.ndarray]
 
@@ -34,7 +34,7 @@ _MOST_ITEMS = 1 << 29
 
 
 def sample_run(
-    original: Original,
+    original: GraphSession,
     graph: Graph,
     outputs: Sequence[Tensor],
     settings: ConvertSettings,
@@ -97,7 +97,7 @@ def _needed_inputs(graph: Graph, outputs: Sequence[Tensor], feed_optional: bool)
 
 
 def every_row(
-    original: Original, graph: Graph, outputs: Sequence[Tensor], settings: ConvertSettings
+    original: GraphSession, graph: Graph, outputs: Sequence[Tensor], settings: ConvertSettings
 ) -> Iterator[tuple[Feeds, float]]:
     """The user's values row by row, each with the share of the rows that came before; without `data`, one row.
 

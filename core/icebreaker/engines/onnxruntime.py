@@ -17,7 +17,8 @@ import numpy as np
 
 from icebreaker import gpu
 from icebreaker.engines import cuda
-from icebreaker.engines.protocol import BuildOptions, Built, Model, Runner
+from icebreaker.engines.protocol import BuildOptions, Built, Colour, Engine, Runner
+from icebreaker.engines.segment_model import Model, SegmentModel
 from icebreaker.errors import IcebreakerError
 from icebreaker.reports.reports import EngineStatus
 
@@ -27,10 +28,15 @@ _INSTALL = "pip uninstall onnxruntime && pip install onnxruntime-gpu cuda-bindin
 _MOST_GRAPHS = 4
 
 
-class OnnxRuntime:
-    """The engine; see `icebreaker.engines.protocol.Engine`."""
+class OnnxRuntime(Engine):
+    """Microsoft's ONNX Runtime."""
 
     name = "onnxruntime"
+    title = "ONNX Runtime"
+    colour = Colour(light="#6b4fc9", dark="#b9a2ff")
+    payload = "model"
+    precisions = ("fp32", "fp16", "int8")
+    folds_constants = True
 
     def status(self) -> EngineStatus:
         """Available wherever the package is; on the GPU where its CUDA provider is, too."""
@@ -50,16 +56,16 @@ class OnnxRuntime:
         detail = f"{title} on the CPU" + (f"; not on the {device.name}: {why}" if device else "")
         return EngineStatus(self.name, True, True, detail, {"fp32": "fp32", "fp16": "fp32", "int8": "int8"})
 
-    def refusals(self, model: Model) -> Mapping[str, str]:
+    def refusals(self, segment: SegmentModel) -> Mapping[str, str]:
         """ONNX Runtime tells by loading: its message names the first node that it cannot place."""
         try:
-            _cpu_session(model)
+            _cpu_session(segment.onnx)
         except IcebreakerError as error:
             match = re.search(r"(?:[Nn]ode|name)[ :]*\(?'?([^\s()':]+)", str(error))
             return {match[1] if match else "": str(error)}
         return {}
 
-    def build(self, model: Model, options: BuildOptions) -> Built:
+    def build(self, segment: SegmentModel, options: BuildOptions) -> Built:
         """Keeps the model, on a GPU with its types converted; a session on it is made by `load`."""
         import onnxruntime
 
@@ -69,8 +75,8 @@ class OnnxRuntime:
         if device is None:
             precision = "int8" if options.precision == "int8" else "fp32"
             note = "its CPU provider computes in FP32" if options.precision == "fp16" else ""
-            return Built(model, precision, version, "CPU", note=note)
-        assert isinstance(model, bytes)  # noqa: S101 - weights are kept in files only where there is no GPU
+            return Built(segment.onnx, precision, version, "CPU", note=note)
+        model = segment.onnx_bytes()
         precision, note = options.precision, ""
         if precision == "fp16":
             from icebreaker.engines.fp16 import to_half

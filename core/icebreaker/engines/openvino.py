@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from icebreaker.engines.protocol import BuildOptions, Built, Model, Runner
+from icebreaker.engines.protocol import BuildOptions, Built, Colour, Engine, Runner
+from icebreaker.engines.segment_model import Model, SegmentModel
 from icebreaker.errors import IcebreakerError
 from icebreaker.reports.reports import EngineStatus
 
@@ -33,10 +34,17 @@ _IR = b"icebreaker openvino ir 1\n"  # then the length of the XML in eight bytes
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": ""}
 
 
-class OpenVINO:
-    """The engine; see `icebreaker.engines.protocol.Engine`."""
+class OpenVINO(Engine):
+    """Intel's OpenVINO."""
 
     name = "openvino"
+    title = "OpenVINO"
+    colour = Colour(light="#0a77bf", dark="#6accf5")
+    payload = "model"
+    precisions = ("fp32", "fp16", "int8")
+    takes_unsigned_int8 = True
+    takes_nncf = True
+    folds_constants = True
 
     def status(self) -> EngineStatus:
         """Available wherever the package is; reduced precision needs a processor that has it."""
@@ -52,11 +60,11 @@ class OpenVINO:
             {"fp32": "fp32", "fp16": reduced, "int8": "int8"},
         )  # fmt: skip
 
-    def refusals(self, model: Model) -> Mapping[str, str]:
+    def refusals(self, segment: SegmentModel) -> Mapping[str, str]:
         """Asks the CPU plugin which nodes it takes."""
         core, _ = _core()
         try:
-            network = _read(core, model)
+            network = _read(core, segment.onnx)
         except RuntimeError as error:
             return {"": _words(error)}
         taken = core.query_model(network, "CPU")
@@ -66,14 +74,14 @@ class OpenVINO:
             if op.get_friendly_name() not in taken and op.get_type_name() not in ("Parameter", "Result", "Constant")
         }
 
-    def build(self, model: Model, options: BuildOptions) -> Built:
+    def build(self, segment: SegmentModel, options: BuildOptions) -> Built:
         """Keeps the model; it is read, and compiled for the shapes it meets, by what `load` gives."""
         core, version = _core()
         precision, note = options.precision, ""
         if precision == "fp16":
             precision = "bf16" if _has_bf16(core) else "fp32"
             note = "" if precision == "bf16" else "this processor has no bfloat16, so FP32 is used"
-        return Built(model, precision, f"openvino {version}", ", ".join(_devices(core)), note=note)
+        return Built(segment.onnx, precision, f"openvino {version}", ", ".join(_devices(core)), note=note)
 
     def load(self, payload: Model, precision: str) -> Runner:
         """Makes a runner that compiles for each new set of input shapes."""

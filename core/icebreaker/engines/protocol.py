@@ -1,24 +1,27 @@
-"""Engines behind one protocol: each takes a segment as an ONNX model and gives back something that runs.
+"""What an engine is: a class that says what it is called, what it takes, and builds and runs segments.
 
-Adding an engine is one module with a class that follows `Engine`, and one line in `_MODULES`. Vendor libraries are
-imported only when their engine is asked. Every engine takes the same ONNX (opset 17 or later, one graph, weights
-inside), so a segment is exported once. The weights of big graphs lie in files instead: engines whose payload is an ONNX
-model then get, and give, the path of a model beside which they lie.
+Adding an engine is one module with a subclass of `Engine`, and one line in `registry`. All that the rest of the program
+has to know of an engine is said by its class, so that nothing else names engines. Vendor libraries are imported only
+inside methods: the app and `icebreaker --help` ask classes for titles and colours.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from icebreaker.engines.segment_model import Model, SegmentModel
 from icebreaker.reports.reports import EngineStatus
 
 Shape = tuple[int, ...]
-Model = bytes | Path  # of ONNX
+
+
+# Told of work that goes on: what is being done, in words, and how much of it is done, from 0 to 1.
+Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class BuildOptions:
     """What a build may depend on.
 
     Attributes:
-        precision: `fp32`, `fp16` or `int8` (then the model already carries Q/DQ nodes).
+        precision: `fp32`, `fp16` or `int8` (then the ONNX form already carries Q/DQ nodes).
         profiles: Input name → (min, opt, max) shape; inputs with one fixed shape have all three equal.
         workspace_bytes: Scratch memory that the builder may use.
         optimization_level: How long the builder searches; this and what follows as `settings.ConvertSettings` says.
@@ -36,7 +39,7 @@ class BuildOptions:
         compute_capabilities: What it is built for, such as `8.9`.
         samples: Sets of values for the model's inputs, in their order, the usual ones first: from them FP16 learns what
             it cannot hold, and TensorRT which shapes an input tells of.
-        progress: Called with a phase in words and a fraction from 0 to 1; returning False cancels the build.
+        progress: Called with a phase in words and a fraction from 0 to 1; what it raises ends the build.
         log: Called with a level (debug, info, warning, error) and a line of the builder's log.
     """
 
@@ -49,7 +52,7 @@ class BuildOptions:
     weights: str = "fixed"
     compute_capabilities: tuple[str, ...] = ()
     samples: Sequence[Sequence[np.ndarray]] = ()
-    progress: Callable[[str, float], bool] = lambda phase, fraction: True
+    progress: Progress = lambda phase, fraction: None
     log: Callable[[str, str], None] = lambda level, text: None
 
 
@@ -58,7 +61,7 @@ class Built:
     """An engine for one segment, ready to be stored.
 
     Attributes:
-        payload: What `Engine.load` takes: an ONNX model, OpenVINO's form of one, or a TensorRT plan.
+        payload: What `Engine.load` takes: an ONNX model (also as a path), a vendor's form of one, or device code.
         precision: What it really computes in: fp32, bf16, fp16, int8.
         version: Version of the engine that built it.
         device: Device it was built for, such as `CPU` or `sm_89`.
@@ -76,27 +79,8 @@ class Built:
     layers: tuple[Mapping[str, Any], ...] = ()
 
 
-# Takes the segment's inputs and gives its outputs, both in the order of the ONNX model's.
+# Takes the segment's inputs and gives its outputs, both in the order of the segment's.
 Runner = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
-
-
-class TellingRunner(Protocol):
-    """A runner that can also tell what the engine made of the model."""
-
-    def __call__(self, inputs: Sequence[np.ndarray], /) -> list[np.ndarray]:
-        """Runs on arrays in the host's memory."""
-        ...
-
-    @property
-    def layers(self) -> tuple[Mapping[str, Any], ...]:
-        """The engine's own layers, once it ran: `name` (all the names in a fused one, with commas), `type`,
-        `precision`, and in `inputs` the names of the layers it reads.
-        """  # noqa: D205
-        ...
-
-    def layer_times(self, inputs: Sequence[np.ndarray], runs: int) -> tuple[Mapping[str, Any], ...]:
-        """The layers with `ms`, the median of so many runs that are watched, which slows them."""
-        ...
 
 
 class DeviceRunner(Protocol):
@@ -123,23 +107,67 @@ class DeviceRunner(Protocol):
         ...
 
 
-class Engine(Protocol):
-    """What every engine can do. Each method raises IcebreakerError with the vendor's own words on failure."""
+class Colour(NamedTuple):
+    """A colour of the app as `#rrggbb`, for its light and its dark looks."""
 
-    name: str
+    light: str
+    dark: str
 
+
+class Engine(ABC):
+    """An inference engine. Each method raises IcebreakerError with the vendor's own words on failure.
+
+    Attributes:
+        starts_from: The form of a segment that it takes: `onnx`, or `tensorflow` (a GraphDef). A segment that cannot be
+            exported to ONNX is only shown to the latter.
+        name: What settings, files and scripts call it: lower case, such as `onnxruntime`.
+        title: What users read: its name as its makers write it, such as `ONNX Runtime`.
+        colour: Of its segments in the app's graph; at least 3:1 against both backgrounds. None: the app's accent.
+        payload: What `build` gives: `model`, if that is an ONNX model or the vendor's own form of one, so that building
+            costs next to nothing and `load` compiles; `code`, if it is machine code for a device.
+        precisions: What can be asked of `build`, of `settings.PRECISIONS`. Asked for another, it is built in the next
+            higher one that it has.
+        takes_open_shapes: Whether what it builds runs on other shapes than those of the usual sample. If not, it is
+            checked and used for these alone.
+        takes_unsigned_int8: Whether INT8 activations that are never negative come as unsigned numbers, which has twice
+            as many steps for them; else all are signed and symmetric.
+        takes_nncf: Whether its INT8 may also be made by NNCF, which then competes with Icebreaker's own.
+        folds_constants: Whether it folds what only depends on constants, such as a batch norm into weights, by itself.
+        builder_options: Those of `settings.ENGINE_OPTIONS` that it knows of → why it does not have them; empty if it
+            has.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    colour: ClassVar[Colour | None] = None
+    starts_from: ClassVar[Literal["onnx", "tensorflow"]] = "onnx"
+    payload: ClassVar[Literal["model", "code"]] = "code"
+    precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    takes_open_shapes: ClassVar[bool] = True
+    takes_unsigned_int8: ClassVar[bool] = False
+    takes_nncf: ClassVar[bool] = False
+    folds_constants: ClassVar[bool] = False
+    builder_options: ClassVar[Mapping[str, str]] = {}
+
+    @abstractmethod
     def status(self) -> EngineStatus:
-        """Whether it builds and runs on this machine, and if not, why."""
-        ...
+        """Whether it builds and runs on this machine, and if not, why, with what to install."""
 
-    def refusals(self, model: Model) -> Mapping[str, str]:
-        """ONNX node name → why this engine does not take it; empty if it takes the whole model."""
-        ...
+    def supported_ops(self) -> frozenset[str]:
+        """TensorFlow ops that it takes, if it starts from TensorFlow; for ONNX the converter knows them."""
+        return frozenset()
 
-    def build(self, model: Model, options: BuildOptions) -> Built:
-        """Builds an engine from an ONNX model."""
-        ...
+    def refusals(self, segment: SegmentModel) -> Mapping[str, str]:
+        """Node of the form it starts from → why this engine does not take it; empty if it takes the whole segment.
 
+        An empty name stands for a node that the vendor does not tell.
+        """
+        return {}
+
+    @abstractmethod
+    def build(self, segment: SegmentModel, options: BuildOptions) -> Built:
+        """Builds an engine for a segment."""
+
+    @abstractmethod
     def load(self, payload: Model, precision: str) -> Runner:
-        """Makes what `build` gave runnable in this process."""
-        ...
+        """Makes what `build` gave runnable in this process; a path if `build` gave one, beside which weights lie."""

@@ -17,14 +17,15 @@ import re
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from icebreaker import gpu
 from icebreaker.engines import cuda
 from icebreaker.engines.onnx_nodes import reads
-from icebreaker.engines.protocol import BuildOptions, Built, Runner
+from icebreaker.engines.protocol import BuildOptions, Built, Colour, Engine, Progress, Runner
+from icebreaker.engines.segment_model import Model, SegmentModel
 from icebreaker.errors import IcebreakerError
 from icebreaker.reports.reports import EngineStatus
 from icebreaker.settings import ENGINE_OPTIONS
@@ -35,11 +36,16 @@ _ROUNDS = 10  # how often the parser is asked about one model, less the nodes it
 _LEVELS = {"INTERNAL_ERROR": "error", "ERROR": "error", "WARNING": "warning", "INFO": "info", "VERBOSE": "debug"}
 
 
-class TensorRT:
+class TensorRT(Engine):
     """NVIDIA TensorRT 10 or 11, for data-centre and workstation GPUs."""
 
     name = "tensorrt"
-    _title = "TensorRT"
+    title = "TensorRT"
+    colour = Colour(light="#3d7f14", dark="#8fd46a")
+    precisions = ("fp32", "fp16", "int8")
+    builder_options: ClassVar[Mapping[str, str]] = dict.fromkeys(ENGINE_OPTIONS, "") | {
+        "compute_capabilities": "it builds for the GPU that is here; hardware compatibility makes that more",
+    }
     _module = "tensorrt"
     _install = "pip install tensorrt cuda-bindings"
     _oldest = 10
@@ -52,7 +58,7 @@ class TensorRT:
             here = gpu.find()
             gain = f"; for this {here.name} it would add {self._gain(here)}" if here else ""
             return EngineStatus(self.name, builds=False, runs=False, detail=f"{error}{gain}")
-        title = f"{self._title} {trt.__version__}"
+        title = f"{self.title} {trt.__version__}"
         runs = False
         try:
             device = gpu.read()
@@ -67,12 +73,12 @@ class TensorRT:
                 runs, detail = True, f"{title} on {device.name} ({device.architecture})"
             except IcebreakerError as error:
                 detail = f"{title} builds but cannot run: {error}"
-        options = {name: self._lacks.get(name, "") for name in ENGINE_OPTIONS}
         return EngineStatus(
-            self.name, self._builds_without_gpu or not why, runs, detail, _PRECISIONS, options, self._targets(trt)
-        )
+            self.name, self._builds_without_gpu or not why, runs, detail, _PRECISIONS, self.builder_options,
+            self._targets(trt),
+        )  # fmt: skip
 
-    def refusals(self, model: bytes) -> Mapping[str, str]:
+    def refusals(self, segment: SegmentModel) -> Mapping[str, str]:
         """ONNX node name → the parser's words; empty if it takes the whole model.
 
         The parser stops looking behind a node that it refuses, so such nodes are taken out, their outputs made inputs,
@@ -82,10 +88,11 @@ class TensorRT:
 
         trt = self._import()
         log = _logger(trt)
+        model = segment.onnx_bytes()
         remaining = onnx.load_from_string(model)
         types: dict[str, Any] = {}
         refused = {
-            node.name: f"{self._title}: {self._unbuilt[node.op_type]}"
+            node.name: f"{self.title}: {self._unbuilt[node.op_type]}"
             for node in remaining.graph.node
             if node.op_type in self._unbuilt
         }
@@ -97,8 +104,8 @@ class TensorRT:
             taken = {index for part in range(parser.num_subgraphs) for index in parser.get_subgraph_nodes(part)}
             errors = [parser.get_error(index) for index in range(parser.num_errors)]
             owners = {name: index for index, node in enumerate(nodes) for name in _names_in(node)}
-            words = {owners.get(error.node_name(), -1): _words(error, self._title) for error in errors}
-            general = next(iter(words.values()), f"{self._title} does not take it")
+            words = {owners.get(error.node_name(), -1): _words(error, self.title) for error in errors}
+            general = next(iter(words.values()), f"{self.title} does not take it")
             found = sorted(({*range(len(nodes))} - taken) | (words.keys() - {-1}))
             del parser, network
             refused |= {nodes[index].name: words.get(index, general) for index in found or range(len(nodes))}
@@ -120,17 +127,18 @@ class TensorRT:
             model = remaining.SerializeToString()
         return refused
 
-    def build(self, model: bytes, options: BuildOptions) -> Built:
+    def build(self, segment: SegmentModel, options: BuildOptions) -> Built:
         """Builds a plan; on a machine without a GPU one for other machines, where the engine can."""
         import onnx
 
         trt = self._import()
-        for name, why in self._lacks.items():
-            if getattr(options, name) != getattr(BuildOptions(), name):
+        for name, why in self.builder_options.items():
+            if why and getattr(options, name) != getattr(BuildOptions(), name):
                 raise IcebreakerError(f"{ENGINE_OPTIONS[name]} is not to be had with {self.name}: {why}")
         device = gpu.find()
         if device is None and not self._builds_without_gpu:
-            raise IcebreakerError(f"{self._title} builds on machines with an NVIDIA GPU only: use tensorrt-rtx here")
+            raise IcebreakerError(f"{self.title} builds on machines with an NVIDIA GPU only: use tensorrt-rtx here")
+        model = segment.onnx_bytes()
         try:
             declared = onnx.load_from_string(model).graph
         except Exception as error:  # protobuf's own kind
@@ -145,7 +153,7 @@ class TensorRT:
         if not parser.parse(model):
             error = parser.get_error(0)
             where = f"node {error.node_name()} ({error.node_operator()}): " if error.node_name() else ""
-            raise IcebreakerError(f"{where}{_words(error, self._title)}")
+            raise IcebreakerError(f"{where}{_words(error, self.title)}")
         config = builder.create_builder_config()
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
@@ -164,11 +172,9 @@ class TensorRT:
         plan = builder.build_serialized_network(network, config)
         if monitor.raised is not None:
             raise monitor.raised
-        if monitor.cancelled:
-            raise IcebreakerError(f"the {self._title} build was cancelled")
         if plan is None:
             words = log.errors[-1] if log.errors else "it gives no reason"
-            raise IcebreakerError(f"{self._title} could not build the segment: {words}")
+            raise IcebreakerError(f"{self.title} could not build the segment: {words}")
         if timings:
             cache.write_blob("tensorrt", timings, bytes(config.get_timing_cache().serialize()))
         options.progress("Built", 1.0)
@@ -201,21 +207,21 @@ class TensorRT:
             layers=layers,
         )
 
-    def load(self, payload: bytes, precision: str) -> Runner:
+    def load(self, payload: Model, precision: str) -> Runner:
         """Loads a plan onto the GPU."""
         trt = self._import()
-        header, plan, model = _parts(payload, self._title)
+        header, plan, model = _parts(payload if isinstance(payload, bytes) else payload.read_bytes(), self.title)
         device = gpu.read()
         if why := self._unfit(trt, device) or self._misfit(trt, header, device) or self._invalid(trt, plan):
             raise IcebreakerError(why)
-        return _Plan(trt, self._title, header, plan, model, self._new_context, self._captures)
+        return _Plan(trt, self.title, header, plan, model, self._new_context, self._captures)
 
     def _misfit(self, trt: Any, header: Mapping[str, Any], device: gpu.Gpu) -> str:
         """Why a plan with this header would not load or not run here, with what helps; nothing if it would."""
         target, version, here = header["device"], header["version"], trt.__version__
         later = header["version_compatible"] and _numbers(here) >= _numbers(version)
         if version != here and not (later or self._loads_other_versions):
-            return f"the engine was built with {self._title} {version}, and this is {here}: convert again here"
+            return f"the engine was built with {self.title} {version}, and this is {here}: convert again here"
         if not _covers(target, _number(device)):
             return (
                 f"the engine was built for {_capabilities(target)}, and {device.name} has "
@@ -239,9 +245,6 @@ class TensorRT:
     _loads_other_versions = False
     _captures = True  # CUDA graphs
     _unbuilt: Mapping[str, str] = {}  # ONNX ops that the parser takes, and the builder does not
-    _lacks: Mapping[str, str] = {
-        "compute_capabilities": "it builds for the GPU that is here; hardware compatibility makes that more"
-    }
 
     def _timings(self, trt: Any, device: gpu.Gpu | None) -> str:
         """The key of the timing cache for this version and GPU; none if there is nothing to time."""
@@ -301,14 +304,14 @@ class TensorRT:
         try:
             trt = importlib.import_module(self._module)
         except ModuleNotFoundError as error:
-            raise IcebreakerError(f"{self._title} is not installed: {self._install}") from error
+            raise IcebreakerError(f"{self.title} is not installed: {self._install}") from error
         except Exception as error:  # its libraries are loaded by its own code, which raises all kinds
             raise IcebreakerError(
-                f"{self._title} cannot be loaded: {error}; install it again: {self._install}"
+                f"{self.title} cannot be loaded: {error}; install it again: {self._install}"
             ) from error
         if int(trt.__version__.split(".")[0]) < self._oldest:
             raise IcebreakerError(
-                f"{self._title} {trt.__version__} is too old: {self._install.replace('install', 'install --upgrade')}"
+                f"{self.title} {trt.__version__} is too old: {self._install.replace('install', 'install --upgrade')}"
             )
         return trt
 
@@ -317,7 +320,8 @@ class TensorRTRTX(TensorRT):
     """NVIDIA TensorRT for RTX: plans are portable between GPUs and compiled to the end on the one that runs them."""
 
     name = "tensorrt-rtx"
-    _title = "TensorRT-RTX"
+    title = "TensorRT-RTX"
+    colour = Colour(light="#0b7f72", dark="#4fd6c1")
     _module = "tensorrt_rtx"
     _install = "pip install tensorrt-rtx-cu13 cuda-bindings"
     _oldest = 1
@@ -325,7 +329,7 @@ class TensorRTRTX(TensorRT):
     _loads_other_versions = True  # the runtime says itself what it does not take
     _captures = False  # it does so itself
     _unbuilt: Mapping[str, str] = {"NonMaxSuppression": "its builder has no runners for NonMaxSuppression"}
-    _lacks: Mapping[str, str] = {
+    builder_options: ClassVar[Mapping[str, str]] = dict.fromkeys(ENGINE_OPTIONS, "") | {
         "optimization_level": "its plans are the same at every level, since kernels are chosen where they run",
         "hardware_compatibility": "its plans run on all GPUs of the compute capabilities that they are built for",
         "version_compatible": "it comes without the lean runtime that such plans need",
@@ -368,7 +372,7 @@ class TensorRTRTX(TensorRT):
         config.num_compute_capabilities = len(chosen)
         for index, number in enumerate(chosen):
             if f"SM{number}" not in known:
-                raise IcebreakerError(f"{self._title} does not build for compute capability {_dotted(number)}")
+                raise IcebreakerError(f"{self.title} does not build for compute capability {_dotted(number)}")
             config.set_compute_capability(known[f"SM{number}"], index)
 
     def _target(self, trt: Any, device: gpu.Gpu | None, options: BuildOptions) -> tuple[str, bool]:
@@ -386,7 +390,7 @@ class TensorRTRTX(TensorRT):
             return ""
         found = [name for name, item in trt.EngineInvalidityDiagnostics.__members__.items() if int(item) & int(flags)]
         why = ", ".join(name.lower().replace("_", " ") for name in found) or "it gives no reason"
-        return f"{self._title} says that the engine does not fit: {why}; {lines[-1] if lines else 'convert again here'}"
+        return f"{self.title} says that the engine does not fit: {why}; {lines[-1] if lines else 'convert again here'}"
 
     def _unfit(self, trt: Any, device: gpu.Gpu) -> str:
         known = _known(trt)
@@ -486,13 +490,12 @@ def _logger(trt: Any, forward: Callable[[str, str], None] = lambda level, text: 
     return Logger()
 
 
-def _monitor(trt: Any, progress: Callable[[str, float], bool]) -> Any:
+def _monitor(trt: Any, progress: Progress) -> Any:
     """A progress monitor that turns TensorRT's nested phases into one rising fraction."""
 
     class Monitor(trt.IProgressMonitor):
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
-            self.cancelled = False
             self.raised: BaseException | None = None
             self._phases: dict[str, list[Any]] = {}  # name → [parent, steps, steps done]
             self._fraction = 0.0
@@ -501,7 +504,7 @@ def _monitor(trt: Any, progress: Callable[[str, float], bool]) -> Any:
             self._phases[phase_name] = [parent_phase, max(num_steps, 1), 0]
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            if self.cancelled:
+            if self.raised is not None:
                 return False
             try:
                 self._phases[phase_name][2] = step + 1
@@ -510,10 +513,10 @@ def _monitor(trt: Any, progress: Callable[[str, float], bool]) -> Any:
                     parent, steps, done = self._phases[name]
                     fraction, name = min(1.0, (done + fraction) / steps), parent
                 self._fraction = max(self._fraction, fraction)
-                self.cancelled = not progress(phase_name, self._fraction)
+                progress(phase_name, self._fraction)
             except BaseException as error:  # it must not pass through native code: `build` raises it
-                self.raised, self.cancelled = error, True
-            return not self.cancelled
+                self.raised = error
+            return self.raised is None
 
         def phase_finish(self, phase_name: str) -> None:
             self._phases.pop(phase_name, None)

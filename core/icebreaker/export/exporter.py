@@ -26,8 +26,9 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.export import op_converters
 from icebreaker.graph import external_weights
 from icebreaker.graph.external_weights import MAPPED
-from icebreaker.graph.graph import DTYPES as TYPES
 from icebreaker.graph.graph import WEIGHT_SLOTS, Graph
+from icebreaker.graph.ops import DTYPES as TYPES
+from icebreaker.messages import Message, message
 from icebreaker.storage.files import Pieces, field
 from icebreaker.storage.weight_store import Store, give_memory_back, opened, rows
 from icebreaker.tensors import Tensor
@@ -53,11 +54,16 @@ DTYPES = frozenset({
 
 
 class Refused(IcebreakerError):
-    """The converter does not take some nodes of a segment: `reasons` has a text for each."""
+    """The converter does not take some nodes of a segment.
 
-    def __init__(self, reasons: Mapping[str, str]) -> None:
-        """Keeps `reasons`, node name → text."""
-        super().__init__("; ".join(f"{name}: {text}" for name, text in reasons.items()))
+    Attributes:
+        reasons: Node name → why.
+    """
+
+    def __init__(self, reasons: Mapping[str, Message]) -> None:
+        """Keeps `reasons`."""
+        told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        super().__init__("export_refused", "{reasons}", reasons=told)
         self.reasons = dict(reasons)
 
 
@@ -158,7 +164,7 @@ def export(
     known = {node.name for node in segment.node}
     leftover = _leftover(model, known)
     if leftover:
-        raise Refused({name: complaints.get(name, text) for name, text in leftover.items()})
+        raise Refused({name: complaints.get(name, reason) for name, reason in leftover.items()})
     try:
         onnx.checker.check_model(model)  # before the weights come back: it copies the model
     except onnx.checker.ValidationError as error:
@@ -167,8 +173,9 @@ def export(
         _attach(model, weights, store)
     except OSError as error:
         raise IcebreakerError(
-            f"the weights need room in {tempfile.gettempdir()} ({error.strerror}): free some, or set TMPDIR"
-        ) from error
+            "temporary_folder_full", "the weights need room in {subject} ({why})", "free_some_or_tmpdir",
+            subject=tempfile.gettempdir(), why=str(error.strerror),
+        ) from error  # fmt: skip
     _finish(model, input_names, output_names)
     nodes = {node.name: name for node in model.graph.node if (name := origin(node.name, known))}
     shapes = {
@@ -226,7 +233,9 @@ def check_files(file: Path) -> None:
     try:
         model = onnx.load(str(file), load_external_data=False)
     except (OSError, DecodeError) as error:
-        raise IcebreakerError(f"{file} is no ONNX model, or is damaged: convert the graph again") from error
+        raise IcebreakerError(
+            "onnx_file_damaged", "{subject} is no ONNX model, or is damaged", "convert_again", subject=file
+        ) from error
     for place in {entry.value for entry in _locations(model)}:
         external_weights.file_at(file.parent, place)
 
@@ -430,19 +439,23 @@ def _finish(model: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
         by_name = {item.name: type(item).FromString(item.SerializeToString()) for item in items}
         missing = [name for name in order if name not in by_name]
         if missing:
-            raise Refused({Tensor.parse(missing[0]).node: "the converter lost this tensor on the way"})
+            lost = Tensor.parse(missing[0]).node
+            raise Refused({lost: message("tensor_lost", "the converter lost this tensor on the way", subject=lost)})
         del items[:]
         items.extend(by_name[name] for name in order)
 
 
-def _leftover(model: Any, known: set[str]) -> dict[str, str]:
+def _leftover(model: Any, known: set[str]) -> dict[str, Message]:
     """TensorFlow ops that tf2onnx passed through, by the original node's name."""
     from onnx import defs
 
     found = {}
     for node in model.graph.node:
         if node.domain not in ("", "ai.onnx") or not defs.has(node.op_type, node.domain):
-            found[origin(node.name, known) or node.name] = f"{node.op_type} could not be converted to ONNX"
+            name = origin(node.name, known) or node.name
+            found[name] = message(
+                "op_left_over", "{op} could not be converted to ONNX", subject=name, op=node.op_type
+            )  # fmt: skip
     return found
 
 
@@ -456,21 +469,21 @@ def origin(name: str, known: set[str]) -> str | None:
     return name
 
 
-def _blame(segment: Any, text: str, complaints: Mapping[str, str]) -> dict[str, str]:
+def _blame(segment: Any, text: str, complaints: Mapping[str, Message]) -> dict[str, Message]:
     """Finds the nodes that an error speaks of; the longest names win. Nobody named: everything is blamed."""
     if complaints:
         return dict(complaints)
     computing = [node.name for node in segment.node if node.op not in ("Const", "Placeholder")]
     words = set(re.findall(r"[\w./\\>-]+", text))
     named = [name for name in computing if name in words]
-    reason = f"the converter failed: {' '.join(text.split())[:300]}"
+    reason = message("converter_failed", "the converter failed: {words}", words=" ".join(text.split())[:300])
     return dict.fromkeys(named or computing, reason)
 
 
 @contextlib.contextmanager
-def _quiet_tf2onnx() -> Iterator[dict[str, str]]:
+def _quiet_tf2onnx() -> Iterator[dict[str, Message]]:
     """Keeps tf2onnx's log off the terminal; yields node name → its complaint, filled as it works."""
-    complaints: dict[str, str] = {}
+    complaints: dict[str, Message] = {}
 
     class Listener(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -480,7 +493,10 @@ def _quiet_tf2onnx() -> Iterator[dict[str, str]]:
             )
             if match:
                 lines = text.strip().splitlines()
-                complaints[match[1] or match[2]] = f"the converter refuses it: {lines[-1].strip()[:300]}"
+                complaints[match[1] or match[2]] = message(
+                    "converter_refuses", "the converter refuses it: {words}", subject=match[1] or match[2],
+                    words=lines[-1].strip()[:300],
+                )  # fmt: skip
 
     logger = logging.getLogger("tf2onnx")
     listener, level, propagate = Listener(), logger.level, logger.propagate
@@ -493,6 +509,3 @@ def _quiet_tf2onnx() -> Iterator[dict[str, str]]:
         logger.removeHandler(listener)
         logger.setLevel(level)
         logger.propagate = propagate
-
-
-Export = Callable[[Any, Sequence[Tensor], Sequence[Tensor]], Exported]

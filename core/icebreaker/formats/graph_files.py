@@ -45,7 +45,7 @@ def read_definition(path: Path, allow_side_effects: bool = False) -> Any:
     """
     definition = _format_of(path).read(path, allow_side_effects)
     if not definition.node:
-        raise IcebreakerError(f"{path} holds an empty graph: export it again, with its nodes")
+        raise IcebreakerError("graph_empty", "{subject} holds an empty graph", "export_with_nodes", subject=path)
     limits.check_limits(definition, str(path))
     return definition
 
@@ -143,7 +143,7 @@ def describe(graph: Graph, frozen_path: str = "") -> Inspection:
         bytes=graph.constant_bytes,
         functions=graph.functions,
         frozen_path=frozen_path,
-        side_effects=side_effects.side_effects(graph.definition),
+        side_effects=side_effects.find_side_effects(graph.definition),
         engines=_engines(graph),
     )
 
@@ -161,7 +161,7 @@ def _engines(graph: Graph) -> Mapping[str, bool]:
 
 def _format_of(path: Path) -> ModuleType:
     if not path.exists():
-        raise IcebreakerError(f"{path} does not exist: check the path")
+        raise IcebreakerError("file_missing", "{subject} does not exist", "check_path", subject=path)
     if not (path.is_file() or path.is_dir()):
-        raise IcebreakerError(f"{path} is no file: give a graph's file, or a SavedModel's folder")
+        raise IcebreakerError("not_a_file", "{subject} is no file", "give_graph_or_saved_model", subject=path)
     return next(candidate for candidate in _FORMATS if candidate.matches(path))

@@ -30,10 +30,14 @@ def matches(path: Path) -> bool:
 def read(path: Path, allow_side_effects: bool = False) -> Any:
     """Reads a GraphDef message; nothing of it runs."""
     if path.is_dir():
-        raise IcebreakerError(f"{path} is a folder without a saved_model.pb: give a frozen graph or a SavedModel")
+        raise IcebreakerError(
+            "folder_without_saved_model",
+            "{subject} is a folder without a saved_model.pb", "give_frozen_or_saved_model",
+            subject=path,
+        )  # fmt: skip
     data = _content(path)
     if not data:
-        raise IcebreakerError(f"{path} is empty: export the graph again")
+        raise IcebreakerError("file_empty", "{subject} is empty", "export_graph_again", subject=path)
     if _is_text(data):
         return _parse_text(path, data)
     definition = GraphDef()
@@ -41,10 +45,13 @@ def read(path: Path, allow_side_effects: bool = False) -> Any:
         definition.ParseFromString(data)
     except DecodeError as error:
         raise IcebreakerError(
-            f"{path} is not a frozen graph, or is damaged or cut short: export or copy it again"
-        ) from error
+            "graph_damaged", "{subject} is not a frozen graph, or is damaged or cut short", "export_or_copy_again",
+            subject=path,
+        ) from error  # fmt: skip
     if not all(node.name and node.op for node in definition.node):
-        raise IcebreakerError(f"{path} is not a frozen graph: some of its nodes have no name or no op")
+        raise IcebreakerError(
+            "nodes_malformed", "{subject} is not a frozen graph: some of its nodes have no name or no op", subject=path
+        )
     return definition
 
 
@@ -53,11 +60,14 @@ def _content(path: Path) -> bytes:
         size = path.stat().st_size
         if size > _MOST_BYTES:
             raise IcebreakerError(
-                f"{path} has {size / 1e9:.1f} GB, but protobuf ends at 2 GB: give the SavedModel instead"
-            )
+                "file_too_big", "{subject} has {gigabytes:.1f} GB, but protobuf ends at 2 GB", "give_saved_model",
+                subject=path, gigabytes=size / 1e9,
+            )  # fmt: skip
         data = path.read_bytes()
     except OSError as error:
-        raise IcebreakerError(f"{path} could not be read: {error.strerror or error}") from error
+        raise IcebreakerError(
+            "file_not_read", "{subject} could not be read: {reason}", subject=path, reason=error.strerror or str(error)
+        ) from error
     if not data.startswith(b"\x1f\x8b"):
         return data
     unpacked = bytearray()
@@ -68,10 +78,14 @@ def _content(path: Path) -> bytes:
                 check_unpacked(path, len(unpacked), size)
                 if len(unpacked) > _MOST_BYTES:
                     raise IcebreakerError(
-                        f"{path} unpacks to more than 2 GB, which no graph can have: it is not what it seems"
-                    )
+                        "gzip_too_big",
+                        "{subject} unpacks to more than 2 GB, which no graph can have", "not_what_it_seems",
+                        subject=path,
+                    )  # fmt: skip
     except (OSError, EOFError, zlib.error) as error:
-        raise IcebreakerError(f"{path} is a damaged gzip file ({error}): copy it again") from error
+        raise IcebreakerError(
+            "gzip_damaged", "{subject} is a damaged gzip file ({reason})", "copy_again", subject=path, reason=str(error)
+        ) from error
     return bytes(unpacked)
 
 
@@ -84,18 +98,22 @@ def _is_text(data: bytes) -> bool:
 def _parse_text(path: Path, data: bytes) -> Any:
     if len(data) > _MOST_TEXT_BYTES:
         raise IcebreakerError(
-            f"{path} has {len(data) / 1e6:.0f} MB of text, but at most {_MOST_TEXT_BYTES / 1e6:.0f} MB are read: "
-            "save the graph in binary form"
-        )
+            "text_too_long",
+            "{subject} has {megabytes:.0f} MB of text, but at most {most:.0f} MB are read", "save_binary",
+            subject=path, megabytes=len(data) / 1e6, most=_MOST_TEXT_BYTES / 1e6,
+        )  # fmt: skip
     try:
         return text_format.Parse(data.decode("utf-8"), GraphDef())
     except (text_format.ParseError, UnicodeDecodeError, RecursionError) as error:
         if data.startswith(b"version https://git-lfs.github.com/"):
             raise IcebreakerError(
-                f"{path} is a Git LFS pointer in the place of the graph: fetch the graph with git lfs pull"
+                "lfs_pointer", "{subject} is a Git LFS pointer in the place of the graph", "fetch_lfs", subject=path
             ) from error
         if not _GRAPH_IN_TEXT.search(data):
-            raise IcebreakerError(f"{path} is a text file and holds no graph: give a frozen graph") from error
+            raise IcebreakerError(
+                "text_without_graph", "{subject} is a text file and holds no graph", "give_frozen_graph", subject=path
+            ) from error
         raise IcebreakerError(
-            f"{path} is a graph in text form, but cannot be read as one ({error}): export it again"
-        ) from error
+            "text_damaged", "{subject} is a graph in text form, but cannot be read as one ({reason})", "export_again",
+            subject=path, reason=str(error),
+        ) from error  # fmt: skip

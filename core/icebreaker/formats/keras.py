@@ -35,9 +35,10 @@ def read(path: Path, allow_side_effects: bool = False) -> Any:
         model = tf.keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
         raise IcebreakerError(
-            f"{path} could not be loaded as a Keras model: {error}: "
-            "models with Lambda layers or custom objects are refused; export a SavedModel of it yourself"
-        ) from error
+            "keras_not_loaded",
+            "{subject} could not be loaded as a Keras model: {reason}", "export_saved_model_yourself",
+            subject=path, reason=str(error),
+        ) from error  # fmt: skip
     specs = [tf.TensorSpec(item.shape, item.dtype, name=item.name.split(":")[0]) for item in model.inputs]
     # A Sequential model does not name its output.
     names = list(getattr(model, "output_names", [])) or [f"output_{i}" for i in range(len(model.outputs))]
@@ -68,22 +69,26 @@ def _config(path: Path) -> Any:
         raise
     except Exception as error:  # h5py and zipfile raise what they like on a damaged file
         raise IcebreakerError(
-            f"{path} is not a Keras model, or is damaged ({error}): save the whole model again"
-        ) from error
+            "keras_damaged", "{subject} is not a Keras model, or is damaged ({reason})", "save_whole_model_again",
+            subject=path, reason=str(error),
+        ) from error  # fmt: skip
 
 
 def _refuse_code(path: Path, config: Any) -> None:
-    for item in _objects(config):
-        name, module = item.get("class_name"), item.get("module")
-        if name in ("Lambda", "__lambda__"):
-            what = "has a Lambda layer, which is Python code"
-        elif isinstance(module, str) and not f"{module}.".startswith(_KNOWN_MODULES):
-            what = f"has the custom object {str(name)!r} of the module {module!r}, which is Python code"
-        else:
-            continue
-        raise IcebreakerError(
-            f"{path} {what}: it is refused, as Lambda layers and custom objects are; export a SavedModel of it yourself"
-        )
+    for layer in _objects(config):
+        class_name, module = layer.get("class_name"), layer.get("module")
+        if class_name in ("Lambda", "__lambda__"):
+            raise IcebreakerError(
+                "keras_lambda", "{subject} has a Lambda layer, which is Python code", "refused_export_saved_model",
+                subject=path,
+            )  # fmt: skip
+        if isinstance(module, str) and not f"{module}.".startswith(_KNOWN_MODULES):
+            raise IcebreakerError(
+                "keras_custom_object",
+                "{subject} has the custom object {object!r} of the module {module!r}, which is Python code",
+                "refused_export_saved_model",
+                subject=path, object=str(class_name), module=module,
+            )  # fmt: skip
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from icebreaker.errors import IcebreakerError
-from icebreaker.graph import external_weights, limits, side_effects
+from icebreaker.graph import external_weights, functions, limits, side_effects
 from icebreaker.graph.graph import Graph
 from icebreaker.storage.weight_store import Store, rows
 from icebreaker.tensors import Tensor
@@ -34,9 +34,12 @@ def read(path: Path, allow_side_effects: bool = False) -> Any:
         model: Any = tf.saved_model.load(str(folder))
         signatures = dict(model.signatures)
     except Exception as error:
-        raise IcebreakerError(f"{folder} could not be loaded as a SavedModel: {error}") from error
+        raise IcebreakerError(
+            "saved_model_not_loaded", "{subject} could not be loaded as a SavedModel: {reason}",
+            subject=folder, reason=str(error),
+        ) from error  # fmt: skip
     if not signatures:
-        raise IcebreakerError(f"{folder} has no signature: save it again with signatures=…")
+        raise IcebreakerError("no_signature", "{subject} has no signature", "save_with_signatures", subject=folder)
     return freeze(signatures[_signature(signatures)], str(folder))
 
 
@@ -124,7 +127,7 @@ def _constants(meta: Any, signature: Any) -> tuple[Any, dict[str, str]]:
             _as_gather(made, result)
         elif _keeps_state(node.op) or any(graph[tensor.node].op == "VarHandleOp" for tensor in node.inputs):
             raise _Unsuited
-    called = set(side_effects.reachable_functions(graph.definition.node, graph.definition.library))
+    called = set(functions.reachable_functions(graph.definition.node, graph.definition.library))
     result.library.function.extend(item for item in graph.definition.library.function if item.signature.name in called)
     for key, tensor in sorted(outputs.items()):
         if key not in taken:
@@ -200,12 +203,16 @@ def _look(folder: Path, allow_side_effects: bool) -> Any:
     try:
         model = SavedModel.FromString(file.read_bytes())
     except OSError as error:
-        raise IcebreakerError(f"{file} could not be read: {error.strerror or error}") from error
+        raise IcebreakerError(
+            "file_not_read", "{subject} could not be read: {reason}", subject=file, reason=error.strerror or str(error)
+        ) from error
     except DecodeError as error:
-        raise IcebreakerError(f"{file} is no SavedModel, or is damaged or cut short: copy it again") from error
+        raise IcebreakerError(
+            "saved_model_damaged", "{subject} is no SavedModel, or is damaged or cut short", "copy_again", subject=file
+        ) from error
     for meta in model.meta_graphs:
         limits.check_limits(meta.graph_def, str(folder))
-        effects = side_effects.side_effects(meta.graph_def, ignored=side_effects.CHECKPOINT_OPS)
+        effects = side_effects.find_side_effects(meta.graph_def, ignored=side_effects.CHECKPOINT_OPS)
         side_effects.require_consent(effects, allow_side_effects, str(folder))
     return model
 
@@ -227,23 +234,31 @@ def freeze(function: Any, source: str) -> Any:
     size = sum(item.dtype.size * int(np.prod(item.shape)) for item in function.variables)
     if size > external_weights.MOST_BYTES:
         raise IcebreakerError(
-            f"{source} would be a graph of {size / 1e9:.1f} GB, but protobuf ends at 2 GB: export a part of it, or, of "
-            "a Keras file, a SavedModel without loops (model.export)"
-        )
+            "frozen_too_big",
+            "{subject} would be a graph of {gigabytes:.1f} GB, but protobuf ends at 2 GB", "export_part_or_saved_model",
+            subject=source, gigabytes=size / 1e9,
+        )  # fmt: skip
     try:
         frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
     except Exception as error:
-        raise IcebreakerError(f"{source} could not be frozen: {error}") from error
+        raise IcebreakerError(
+            "not_freezable", "{subject} could not be frozen: {reason}", subject=source, reason=str(error)
+        ) from error
     leftover = [item.name for item in frozen.inputs if item.dtype.name in ("resource", "variant")]
     if leftover:
         raise IcebreakerError(
-            f"{source} keeps state that cannot be frozen in {leftover[0]!r} (a table or a variable that changes): "
-            "export a signature without it"
-        )
+            "keeps_state",
+            "{subject} keeps state that cannot be frozen in {tensor!r} (a table or a variable that changes)",
+            "export_signature_without",
+            subject=source, tensor=leftover[0],
+        )  # fmt: skip
     try:
         definition = GraphDef.FromString(frozen.graph.as_graph_def().SerializeToString())
     except Exception as error:  # protobuf's and TensorFlow's versions raise differently
-        raise IcebreakerError(f"{source} could not be frozen ({error}): export a part of it") from error
+        raise IcebreakerError(
+            "frozen_not_readable", "{subject} could not be frozen ({reason})", "export_a_part",
+            subject=source, reason=str(error),
+        ) from error  # fmt: skip
     _name_outputs(definition, function.structured_outputs, frozen.outputs)
     return definition
 

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from icebreaker.errors import IcebreakerError
-from icebreaker.graph.graph import ITEM_BYTES, TensorValue, tensor_value
+from icebreaker.graph.graph import TensorValue, tensor_value
+from icebreaker.graph.ops import ITEM_BYTES
 from icebreaker.storage.files import Pieces, digest_of, field, size_of
 from icebreaker.storage.weight_store import Store
 
@@ -44,16 +45,26 @@ def file_at(folder: Path, place: str) -> Path:
     """
     match = _PLACE.fullmatch(place)
     if not match:
-        raise IcebreakerError(f"the graph wants the file {place!r}, which is not among the weights beside it")
+        raise IcebreakerError(
+            "weights_elsewhere", "the graph wants the file {subject!r}, which is not among the weights beside it",
+            subject=place,
+        )  # fmt: skip
     file = folder / match[1] / match[2]
     if not file.is_file():
-        raise IcebreakerError(f"the graph's weights are missing: copy the folder {match[1]} along, beside the graph")
+        raise IcebreakerError(
+            "weights_missing", "the graph's weights are missing", "copy_weights_along", subject=file, folder=match[1]
+        )
     try:
         right = _digest(file, file.stat().st_mtime_ns) == match[2]
     except OSError as error:
-        raise IcebreakerError(f"{file} could not be read: {error.strerror or error}") from error
+        raise IcebreakerError(
+            "file_not_read", "{subject} could not be read: {reason}", subject=file, reason=error.strerror or str(error)
+        ) from error
     if not right:
-        raise IcebreakerError(f"{file} is damaged (its checksum differs): copy the folder {match[1]} again")
+        raise IcebreakerError(
+            "weights_damaged", "{subject} is damaged (its checksum differs)", "copy_weights_again",
+            subject=file, folder=match[1],
+        )  # fmt: skip
     return file
 
 
@@ -90,11 +101,14 @@ def take_in(definition: Any, folder: Path, store: Store | None = None) -> Store 
                     store.link(files[place])
                 except OSError as error:
                     raise IcebreakerError(
-                        f"{files[place]} could not be copied to {store.folder}: {error.strerror or error}: free some "
-                        "space, or set TMPDIR to a folder that has it"
-                    ) from error
+                        "weights_not_copied", "{subject} could not be copied to {folder}: {reason}", "set_tmpdir",
+                        subject=files[place], folder=str(store.folder), reason=error.strerror or str(error),
+                    ) from error  # fmt: skip
         if files[place].stat().st_size != value.nbytes:
-            raise IcebreakerError(f"{name} is not as its file beside the graph: convert the graph again")
+            raise IcebreakerError(
+                "weight_size_differs", "{subject} is not as its file beside the graph", "convert_graph_again",
+                subject=name,
+            )  # fmt: skip
         return Store.mark(files[place])
 
     _to_constants(definition, mark)
@@ -108,7 +122,7 @@ def show(definition: Any) -> None:
 
 def _to_constants(definition: Any, content: Callable[[str, str, TensorValue], bytes]) -> None:
     for nodes in (definition.node, *(function.node_def for function in definition.library.function)):
-        changed = set()
+        changed: set[str] = set()
         for node in nodes:
             place = node.attr["memory_region_name"].s.decode("utf-8", "replace") if node.op == MAPPED else ""
             if not _PLACE.fullmatch(place):
@@ -117,7 +131,9 @@ def _to_constants(definition: Any, content: Callable[[str, str, TensorValue], by
             tensor.tensor_shape.CopyFrom(node.attr["shape"].shape)
             value = tensor_value(tensor)
             if tensor.tensor_shape.unknown_rank or min(value.shape, default=0) < 0 or value.dtype not in ITEM_BYTES:
-                raise IcebreakerError(f"{node.name} is not as it was written: convert the graph again")
+                raise IcebreakerError(
+                    "weight_malformed", "{subject} is not as it was written", "convert_graph_again", subject=node.name
+                )
             tensor.tensor_content = content(node.name, place, value)
             node.op = "Const"
             node.attr["value"].tensor.CopyFrom(tensor)
@@ -144,7 +160,7 @@ def mapped(definition: Any, store: Store, folder: str = "") -> Any:
     result = type(definition)()
     result.CopyFrom(definition)
     for nodes in (result.node, *(function.node_def for function in result.library.function)):
-        names = set()
+        names: set[str] = set()
         for node in nodes:
             if path := store.of(node):
                 tensor = node.attr["value"].tensor
@@ -190,7 +206,7 @@ def pieces(
 def _taken_out(nodes: Any, number: int, parts: Mapping[str, tuple[str, Pieces]], store: Store) -> list[bytes | Path]:
     """Removes the nodes that have something in a file from a repeated field, and spells them for it."""
     found: list[bytes | Path] = []
-    kept = []
+    kept: list[Any] = []
     for node in nodes:
         if (file := store.of(node)) is not None:
             tensor = node.attr["value"].tensor

@@ -1,7 +1,7 @@
 """An immutable view of a TensorFlow graph, without TensorFlow.
 
 Owns: names, nodes, edges, attributes as plain Python values. Refuses: reading files (`formats`), deciding what
-converts (`convert`), where things are drawn (`layout`). It accepts a GraphDef message of any package
+converts (`conversion`), where things are drawn (the app's `layout`). It accepts a GraphDef message of any package
 (`tensorboard.compat.proto` in the app, `tensorflow.core.framework` in the worker): the fields are the same.
 """
 
@@ -10,58 +10,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from icebreaker.errors import IcebreakerError
+from icebreaker.graph.functions import function_attributes
+from icebreaker.graph.ops import (
+    CONTROL_FLOW,
+    DTYPES,
+    FEWEST_INPUTS,
+    FLOATS,
+    ITEM_BYTES,
+    NEVER_OUTPUTS,
+    PLACEHOLDERS,
+    WEIGHT_SLOTS,
+)
+from icebreaker.graph.traversal import reachable
 from icebreaker.storage.weight_store import Store
 from icebreaker.tensors import Tensor
-
-# DataType enum of tensorflow/core/framework/types.proto; reference types are these + 100.
-DTYPES: Mapping[int, str] = {
-    1: "float32", 2: "float64", 3: "int32", 4: "uint8", 5: "int16", 6: "int8", 7: "string", 8: "complex64",
-    9: "int64", 10: "bool", 11: "qint8", 12: "quint8", 13: "qint32", 14: "bfloat16", 15: "qint16", 16: "quint16",
-    17: "uint16", 18: "complex128", 19: "float16", 20: "resource", 21: "variant", 22: "uint32", 23: "uint64",
-    24: "float8_e5m2", 25: "float8_e4m3fn", 29: "int4", 30: "uint4",
-}  # fmt: skip
-ITEM_BYTES: Mapping[str, int] = {
-    "float32": 4, "float64": 8, "int32": 4, "uint8": 1, "int16": 2, "int8": 1, "complex64": 8, "int64": 8, "bool": 1,
-    "qint8": 1, "quint8": 1, "qint32": 4, "bfloat16": 2, "qint16": 2, "quint16": 2, "uint16": 2, "complex128": 16,
-    "float16": 2, "uint32": 4, "uint64": 8, "float8_e5m2": 1, "float8_e4m3fn": 1, "int4": 1, "uint4": 1,
-}  # fmt: skip
-
-PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2", "PlaceholderWithDefault"})
-# Ops that move a value on unchanged or carry none: they never count as work that an engine could do.
-PASSIVE = frozenset({"Const", "Identity", "IdentityN", "Snapshot", "StopGradient", "NoOp"}) | PLACEHOLDERS
-V1_CONTROL_FLOW = frozenset(
-    name + suffix
-    for name in ("Switch", "Merge", "Enter", "Exit", "NextIteration", "LoopCond")
-    for suffix in ("", "V2") if not (suffix and name != "Switch")
-) | {"RefSwitch", "RefMerge", "RefEnter", "RefExit", "RefNextIteration", "_SwitchN"}  # fmt: skip
-FUNCTIONAL_CONTROL_FLOW = frozenset({"While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase", "For"})
-CONTROL_FLOW = V1_CONTROL_FLOW | FUNCTIONAL_CONTROL_FLOW
-_FLOATS = frozenset({"float16", "float32", "float64"})
-# Op → the input in which it takes a weight: of that, only type and shape matter to whoever looks at the graph.
-WEIGHT_SLOTS: Mapping[str, int] = {
-    "Conv2D": 1, "DepthwiseConv2dNative": 1, "Conv3D": 1, "Conv2DBackpropInput": 1, "MatMul": 1,
-    "BatchMatMulV2": 1, "GatherV2": 0,
-}  # fmt: skip
-# Ops whose inputs are looked at one by one: fewer make no sense.
-_FEWEST_INPUTS: Mapping[str, int] = {
-    "Identity": 1, "Snapshot": 1, "StopGradient": 1, "Switch": 2, "SwitchV2": 2, "RefSwitch": 2, "_SwitchN": 2,
-    "Merge": 1, "RefMerge": 1, "Enter": 1, "RefEnter": 1, "Exit": 1, "RefExit": 1, "NextIteration": 1,
-    "RefNextIteration": 1, "LoopCond": 1,
-}  # fmt: skip
-# Sinks that produce no value anybody wants as the graph's output.
-_NEVER_OUTPUTS = frozenset({
-    "NoOp", "Assert", "Print", "PrintV2", "Const", "SaveV2", "RestoreV2", "Save", "MakeIterator", "Iterator",
-    "IteratorV2", "OneShotIterator", "IteratorToStringHandle", "IteratorFromStringHandle", "VarHandleOp",
-    "AssignVariableOp", "Assign", "NextIteration", "ControlTrigger", "Abort",
-}) | PLACEHOLDERS  # fmt: skip
 
 
 @dataclass(frozen=True)
 class TensorValue:
-    """What a Const holds, told without its content."""
+    """Dtype and shape of what a Const holds, without the content."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -102,9 +72,11 @@ class Node:
 
     @cached_property
     def attrs(self) -> Mapping[str, Any]:
-        """Attributes as plain values: bool, int, float, str, bytes, shapes as tuples (None: unknown rank), lists
-        of those, `TensorValue` for tensors, `{"function": name}` for functions.
-        """  # noqa: D205
+        """Attributes as plain values.
+
+        These are bool, int, float, str, bytes, shapes as tuples (None: unknown rank), lists of those, `TensorValue`
+        for tensors, `{"function": name}` for functions.
+        """
         return {key: _plain(value) for key, value in self.definition.attr.items()}
 
     @property
@@ -113,25 +85,26 @@ class Node:
         return tensor_value(self.definition.attr["value"].tensor) if self.op == "Const" else None
 
     @property
-    def scope(self) -> str:
-        """The name without its last part."""
-        return self.name.rpartition("/")[0]
+    def sources(self) -> tuple[str, ...]:
+        """Names of the nodes that it reads or waits for; one that it reads twice is there twice."""
+        return (*(tensor.node for tensor in self.inputs), *self.controls)
 
     @property
     def functions(self) -> tuple[str, ...]:
         """Names of the library functions that its attributes refer to."""
-        found = []
-        for value in self.definition.attr.values():
-            if value.WhichOneof("value") == "func":
-                found.append(value.func.name)
-            elif value.WhichOneof("value") == "list":
-                found.extend(function.name for function in value.list.func)
-        return tuple(found)
+        return tuple(function_attributes(self.definition))
 
 
 @dataclass(frozen=True)
 class Placeholder:
-    """An input of a graph. `shape` has None for unknown dimensions and is None when even the rank is unknown."""
+    """An input of a graph.
+
+    Attributes:
+        name: The node's name.
+        dtype: Name of its dtype, such as `float32`.
+        shape: None for dimensions that are open; None altogether when even the rank is.
+        optional: It has a default value, so it need not be fed.
+    """
 
     name: str
     dtype: str
@@ -150,31 +123,29 @@ class Graph:
         """
         self.definition = definition
         self.store = store
-        nodes = []
-        for item in definition.node:
-            inputs, controls = [], []
-            for text in item.input:
-                if text.startswith("^"):
-                    controls.append(text[1:])
-                else:
-                    node, _, port = text.rpartition(":")
-                    numbered = node and port.isascii() and port.isdigit()
-                    inputs.append(Tensor(node, int(port)) if numbered else Tensor(text))
-            nodes.append(Node(item.name, item.op, tuple(inputs), tuple(controls), item.device, item))
-        self.nodes: tuple[Node, ...] = tuple(nodes)
-        self._by_name = {node.name: node for node in nodes}
-        if len(self._by_name) != len(nodes):
+        self.nodes: tuple[Node, ...] = tuple(_node(message) for message in definition.node)
+        self._by_name = {node.name: node for node in self.nodes}
+        self._check()
+
+    def _check(self) -> None:
+        if len(self._by_name) != len(self.nodes):
             seen: set[str] = set()
-            twice = next(n.name for n in nodes if n.name in seen or seen.add(n.name))
-            raise IcebreakerError(f"node {twice!r} occurs twice in the graph: the file is damaged, export it again")
-        for node in nodes:
-            if len(node.inputs) < _FEWEST_INPUTS.get(node.op, 0):
-                raise IcebreakerError(f"node {node.name!r} ({node.op}) lacks an input: export the whole graph again")
-            for name in (*(tensor.node for tensor in node.inputs), *node.controls):
-                if name not in self._by_name:
+            twice = next(node.name for node in self.nodes if node.name in seen or seen.add(node.name))
+            raise IcebreakerError(
+                "node_repeated", "node {subject!r} occurs twice in the graph", "damaged_export_again", subject=twice
+            )
+        for node in self.nodes:
+            if len(node.inputs) < FEWEST_INPUTS.get(node.op, 0):
+                raise IcebreakerError(
+                    "input_missing", "node {subject!r} ({op}) lacks an input", "export_whole_again",
+                    subject=node.name, op=node.op,
+                )  # fmt: skip
+            for source in node.sources:
+                if source not in self._by_name:
                     raise IcebreakerError(
-                        f"node {node.name!r} reads {name!r}, which is not in the graph: export the whole graph again"
-                    )
+                        "input_not_in_graph", "node {subject!r} reads {input!r}, which is not in the graph",
+                        "export_whole_again", subject=node.name, input=source,
+                    )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -191,13 +162,11 @@ class Graph:
     @cached_property
     def consumers(self) -> Mapping[str, tuple[str, ...]]:
         """Node name → names of the nodes that read it or wait for it, each once, in the graph's order."""
-        found: dict[str, dict[str, None]] = {node.name: {} for node in self.nodes}
+        consumers: dict[str, dict[str, None]] = {node.name: {} for node in self.nodes}
         for node in self.nodes:
-            for tensor in node.inputs:
-                found[tensor.node][node.name] = None
-            for name in node.controls:
-                found[name][node.name] = None
-        return {name: tuple(readers) for name, readers in found.items()}
+            for source in node.sources:
+                consumers[source][node.name] = None
+        return {name: tuple(readers) for name, readers in consumers.items()}
 
     @cached_property
     def functions(self) -> tuple[str, ...]:
@@ -207,18 +176,22 @@ class Graph:
     @cached_property
     def placeholders(self) -> tuple[Placeholder, ...]:
         """The graph's inputs, in its order."""
-        found = []
+        placeholders: list[Placeholder] = []
         for node in self.nodes:
             if node.op in PLACEHOLDERS:
                 optional = node.op == "PlaceholderWithDefault"
                 shape, dtype = node.attrs.get("shape"), node.attrs.get("dtype", "float32")
                 if not isinstance(dtype, str) or not (shape is None or isinstance(shape, tuple)):
-                    raise IcebreakerError(f"input {node.name!r} has no proper dtype and shape: export the graph again")
+                    raise IcebreakerError(
+                        "placeholder_malformed", "input {subject!r} has no proper dtype and shape",
+                        "export_graph_again", subject=node.name,
+                    )  # fmt: skip
                 # Before GraphDef version 24 an empty shape meant "unknown"; a scalar input cannot be told from it.
                 if shape == () and 0 < self.definition.versions.producer < 24:
                     shape = None
-                found.append(Placeholder(node.name, dtype, shape, optional))
-        return tuple(found)
+                known = cast("tuple[int | None, ...] | None", shape)
+                placeholders.append(Placeholder(node.name, dtype, known, optional))
+        return tuple(placeholders)
 
     @cached_property
     def candidate_outputs(self) -> tuple[str, ...]:
@@ -231,9 +204,9 @@ class Graph:
         sinks = [
             node
             for node in self.nodes
-            if groups.issuperset(self.consumers[node.name]) and node.op not in _NEVER_OUTPUTS and not _is_handle(node)
+            if groups.issuperset(self.consumers[node.name]) and node.op not in NEVER_OUTPUTS and not _is_handle(node)
         ]
-        fed = self.descendants(item.name for item in self.placeholders)
+        fed = self.descendants(placeholder.name for placeholder in self.placeholders)
         return tuple(node.name for node in sinks if node.name in fed) or tuple(node.name for node in sinks)
 
     @property
@@ -266,42 +239,28 @@ class Graph:
             for slot, tensor in enumerate(node.inputs):
                 if node.op != "Identity":
                     (taken if WEIGHT_SLOTS.get(node.op) == slot else others).add(tensor.node)
-        for found in (taken, others):
-            stack = list(found)
-            while stack:
-                node = self._by_name[stack.pop()]
-                fresh = {tensor.node for tensor in node.inputs if node.op == "Identity"} - found
-                found |= fresh
-                stack += fresh
-        weights = (self._by_name[name] for name in taken - others)
-        return frozenset(node.name for node in weights if node.value is not None and node.value.dtype in _FLOATS)
+
+        def forwarded(name: str) -> list[str]:
+            node = self._by_name[name]
+            return [tensor.node for tensor in node.inputs] if node.op == "Identity" else []
+
+        weights = set(reachable(taken, forwarded)).difference(reachable(others, forwarded))
+        return frozenset(name for name in weights if (value := self._by_name[name].value) and value.dtype in FLOATS)
 
     def ancestors(self, names: Iterable[str]) -> set[str]:
         """The named nodes and all that they need, over data and control edges."""
-        found: set[str] = set()
-        stack = list(names)
-        while stack:
-            name = stack.pop()
-            if name not in found:
-                found.add(name)
-                node = self._by_name[name]
-                stack.extend(tensor.node for tensor in node.inputs)
-                stack.extend(node.controls)
-        return found
+        return set(reachable(names, lambda name: self._by_name[name].sources))
 
     def descendants(self, names: Iterable[str]) -> set[str]:
         """The named nodes and all that depend on them, over data and control edges."""
-        found: set[str] = set()
-        stack = list(names)
-        while stack:
-            name = stack.pop()
-            if name not in found:
-                found.add(name)
-                stack.extend(self.consumers[name])
-        return found
+        return set(reachable(names, self.consumers.__getitem__))
 
     def require(self, name: str, role: str = "node") -> Tensor:
-        """Parses a name and checks that its node is in the graph.
+        """Parses a tensor's or node's name and checks that the node is in the graph.
+
+        Args:
+            name: In any spelling that `Tensor.parse` understands.
+            role: What it is, for the error: `output`, `input`, `node`.
 
         Raises:
             IcebreakerError: It is not; the text proposes the nearest names.
@@ -312,9 +271,24 @@ class Graph:
 
             near = difflib.get_close_matches(tensor.node, self._by_name, 3, 0.5) or list(self.candidate_outputs[:3])
             raise IcebreakerError(
-                f"{role} {name!r} is not in the graph" + (f": did you mean {', '.join(near)}?" if near else "")
-            )
+                "node_unknown", "{role} {subject!r} is not in the graph", "did_you_mean" if near else "",
+                subject=name, role=role, near=tuple(near),
+            )  # fmt: skip
         return tensor
+
+
+def _node(message: Any) -> Node:
+    """Reads a NodeDef; `^name` among its inputs is a control edge."""
+    inputs: list[Tensor] = []
+    controls: list[str] = []
+    for text in message.input:
+        if text.startswith("^"):
+            controls.append(text[1:])
+        else:
+            node, _, port = text.rpartition(":")
+            numbered = node and port.isascii() and port.isdigit()
+            inputs.append(Tensor(node, int(port)) if numbered else Tensor(text))
+    return Node(message.name, message.op, tuple(inputs), tuple(controls), message.device, message)
 
 
 def _is_handle(node: Node) -> bool:

@@ -10,15 +10,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from icebreaker.errors import ConsentNeeded
+from icebreaker.graph.functions import reachable_functions
+from icebreaker.messages import message
 from icebreaker.reports.reports import SideEffect
 
 _READS, _WRITES = "reads files", "writes files"
 _NETWORK, _CODE, _ENDS = "talks to other processes", "runs code that is not in the graph", "ends the process"
 _ENGINE, _GRAPH = "runs an engine that is embedded in the graph", "runs a graph that comes as data"
 
-# Op → what it does. Made by going through all ops that TensorFlow 2.21 registers; tests/core/test_safety.py goes
+# Op → what it does outside the graph. Made by going through all ops that TensorFlow 2.21 registers; the tests go
 # through them again, so that a new one cannot be overlooked. Print, Assert and the like are harmless.
-_EFFECTS: Mapping[str, str] = {
+EFFECTS: Mapping[str, str] = {
     op: effect
     for effect, ops in {
         _READS: """
@@ -60,7 +62,7 @@ CHECKPOINT_OPS = frozenset({"SaveV2", "RestoreV2", "MergeV2Checkpoints"})
 
 
 def _attribute(name: str, harmless: Sequence[bytes], effect: str) -> Callable[[Any, Mapping[str, Any]], str]:
-    """An op that acts outside only if an attribute says so."""
+    """Judges an op that acts outside only if an attribute is given and begins with nothing `harmless`."""
 
     def judge(node: Any, scope: Mapping[str, Any]) -> str:
         value = node.attr.get(name)
@@ -71,15 +73,16 @@ def _attribute(name: str, harmless: Sequence[bytes], effect: str) -> Callable[[A
 
 
 def _cached(node: Any, scope: Mapping[str, Any]) -> str:
-    """A dataset is cached in memory if the file's name is empty."""
+    """Judges a dataset's cache: it is in memory if the file's name is empty."""
     source = scope.get(node.input[1].split(":")[0]) if len(node.input) > 1 else None
     if source is not None and source.op == "Const" and not any(source.attr["value"].tensor.string_val):
         return ""
     return _WRITES
 
 
-# Ops that act outside in some cases only.
-_CASES: Mapping[str, Callable[[Any, Mapping[str, Any]], str]] = {
+# Ops that act outside in some cases only. Op → gives what it does outside, or nothing, of a NodeDef and of the nodes in
+# its graph or function by name.
+CONDITIONAL_EFFECTS: Mapping[str, Callable[[Any, Mapping[str, Any]], str]] = {
     "PrintV2": _attribute("output_stream", (b"stdout", b"stderr", b"log("), _WRITES),
     "DecodeProtoV2": _attribute("descriptor_source", (b"local://", b"bytes://"), _READS),
     "EncodeProto": _attribute("descriptor_source", (b"local://", b"bytes://"), _READS),
@@ -93,7 +96,7 @@ _CASES: Mapping[str, Callable[[Any, Mapping[str, Any]], str]] = {
 }
 
 
-def side_effects(
+def find_side_effects(
     definition: Any, names: Iterable[str] | None = None, ignored: frozenset[str] = frozenset()
 ) -> tuple[SideEffect, ...]:
     """The nodes that act outside the graph, in the graph and in the functions that it can call.
@@ -102,14 +105,17 @@ def side_effects(
         definition: A GraphDef message.
         names: Nodes that will run, such as what the outputs need; None: all.
         ignored: Ops that are known to be harmless where the graph comes from.
+
+    Returns:
+        One entry per node: the graph's own in its order, then those of its functions.
     """
     wanted = None if names is None else set(names)
     nodes = [node for node in definition.node if wanted is None or node.name in wanted]
-    functions = {item.signature.name: item for item in definition.library.function}
-    found = list(_effects("", nodes, ignored))
+    functions = {function.signature.name: function for function in definition.library.function}
+    effects = list(_effects("", nodes, ignored))
     for name in reachable_functions(nodes, definition.library):
-        found += _effects(name, functions[name].node_def, ignored)
-    return tuple(found)
+        effects += _effects(name, functions[name].node_def, ignored)
+    return tuple(effects)
 
 
 def _effects(function: str, nodes: Sequence[Any], ignored: frozenset[str]) -> Iterator[SideEffect]:
@@ -118,56 +124,42 @@ def _effects(function: str, nodes: Sequence[Any], ignored: frozenset[str]) -> It
         op = node.op
         if op in ignored:
             continue
-        effect = _EFFECTS.get(op, "")
-        if not effect and op in _CASES:
-            scope = scope or {item.name: item for item in nodes}
-            effect = _CASES[op](node, scope)
+        effect = EFFECTS.get(op, "")
+        if not effect and op in CONDITIONAL_EFFECTS:
+            scope = scope or {other.name: other for other in nodes}
+            effect = CONDITIONAL_EFFECTS[op](node, scope)
         if effect:
             yield SideEffect(node.name, op, effect, function)
 
 
-def reachable_functions(nodes: Sequence[Any], library: Any) -> list[str]:
-    """Names of the functions that nodes of a graph can reach, each once."""
-    functions = {item.signature.name: item for item in library.function}
-    if not functions:
-        return []
-    gradients = {item.function_name: item.gradient_func for item in library.gradient}
-    # Grappler may swap one function for another that implements the same interface.
-    swapped = [name for name, item in functions.items() if "api_implements" in item.attr]
-    found: dict[str, None] = {}
-    stack = [*swapped, *(name for node in nodes for name in called_functions(node))]
-    while stack:
-        name = stack.pop()
-        if name in functions and name not in found:
-            found[name] = None
-            stack += [other for node in functions[name].node_def for other in called_functions(node)]
-            if name in gradients:
-                stack.append(gradients[name])
-    return list(found)
-
-
-def called_functions(node: Any) -> Iterator[str]:
-    """Names of the functions that a node calls or is handed; its op is among them, as a function may bear that name."""
-    yield node.op  # a function's name may stand where an op's does
-    for value in node.attr.values():
-        kind = value.WhichOneof("value")
-        if kind == "func":
-            yield value.func.name
-        elif kind == "list":
-            for function in value.list.func:
-                yield function.name
-
-
 def require_consent(effects: Sequence[SideEffect], allowed: bool, subject: str = "the graph") -> None:
-    """Stops what would run a graph that acts outside itself.
+    """Stops before something runs a graph that acts outside itself without the user's consent.
+
+    Args:
+        effects: What `find_side_effects` found.
+        allowed: Whether the user has consented.
+        subject: What acts, for the error: a file, a folder.
 
     Raises:
-        ConsentNeeded: It does, and the user has not allowed it.
+        ConsentNeeded: There are effects, and the user has not consented.
     """
     if effects and not allowed:
-        shown = "; ".join(f"{item.where} ({item.op}) {item.effect}" for item in effects[:3])
-        more = f"; and {len(effects) - 3} more nodes" if len(effects) > 3 else ""
+        shown = (
+            message(
+                "side_effect", "{subject} ({op}) {effect}", subject=effect.where, op=effect.op, effect=effect.effect
+            )
+            for effect in effects
+        )
         raise ConsentNeeded(
-            "consent_needed", "{subject} acts outside itself: {effects}", "allow_side_effects",
-            subject=subject, effects=shown + more,
+            "consent_needed", _CONSENT_NEEDED[min(len(effects), len(_CONSENT_NEEDED)) - 1], "allow_side_effects",
+            subject=subject, more=len(effects) - 3, **dict(zip(ConsentNeeded.NAMED, shown, strict=False)),
         )  # fmt: skip
+
+
+# By the number of effects.
+_CONSENT_NEEDED = (
+    "{subject} acts outside itself: {first}",
+    "{subject} acts outside itself: {first}; {second}",
+    "{subject} acts outside itself: {first}; {second}; {third}",
+    "{subject} acts outside itself: {first}; {second}; {third}; and {more} more nodes",
+)

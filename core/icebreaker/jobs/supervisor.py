@@ -104,7 +104,7 @@ class Job:
         self._cancelled = False
         self._ended = threading.Event()
         self._said: events.Event | None = None
-        self._problem: Exception | None = None
+        self._problem: BaseException | None = None
         self._final: events.Event | None = None
         self._stage = "starting"
         limits = request.limits
@@ -122,7 +122,7 @@ class Job:
         return self._process.pid if self._process else None
 
     @property
-    def problem(self) -> Exception | None:
+    def problem(self) -> BaseException | None:
         """What `on_event` raised, if it did; the job is given up then."""
         return self._problem
 
@@ -184,7 +184,7 @@ class Job:
                 return
             try:
                 self._on_event(event)
-            except Exception as error:  # whoever waits must hear of it
+            except BaseException as error:  # also `sys.exit`; whoever waits must hear of it
                 self._problem = error
                 if self._process:
                     _signal_group(self._process, signal.SIGKILL)
@@ -200,7 +200,7 @@ class Job:
             step = crash_journal.interrupted(folder)
             death = self._describe_death(final)
             doing = step.words if step else self._stage[:1].lower() + self._stage[1:]
-            fresh = {item.key for item in step.attempts} - set(denied) if step and death.is_crash else set()
+            fresh = {item.key for item in step.attempts} - set(denied) if step and death.is_crash else set[str]()
             if not step or not fresh or self._cancelled or len(crashed) >= _MOST_STARTS:
                 failure = message(
                     "worker_ended", "the worker process {why} while {doing}", death.remedy,
@@ -391,7 +391,7 @@ def run(
 
     Args:
         request: What to do.
-        on_event: Receives every event, on another thread; what it raises ends the job.
+        on_event: Receives every event, on another thread; what it raises ends the job and is raised here.
         cancel: Ends the job when it is set.
         module: The module that the child runs, in place of the worker.
 
@@ -406,22 +406,24 @@ def run(
     job = Job(request, on_event, module=module).start()
     try:
         while True:
+            if cancel is not None and cancel.is_set():
+                job.cancel()
             with contextlib.suppress(TimeoutError):
                 final = job.wait(None if cancel is None else _WATCH_SECONDS)
                 break
-            if cancel is not None and cancel.is_set():
-                job.cancel()
     except BaseException:  # Ctrl+C, or what a handler of SIGTERM raises
         job.cancel()
         job.wait(10 * _GRACE_SECONDS)
         raise
+    if job.problem is not None:
+        raise job.problem
     match final:
         case events.Done(result):
             return result
         case events.Failed(failure, details):
             error = IcebreakerError.of(failure)
             error.add_note(details)
-            raise error from job.problem
+            raise error
         case _:
             raise JobCancelled()
 

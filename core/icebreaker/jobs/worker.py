@@ -128,7 +128,8 @@ def main() -> None:
 
 def _with_advice(failure: Message, request: Mapping[str, Any]) -> Message:
     """A failure, and if the GPU's memory was full, what to set."""
-    advice = gpu.memory_advice(str(failure), (request.get("settings") or {}).get("memory_fraction"))
+    settings: Mapping[str, Any] = request.get("settings") or {}
+    advice = gpu.memory_advice(str(failure), settings.get("memory_fraction"))
     return message("gpu_memory_full", "{failure}{advice}", failure=failure, advice=advice) if advice else failure
 
 

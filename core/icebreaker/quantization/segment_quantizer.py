@@ -24,6 +24,7 @@ import numpy as np
 
 from icebreaker.data import dataset
 from icebreaker.data.dataset import Batch, Data, Input, Preprocessing
+from icebreaker.engines import registry
 from icebreaker.engines.openvino import nncf_version, quantized_by_nncf
 from icebreaker.errors import IcebreakerError
 from icebreaker.export import fake_quant
@@ -38,7 +39,7 @@ from icebreaker.reports.reports import Accuracy, LayerCost, Quantization, Tensor
 from icebreaker.settings import ConvertSettings
 from icebreaker.storage.files import write_whole
 from icebreaker.tensors import Tensor
-from icebreaker.tf.session import Original
+from icebreaker.tf.session import GraphSession
 
 # Without a budget: a signal 10 dB above the noise, and nine rows of ten with the same top class, is what the worst of
 # the usual schemes reach on networks that INT8 suits; below, something is broken.
@@ -118,7 +119,7 @@ class Int8:
     def __init__(
         self,
         graph: Graph,
-        original: Original,
+        original: GraphSession,
         settings: ConvertSettings,
         defaults: Mapping[str, np.ndarray],
         allow_python: bool = False,
@@ -156,9 +157,8 @@ class Int8:
             self._data, self._held_back = data.split()
         elif not self.has_data:
             self._use_what_is_there(graph)
-        self._wants_nncf = (
-            self.has_data and settings.quantization.quantizer != "own" and settings.engine in ("auto", "openvino")
-        )
+        takes_nncf = any(item.takes_nncf for item in registry.chosen(settings.engine))
+        self._wants_nncf = self.has_data and settings.quantization.quantizer != "own" and takes_nncf
         if settings.quantization.quantizer == "nncf" and not self._wants_nncf:
             raise IcebreakerError(
                 "NNCF needs calibration data, and openvino or auto as the engine: give both, or leave it out"
@@ -383,7 +383,7 @@ class Int8:
             return f"its error is {found.error:.1%} of the output (at most {limit.error:.1%} is accepted)"
         return ""
 
-    def whole(self, original: Original, outputs: Sequence[Tensor], model: Callable[..., Any]) -> Accuracy | None:
+    def whole(self, original: GraphSession, outputs: Sequence[Tensor], model: Callable[..., Any]) -> Accuracy | None:
         """Compares the optimized graph with the original on held-back data; None without such data."""
         if self._held_back is None:
             return None

@@ -62,7 +62,9 @@ class Inspection:
     functions: tuple[str, ...] = ()
     frozen_path: str = ""  # a .pb with the graph, where the file itself is a SavedModel or Keras model
     side_effects: tuple[SideEffect, ...] = ()
-    engines: Mapping[str, bool] = field(default_factory=dict)  # in an optimized graph: engine → built here, all of its
+    engines: Mapping[str, bool] = field(
+        default_factory=dict[str, bool]
+    )  # in an optimized graph: engine → built here, all of its
 
     def to_json(self) -> dict[str, Any]:
         """The contract of `icebreaker inspect --json`; `side_effects` and `engines` only if the graph has some."""
@@ -185,7 +187,7 @@ class Quantization:
     method: str
     samples: int
     int8_layers: int
-    tried: Mapping[str, float] = field(default_factory=dict)
+    tried: Mapping[str, float] = field(default_factory=dict[str, float])
     layers: tuple[LayerCost, ...] = ()
     curve: tuple[TradeOff, ...] = ()
     accuracy: Accuracy | None = None
@@ -264,7 +266,7 @@ class Conversion:
     warnings: tuple[Words, ...] = ()
     accuracy: Accuracy | None = None
     calibration_table: str = ""
-    tensors: Mapping[str, str] = field(default_factory=dict)
+    tensors: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def to_json(self, word: Word = str) -> dict[str, Any]:
         """The contract of `icebreaker convert --json`; what INT8 adds is there only where it was asked for."""
@@ -380,7 +382,7 @@ class Profile:
     watched_ms: float
     plain_ms: float
     runs: int
-    layers: Mapping[str, tuple[LayerTime, ...]] = field(default_factory=dict)
+    layers: Mapping[str, tuple[LayerTime, ...]] = field(default_factory=dict[str, tuple[LayerTime, ...]])
 
     @property
     def total_ms(self) -> float:
@@ -395,9 +397,9 @@ class Benchmark:
     original: Latency
     optimized: Latency | None = None
     speedup: Speedup | None = None
-    outputs: Mapping[str, OutputDifference] = field(default_factory=dict)
+    outputs: Mapping[str, OutputDifference] = field(default_factory=dict[str, OutputDifference])
     batch: int = 1
-    profiles: Mapping[str, Profile] = field(default_factory=dict)
+    profiles: Mapping[str, Profile] = field(default_factory=dict[str, Profile])
 
     def to_json(self) -> dict[str, Any]:
         """The contract of `icebreaker benchmark --json`; `profiles` is there only with `--profile`."""
@@ -435,8 +437,8 @@ class EngineStatus:
     builds: bool
     runs: bool
     detail: Words
-    precisions: Mapping[str, str] = field(default_factory=dict)
-    options: Mapping[str, str] = field(default_factory=dict)
+    precisions: Mapping[str, str] = field(default_factory=dict[str, str])
+    options: Mapping[str, str] = field(default_factory=dict[str, str])
     targets: tuple[str, ...] = ()
 
 

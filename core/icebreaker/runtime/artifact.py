@@ -30,13 +30,14 @@ from icebreaker.engines.protocol import Built, Model
 from icebreaker.errors import IcebreakerError
 from icebreaker.export import exporter
 from icebreaker.graph import external_weights
-from icebreaker.graph.graph import DTYPES, Graph
+from icebreaker.graph.graph import Graph
+from icebreaker.graph.ops import DTYPES
 from icebreaker.partitioning.partition import Segment
 from icebreaker.storage.files import Pieces, digest_of, size_of, write_together
 from icebreaker.storage.weight_store import Store
 from icebreaker.tensors import Tensor
 from icebreaker.tf.rewrite import to_tensorflow
-from icebreaker.tf.session import Original
+from icebreaker.tf.session import GraphSession
 
 # Beyond this, payloads go to side files: protobuf ends at 2 GiB, and readers copy a message more than once.
 INLINE_BYTES = 1_000_000_000
@@ -112,8 +113,21 @@ def complete_outputs(segment: Segment, wanted: Sequence[Tensor]) -> Segment:
     return replace(segment, outputs=tuple(outputs))
 
 
+def stand_ins_of(segment: Segment) -> tuple[Tensor, ...]:
+    """The placeholders `input_0`, `input_1` … that stand for a segment's inputs in a graph of its own."""
+    taken = {*segment.nodes, *segment.constants}
+    names = []
+    for index in range(len(segment.inputs)):
+        name = f"input_{index}"
+        while name in taken:
+            name = "_" + name
+        taken.add(name)
+        names.append(name)
+    return tuple(map(Tensor, names))
+
+
 def segment_definition(
-    graph: Graph, segment: Segment, original: Original, shapes: Mapping[Tensor, Any]
+    graph: Graph, segment: Segment, original: GraphSession, shapes: Mapping[Tensor, Any]
 ) -> tuple[Any, Any]:
     """A segment as a graph of its own, for the converter and for running it alone.
 
@@ -128,14 +142,9 @@ def segment_definition(
     """
     whole = graph.definition
     definition = type(whole)(versions=whole.versions)
-    taken = {*segment.nodes, *segment.constants}
-    stand_ins: dict[Tensor, Tensor] = {}
-    for index, tensor in enumerate(segment.inputs):
-        name = f"input_{index}"
-        while name in taken:
-            name = "_" + name
-        taken.add(name)
-        node = definition.node.add(name=name, op="Placeholder")
+    stand_ins = dict(zip(segment.inputs, stand_ins_of(segment), strict=True))
+    for tensor, stand_in in stand_ins.items():
+        node = definition.node.add(name=stand_in.node, op="Placeholder")
         node.attr["dtype"].type = _ENUMS[original.dtype(tensor)]
         shape = shapes.get(tensor)
         if shape is None:
@@ -144,14 +153,13 @@ def segment_definition(
             node.attr["shape"].shape.SetInParent()
             for dim in shape:
                 node.attr["shape"].shape.dim.add(size=-1 if dim is None else dim)
-        stand_ins[tensor] = Tensor(name)
     for name in (*segment.constants, *segment.nodes):
         node = definition.node.add()
         _copy_inside(graph, name, segment, node, lambda tensor: str(stand_ins.get(tensor, tensor)))
     return definition, tuple(stand_ins[tensor] for tensor in segment.inputs)
 
 
-def assemble(graph: Graph, outputs: Sequence[Tensor], engines: Sequence[EngineNode], original: Original) -> Any:
+def assemble(graph: Graph, outputs: Sequence[Tensor], engines: Sequence[EngineNode], original: GraphSession) -> Any:
     """Puts the optimized graph together.
 
     Args:
@@ -215,7 +223,9 @@ def _still_needed(
     return found
 
 
-def _add_engine(result: Any, graph: Graph, item: EngineNode, original: Original, spelled: Any, control: Any) -> None:
+def _add_engine(
+    result: Any, graph: Graph, item: EngineNode, original: GraphSession, spelled: Any, control: Any
+) -> None:
     segment, built = item.segment, item.built
     function = result.library.function.add()
     signature = function.signature
@@ -280,7 +290,7 @@ def _copy_inside(graph: Graph, name: str, segment: Segment, node: Any, spelled: 
     node.attr.pop("_class", None)
 
 
-def _keep_names(result: Any, outputs: Sequence[Tensor], moved: Mapping[Tensor, str], original: Original) -> None:
+def _keep_names(result: Any, outputs: Sequence[Tensor], moved: Mapping[Tensor, str], original: GraphSession) -> None:
     """Gives the outputs that went into segments a node of their own name, and marks all outputs with their order."""
     nodes = {node.name: node for node in result.node}
     ports: dict[str, int] = {}

@@ -20,8 +20,9 @@ import numpy as np
 from icebreaker.engines import cuda, protocol, registry
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
-from icebreaker.graph import external_weights, side_effects
-from icebreaker.graph.graph import PLACEHOLDERS, Graph, Placeholder
+from icebreaker.graph import external_weights, functions
+from icebreaker.graph.graph import Graph, Placeholder
+from icebreaker.graph.ops import PLACEHOLDERS
 from icebreaker.runtime import artifact
 from icebreaker.runtime.artifact import StoredEngine
 from icebreaker.storage import crash_journal, trusted_engines
@@ -268,7 +269,7 @@ class Model:
         definition = _with_functions(self._graph, self._nodes)
         whole = from_store(definition.graph, self._graph.store)
         # TensorFlow knows functions by name, in all graphs alike: native segments that nothing calls stay out.
-        called = side_effects.reachable_functions(whole.node, whole.library)
+        called = functions.reachable_functions(whole.node, whole.library)
         kept = [item for item in whole.library.function if item.signature.name in called]
         del whole.library.function[:]
         whole.library.function.extend(kept)

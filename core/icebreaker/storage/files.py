@@ -30,8 +30,10 @@ def check_unpacked(path: Path, size: int, packed: int) -> None:
     """
     if size > max(_HARMLESS_BYTES, packed * _MOST_RATIO):
         raise IcebreakerError(
-            f"{path} unpacks to more than {_MOST_RATIO} times its size, which no graph does: it is not what it seems"
-        )
+            "unpacks_to_too_much",
+            "{subject} unpacks to more than {ratio} times its size, which no graph does", "not_what_it_seems",
+            subject=path, ratio=_MOST_RATIO,
+        )  # fmt: skip
 
 
 def write_whole(path: Path, data: bytes, job_id: str = "") -> None:
@@ -102,7 +104,7 @@ def write_together(files: Mapping[Path, bytes | Path | Pieces], job_id: str = ""
     try:
         for path, data in files.items():
             if path.is_dir():
-                raise IcebreakerError(f"{path} is a folder: give the name of a file to write")
+                raise IcebreakerError("target_is_folder", "{subject} is a folder", "name_file_to_write", subject=path)
             temporary = home / f".{path.name}.{job_id or uuid.uuid4().hex[:12]}.tmp"
             pairs.append((temporary, path))
             with temporary.open("wb") as stream:
@@ -115,8 +117,9 @@ def write_together(files: Mapping[Path, bytes | Path | Pieces], job_id: str = ""
             temporary.replace(path)
     except OSError as error:
         raise IcebreakerError(
-            f"{path} could not be written: {error.strerror or error}: choose another folder or free some space"
-        ) from error
+            "file_not_written", "{subject} could not be written: {reason}", "choose_another_folder",
+            subject=path, reason=error.strerror or str(error),
+        ) from error  # fmt: skip
     finally:
         for temporary, _ in pairs:
             with contextlib.suppress(OSError):

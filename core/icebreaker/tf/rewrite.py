@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from icebreaker.graph import external_weights, limits
-from icebreaker.graph.graph import V1_CONTROL_FLOW, Graph
+from icebreaker.graph.graph import Graph
+from icebreaker.graph.ops import V1_CONTROL_FLOW
 from icebreaker.storage.weight_store import Store
 from icebreaker.tensors import Tensor
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.external_weights import MAPPED
-from icebreaker.graph.graph import DTYPES
+from icebreaker.graph.ops import DTYPES
 from icebreaker.storage.weight_store import Store
 from icebreaker.tensors import Tensor
 from icebreaker.tf.rewrite import from_store
@@ -48,7 +48,7 @@ def exact_float32() -> Iterator[None]:
         tf.config.experimental.enable_tensor_float_32_execution(rounds)
 
 
-class Original:
+class GraphSession:
     """A graph imported into TensorFlow, with one session on it at a time.
 
     Raises:
@@ -70,14 +70,17 @@ class Original:
         for node in definition.node:
             if node.op in _VARIABLES:
                 raise IcebreakerError(
-                    f"node {node.name!r} is a variable, so the graph is not frozen: freeze it, or give its SavedModel"
-                )
+                    "not_frozen", "node {subject!r} is a variable, so the graph is not frozen", "freeze_or_saved_model",
+                    subject=node.name,
+                )  # fmt: skip
         self.graph = tf.Graph()
         try:
             with self.graph.as_default():
                 tf.import_graph_def(definition, name="")
         except Exception as error:
-            raise IcebreakerError(f"TensorFlow refuses the graph: {error}") from error
+            raise IcebreakerError(
+                "graph_refused", "TensorFlow refuses the graph: {reason}", reason=str(error)
+            ) from error
         self._config = session_config(memory_fraction, store)
         self._config.graph_options.rewrite_options.disable_meta_optimizer = reference
         self._reference = reference
@@ -126,7 +129,9 @@ class Original:
             if port < count:
                 return argument.name, port
             port -= count
-        raise IcebreakerError(f"node {tensor.node!r} has no output {tensor.port}")
+        raise IcebreakerError(
+            "output_missing", "node {subject!r} has no output {port}", subject=tensor.node, port=tensor.port
+        )
 
     def run(self, fetches: Sequence[Tensor], feeds: Mapping[str, Any]) -> list[np.ndarray]:
         """Runs the graph once; `feeds` by canonical tensor name."""

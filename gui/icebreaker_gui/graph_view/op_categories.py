@@ -9,7 +9,7 @@ from typing import Any
 
 from PySide6.QtCore import QT_TRANSLATE_NOOP
 
-from icebreaker.graph.graph import CONTROL_FLOW, PLACEHOLDERS
+from icebreaker.graph.ops import CONTROL_FLOW, PLACEHOLDERS
 
 # Kind → (hue of the theme, words for the legend).
 KINDS: Mapping[str, tuple[str, Any]] = {

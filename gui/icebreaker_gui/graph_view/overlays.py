@@ -12,7 +12,7 @@ import numpy as np
 from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication, Qt
 from PySide6.QtGui import QColor
 
-from icebreaker.graph.graph import ITEM_BYTES
+from icebreaker.graph.ops import ITEM_BYTES
 from icebreaker.reports.reports import REASONS
 from icebreaker_gui.graph_view.op_categories import KINDS, kind
 from icebreaker_gui.graph_view.painting.picture import Capsule, Look
@@ -216,7 +216,7 @@ def _classes(state: GraphState, outline: Outline, base: Look, name: str) -> tupl
             of[item] = names.setdefault(words, len(names) + 1)
     colors = [QColor(0, 0, 0, 0)]
     for i, words in enumerate(names):
-        known = theme.current().engines.get(words)
+        known = theme.current().engine_or_none(words)
         colors.append(QColor(known) if known else theme.hue("gray" if words == "tensorflow" else order[i % len(order)]))
     _lift(outline, of)
     counts = np.bincount(of[outline.leaves_of(0)], minlength=len(colors))

@@ -18,7 +18,8 @@ from PySide6.QtCore import QObject, Signal
 
 from icebreaker.formats import graph_files
 from icebreaker.graph import shape_inference
-from icebreaker.graph.graph import PASSIVE, Graph, Node
+from icebreaker.graph.graph import Graph, Node
+from icebreaker.graph.ops import PASSIVE
 from icebreaker.reports.reports import Benchmark, Conversion, LayerTime, Left, Profile, SegmentReport
 from icebreaker.tensors import Tensor
 from icebreaker_gui.graph_view.overlays import make_look

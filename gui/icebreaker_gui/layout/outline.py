@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from icebreaker.errors import IcebreakerError
-from icebreaker.graph.graph import CONTROL_FLOW, PLACEHOLDERS, Graph, Node
+from icebreaker.graph.graph import Graph, Node
+from icebreaker.graph.ops import CONTROL_FLOW, PLACEHOLDERS
 from icebreaker.tensors import Tensor
 
 Cancelled = Callable[[], bool]

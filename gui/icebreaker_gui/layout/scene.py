@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from icebreaker.graph.graph import PASSIVE
+from icebreaker.graph.ops import PASSIVE
 from icebreaker_gui.layout import layers
 from icebreaker_gui.layout.outline import Cancelled, LayoutCancelled, Outline
 

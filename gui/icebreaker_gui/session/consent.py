@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from PySide6.QtCore import QObject, Signal
 
+from icebreaker.errors import ConsentNeeded
 from icebreaker.reports.reports import SideEffect
 from icebreaker.settings import Consent
 from icebreaker_gui.style.wording import translated
@@ -50,8 +51,28 @@ class Permissions(QObject):
             self.allow(side_effects=True)
             then()
 
-        self.consentWanted.emit(self._described(effects), allow)
+        shown = [_effect_text(effect.where, effect.op, effect.effect) for effect in effects[:_MOST_EFFECTS]]
+        self._ask(shown, len(effects) - len(shown), allow)
         return False
+
+    def ask_again(self, refused: ConsentNeeded, then: Callable[[], object]) -> None:
+        """Asks for what a job was refused for want of it.
+
+        Args:
+            refused: The refusal, which names what the graph does.
+            then: Is called if the user allows it.
+        """
+        shown = [
+            _effect_text(effect.subject, str(effect.values["op"]), str(effect.values["effect"]))
+            for effect in refused.effects
+        ]
+        self._ask(shown, refused.more, then)
+
+    def _ask(self, shown: Sequence[str], more: int, then: Callable[[], object]) -> None:
+        text = "; ".join(shown)
+        if more > 0:
+            text += self.tr("; and {n} more nodes").format(n=more)
+        self.consentWanted.emit(text, then)
 
     def may_load(self, engines: Mapping[str, bool], then: Callable[[bool], object]) -> bool:
         """Whether a graph's engines may be loaded: they were built here, or the user trusts them.
@@ -72,10 +93,6 @@ class Permissions(QObject):
         self.trustWanted.emit(elsewhere, answer)
         return False
 
-    def _described(self, effects: Sequence[SideEffect]) -> str:
-        shown = "; ".join(
-            f"{effect.where} ({effect.op}) {translated(effect.effect)}" for effect in effects[:_MOST_EFFECTS]
-        )
-        if len(effects) > _MOST_EFFECTS:
-            shown += self.tr("; and {n} more nodes").format(n=len(effects) - _MOST_EFFECTS)
-        return shown
+
+def _effect_text(where: str, op: str, effect: str) -> str:
+    return f"{where} ({op}) {translated(effect)}"

@@ -273,7 +273,7 @@ class Session(QObject):
         error = IcebreakerError.of(failure)
         if not isinstance(error, ConsentNeeded):
             return False
-        self.consentWanted.emit(error.effects, lambda: self.open(path, Consent(side_effects=True)))
+        self._permissions.ask_again(error, lambda: self.open(path, Consent(side_effects=True)))
         return True
 
     def _could_not_open(self, path: Path) -> str:

@@ -6,21 +6,15 @@ from collections.abc import Sequence
 
 from PySide6.QtCore import QCoreApplication
 
+from icebreaker.engines import registry
 from icebreaker.reports.reports import Benchmark
 
-ENGINE_NAMES = {
-    "openvino": "OpenVINO",
-    "onnxruntime": "ONNX Runtime",
-    "tensorrt": "TensorRT",
-    "tensorrt-rtx": "TensorRT-RTX",
-    "tensorflow": "TensorFlow",
-}
 PRECISION_NAMES = {"fp32": "FP32", "fp16": "FP16", "bf16": "bfloat16", "int8": "INT8", "tf32": "TF32"}
 
 
 def engine(name: str) -> str:
     """An engine's name as its makers write it."""
-    return ENGINE_NAMES.get(name, name)
+    return "TensorFlow" if name == "tensorflow" else registry.title(name)
 
 
 def precision(name: str) -> str:

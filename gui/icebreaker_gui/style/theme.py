@@ -17,6 +17,8 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QFont, QFontDatabase, QGuiApplication, QPalette
 from PySide6.QtWidgets import QApplication
 
+from icebreaker.engines import registry
+
 # Distances in device-independent pixels: everything keeps to this scale.
 TINY, SMALL, SPACE, LARGE, HUGE = 2, 4, 8, 16, 24
 RADIUS = 6
@@ -59,7 +61,6 @@ class Theme:
         group: Fill of an open scope.
         edge: Data edges.
         control_edge: Control edges.
-        engines: Engine name → its colour: outlines and legends.
     """
 
     name: str
@@ -91,7 +92,6 @@ class Theme:
     group: str
     edge: str
     control_edge: str
-    engines: Mapping[str, str]
 
     def color(self, name: str, alpha: float = 1.0) -> QColor:
         """The colour of that name, `alpha` from 0 (clear) to 1."""
@@ -100,8 +100,15 @@ class Theme:
         return color
 
     def engine(self, name: str) -> QColor:
-        """The colour of an engine; one that is unknown gets the accent."""
-        return QColor(self.engines.get(name, self.accent))
+        """The colour of an engine's outlines and legends; one that says none, or is unknown, gets the accent."""
+        return self.engine_or_none(name) or QColor(self.accent)
+
+    def engine_or_none(self, name: str) -> QColor | None:
+        """The colour that an engine says it has; None if it says none, or is unknown."""
+        engine = registry.find(name)
+        if engine is None or engine.colour is None:
+            return None
+        return QColor(engine.colour.dark if self.dark else engine.colour.light)
 
     def reason(self, code: str) -> QColor:
         """The colour of a node left in TensorFlow for the reason `code`, a key of `reports.REASONS`."""
@@ -134,9 +141,6 @@ DARK = Theme(
     success_soft="#12342f", warning_soft="#372f1c", error_soft="#3d2029",
     grid="#22344f", node="#243650", node_border="#3f5778", constant="#17253a", group="#142238",
     edge="#56708f", control_edge="#8a6f4d",
-    engines={
-        "openvino": "#6accf5", "onnxruntime": "#b9a2ff", "tensorrt": "#8fd46a", "tensorrt-rtx": "#4fd6c1",
-    },
 )  # fmt: skip
 
 LIGHT = Theme(
@@ -149,9 +153,6 @@ LIGHT = Theme(
     success_soft="#dff3e9", warning_soft="#fbf0d6", error_soft="#fbe4e3",
     grid="#dde7f1", node="#ffffff", node_border="#9db1c7", constant="#eef3f8", group="#f3f8fc",
     edge="#8ba1ba", control_edge="#c08a4a",
-    engines={
-        "openvino": "#0a77bf", "onnxruntime": "#6b4fc9", "tensorrt": "#3d7f14", "tensorrt-rtx": "#0b7f72",
-    },
 )  # fmt: skip
 
 THEMES: Mapping[str, Theme] = {theme.name: theme for theme in (LIGHT, DARK)}

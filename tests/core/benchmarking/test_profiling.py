@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from icebreaker import codec
 from icebreaker.benchmarking import benchmark, profiling
 from icebreaker.conversion.pipeline import convert
 from icebreaker.formats import graph_files
@@ -13,13 +14,13 @@ from icebreaker.graph.protos import GraphDef
 from icebreaker.reports import reports
 from icebreaker.settings import ConvertSettings
 from icebreaker.tensors import Tensor
-from icebreaker.tf.session import Original
+from icebreaker.tf.session import GraphSession
 
 ROUNDS = 7
 
 
 def profile(graph, output, feeds):
-    original = Original(graph.definition)
+    original = GraphSession(graph.definition)
     call = original.callable([Tensor(output)], list(feeds))
     found = profiling.profile_session(
         original.session, Graph(graph.definition), [Tensor(output)], feeds, 0.2, lambda: call(*feeds.values())
@@ -112,7 +113,7 @@ def test_the_time_of_an_optimized_graph(network, tmp_path, engine):
     made = convert(network, output, ConvertSettings.of(engine=engine, minimum_segment_size=2))
     assert len(made.segments) == 2
     found = benchmark.benchmark(str(network), str(output), seconds=0.2, profile=True)
-    again = reports.load(reports.Benchmark, reports.dump(found))
+    again = codec.decode(codec.encode(found), reports.Benchmark)
     assert again == found and set(found.to_json()["profiles"]) == {"original", "optimized"}
     before, after = found.profiles["original"], found.profiles["optimized"]
     graph = graph_files.read_graph(network)

@@ -10,10 +10,12 @@ import sys
 
 import pytest
 
-from icebreaker.cli import main
+from icebreaker.cli import main, options, text
 from icebreaker.errors import IcebreakerError
 from icebreaker.jobs import supervisor
+from icebreaker.jobs.requests import AskEngines
 from icebreaker.reports import reports
+from icebreaker.settings import Consent, ConvertSettings, Limits
 
 PBTXT = """
 node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } }
@@ -42,9 +44,13 @@ def run(capsys, *words):
     return code, captured.out, captured.err
 
 
+def parsed(*words):
+    parser, _ = options.make_parser()
+    return parser.parse_args(words)
+
+
 def settings_of(*words):
-    parser, _ = main._parser()
-    return main._settings(parser.parse_args(words))
+    return options.settings(parsed(*words))
 
 
 def test_inspect_json_is_the_contract_and_nothing_else(capsys, model):
@@ -72,9 +78,10 @@ def test_inspect_is_quick_and_loads_nothing_heavy(model):
     """Its imports are those of the app's process."""
     heavy = "{'tensorflow', 'openvino', 'onnxruntime', 'onnx', 'tf2onnx', 'keras', 'PySide6', 'icebreaker_gui'}"
     script = (
-        f"import sys; from icebreaker import cli; cli.main(['inspect', {model!r}]); print({heavy} & set(sys.modules))"
+        "import sys; from icebreaker.cli import main\n"
+        f"main.main(['inspect', {model!r}]); print({heavy} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout.endswith("\nset()\n") and done.stderr == ""
 
 
@@ -142,7 +149,7 @@ def test_version_and_help(capsys):
 
 
 def test_every_setting_has_its_option():
-    settings = settings_of(
+    arguments = parsed(
         "convert", "m.pb", "-o", "o.pb", "--inputs", "^a:0=1x3,b,c=", "--outputs", "y:0,z:1", "--precision", "fp16",
         "--engine", "openvino", "--max-batch-size", "8", "--workspace", "4GB", "--memory-fraction", "0.67",
         "--minimum-segment-size", "5", "--exclude", "n:0", "^m", "--data", "d.npz",
@@ -155,7 +162,7 @@ def test_every_setting_has_its_option():
         "--profile", "b=1x8,2x8,4x64", "d:0=3", "--optimization-level", "5", "--hardware-compatibility", "ampere-plus",
         "--version-compatible", "--weights", "refittable", "--compute-capability", "8.9", "12.0",
     )  # fmt: skip
-    assert settings.to_json() == {
+    assert options.settings(arguments).flat == {
         "calibration": "photos",
         "calibration_method": "mse",
         "calibration_table": "t.json",
@@ -172,7 +179,6 @@ def test_every_setting_has_its_option():
             "std": [2.0],
             "crop": "stretch",
         },
-        "allow_python": True,
         "outputs": ("y", "z:1"),
         "inputs": ("a", "b", "c"),
         "input_shapes": {"a": (1, 3), "c": ()},
@@ -190,15 +196,13 @@ def test_every_setting_has_its_option():
         "minimum_segment_size": 5,
         "exclude": ("n", "m"),
         "data": "d.npz",
-        "allow_side_effects": True,
-        "trust_engines": False,
-        "retry_crashed": True,
-        "memory_limit_bytes": 1 << 31,
-        "time_limit_seconds": 600.0,
-        "patience_seconds": 60.0,
     }
-    assert settings_of("compare", "m.pb", "o.pb", "--trust-engines").trust_engines
-    assert settings_of("convert", "m.pb", "-o", "o.pb") == type(settings)()
+    assert options.consent(arguments) == Consent(side_effects=True, python=True, crashed=True)
+    assert options.limits(arguments) == Limits(memory_bytes=1 << 31, time_seconds=600.0, patience_seconds=60.0)
+    assert options.consent(parsed("compare", "m.pb", "o.pb", "--trust-engines")) == Consent(engines=True)
+    plain = parsed("convert", "m.pb", "-o", "o.pb")
+    assert options.settings(plain) == ConvertSettings()
+    assert (options.consent(plain), options.limits(plain)) == (Consent(), Limits())
 
 
 @pytest.mark.parametrize("words", [[], ["model.pbtxt"]])
@@ -218,7 +222,7 @@ def test_without_the_app_it_says_so(monkeypatch, capsys):
 
 
 def test_infinity_becomes_a_number_that_json_has():
-    found = main._plain({"max_abs": math.inf, "sqnr_db": -math.inf, "list": [math.nan, 1.5, None, "x"]})
+    found = text.finite({"max_abs": math.inf, "sqnr_db": -math.inf, "list": [math.nan, 1.5, None, "x"]})
     assert json.loads(json.dumps(found, allow_nan=False)) == {
         "max_abs": sys.float_info.max,
         "sqnr_db": -sys.float_info.max,
@@ -227,16 +231,16 @@ def test_infinity_becomes_a_number_that_json_has():
 
 
 def test_tables_are_aligned():
-    assert main._table([("a", "long"), ("longer", "1")], right={1}) == ["a       long", "longer     1"]
-    assert main._table([("x", ""), ("y", "")]) == ["x", "y"]
+    assert text.table([("a", "long"), ("longer", "1")], right={1}) == ["a       long", "longer     1"]
+    assert text.table([("x", ""), ("y", "")]) == ["x", "y"]
 
 
 @pytest.mark.parametrize(
-    ("value", "text"),
+    ("value", "words"),
     [(0.01234, "0.0123 ms"), (1.5, "1.5 ms"), (55.123, "55.1 ms"), (1234.5, "1,234 ms")],
 )
-def test_durations(value, text):
-    assert main._ms(value) == text
+def test_durations(value, words):
+    assert text.milliseconds(value) == words
 
 
 def test_conversion_for_people():
@@ -244,9 +248,9 @@ def test_conversion_for_people():
         "TRTEngineOp_000", "openvino", "fp32", ("a", "b", "c"), ("x",), ("c",), 0.5, 12.3, 4.56, 2e-7
     )
     left = tuple(reports.Left(f"n{i}", "Foo", "no converter for Foo", "unsupported_op") for i in range(3))
-    lines = main._conversion_lines(reports.Conversion("o.pb", 2.54, 0.98765, (segment,), left, ("mind the gap",)))
-    text = "\n".join(lines)
-    assert "wrote o.pb in 2.5 s" in text and "98.8% of the operations run in 1 engine node\n" in text
+    lines = text.conversion_lines(reports.Conversion("o.pb", 2.54, 0.98765, (segment,), left, ("mind the gap",)))
+    whole = "\n".join(lines)
+    assert "wrote o.pb in 2.5 s" in whole and "98.8% of the operations run in 1 engine node\n" in whole
     assert "TRTEngineOp_000  openvino  fp32           3     12.3 ms  4.56 ms    2.0e-07" in lines
     assert "    3  no converter for Foo        n0" in lines
     assert lines[-1] == "warning: mind the gap"
@@ -258,5 +262,5 @@ def test_a_job_that_fails_is_one_line(capsys, monkeypatch, tmp_path):
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert err.startswith("icebreaker: the worker process could not start: ")
     with pytest.raises(IcebreakerError) as raised:
-        supervisor.run("engines", {})
+        supervisor.run(AskEngines())
     assert "Traceback" in raised.value.__notes__[0]

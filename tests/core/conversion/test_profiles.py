@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ import numpy as np
 import pytest
 
 import icebreaker
-from icebreaker.conversion import engine_selection
+from icebreaker.conversion import engine_calls, segment_forms
 from icebreaker.conversion.pipeline import convert
 from icebreaker.engines import protocol, registry
 from icebreaker.engines.protocol import BuildOptions
 from icebreaker.errors import IcebreakerError
 from icebreaker.export.exporter import Exported
+from icebreaker.reports.reports import Conversion
 from icebreaker.settings import ConvertSettings
 
 PROFILE = {"x": ((1, 16, 24, 4), (2, 32, 32, 4), (4, 64, 48, 4))}
@@ -43,6 +45,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("open") / "open.pb"
     path.write_bytes(definition.SerializeToString())
     return path
+
+
+def beside_speed(report: Conversion) -> list[Any]:
+    """Warnings, but for that a segment is not faster, which a busy machine decides."""
+    return [item for item in report.warnings if getattr(item, "code", "") != "segment_not_faster"]
 
 
 def observed_builds(monkeypatch: pytest.MonkeyPatch, name: str) -> list[BuildOptions]:
@@ -79,7 +86,7 @@ def test_a_segments_profile_follows_from_the_inputs(
 def test_the_engine_is_right_at_every_shape_of_the_profile(model: Path, tmp_path: Path) -> None:
     optimized = tmp_path / "o.pb"
     report = convert(model, optimized, SETTINGS)
-    assert report.segments and not report.warnings, report.warnings
+    assert report.segments and not beside_speed(report), report.warnings
     fast, plain = icebreaker.load(optimized, fallback=False), icebreaker.load(model)
     assert len(plain.outputs) == len(fast.outputs) == 2
     assert fast.engines
@@ -93,8 +100,8 @@ def test_the_engine_is_right_at_every_shape_of_the_profile(model: Path, tmp_path
 def test_data_is_cut_or_repeated_to_the_profile(model: Path, tmp_path: Path) -> None:
     data = tmp_path / "d.npz"
     np.savez(data, x=np.random.default_rng(2).random((3, 30, 30, 4), np.float32), scale=np.float32(3))
-    report = convert(model, tmp_path / "o.pb", ConvertSettings.of(**{**vars(SETTINGS), "data": str(data)}))
-    assert report.segments and not report.warnings
+    report = convert(model, tmp_path / "o.pb", replace(SETTINGS, data=str(data)))
+    assert report.segments and not beside_speed(report), report.warnings
 
 
 @pytest.mark.filterwarnings("ignore:engine TRTEngineOp_000")
@@ -115,7 +122,7 @@ def test_an_engine_that_is_wrong_at_an_end_of_the_profile_keeps_to_the_usual_sha
 
     monkeypatch.setattr(kind, "load", odd)
     report = convert(model, tmp_path / "o.pb", SETTINGS)
-    assert report.segments and any("at other shapes of the profile" in text for text in report.warnings)
+    assert report.segments and any("at other shapes of the profile" in text for text in map(str, report.warnings))
 
 
 @pytest.mark.parametrize(
@@ -164,7 +171,7 @@ def test_names_that_the_converter_made_up_lead_to_original_nodes() -> None:
     for node, name in zip(proto.graph.node, ("Neg__1", "Abs__2", "Exp__3", "tf/neg", "Neg__4"), strict=True):
         node.name = name
     exported = Exported(proto.SerializeToString(), ("x",), ("y",), {}, {"tf/neg": "tf/neg"})
-    owners = engine_selection._owners(
+    owners = segment_forms.onnx_owners(
         exported, ["Neg__1", "Exp__3", "tf/neg", "Neg__4"], frozenset({"tf/exp", "tf/neg"})
     )
     assert owners == {"Neg__1": "tf/exp", "Exp__3": "tf/exp"}
@@ -182,4 +189,4 @@ def test_names_that_the_converter_made_up_lead_to_original_nodes() -> None:
     ],
 )
 def test_profiles_from_what_was_seen(shape: Any, seen: Any, most: int, profile: Any) -> None:
-    assert engine_selection._profile(shape, seen, most) == profile
+    assert engine_calls.optimization_profile(shape, seen, most) == profile

@@ -9,6 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from icebreaker.engines import openvino
 from icebreaker.engines.protocol import BuildOptions
+from icebreaker.engines.segment_model import SegmentModel
 from icebreaker.errors import IcebreakerError
 
 WEIGHT = np.random.default_rng(0).normal(size=(6, 7)).astype(np.float32)
@@ -39,8 +40,8 @@ def test_every_batch_is_right(
 ) -> None:
     monkeypatch.setattr(openvino, "_devices", lambda core: devices)
     engine = openvino.OpenVINO()
-    assert not engine.refusals(model())
-    built = engine.build(model(), BuildOptions(precision))
+    assert not engine.refusals(SegmentModel.of_onnx(model()))
+    built = engine.build(SegmentModel.of_onnx(model()), BuildOptions(precision))
     assert built.runs_here and built.precision == engine.status().precisions[precision]
     run = engine.load(built.payload, built.precision)
     for batch in (1, 5, 2, 8, 3, 1):  # more shapes than are kept
@@ -64,7 +65,7 @@ def test_its_words_are_passed_on() -> None:
     engine = openvino.OpenVINO()
     with pytest.raises(IcebreakerError, match="OpenVINO refuses"):
         engine.load(b"no model at all", "fp32")
-    assert engine.refusals(b"no model at all")
+    assert engine.refusals(SegmentModel.of_onnx(b"no model at all"))
     run = engine.load(model(), "fp32")
     with pytest.raises(IcebreakerError, match="OpenVINO"):
         run([np.ones((1, 5), np.float32), np.array(1, np.float32)])

@@ -81,7 +81,7 @@ def test_keras_and_saved_model_are_frozen_on_the_way_in(tmp_path: Path) -> None:
     import tensorflow as tf
 
     from icebreaker.tensors import Tensor
-    from icebreaker.tf.session import Original
+    from icebreaker.tf.session import GraphSession
 
     model = keras.Sequential([keras.Input((4,), name="numbers"), keras.layers.Dense(3, name="dense")])
     value = np.arange(8, dtype=np.float32).reshape(2, 4)
@@ -100,7 +100,7 @@ def test_keras_and_saved_model_are_frozen_on_the_way_in(tmp_path: Path) -> None:
         (entry,) = [item for item in graph.placeholders if not item.optional]
         assert entry.shape == (None, 4)
         (output,) = graph.candidate_outputs
-        (result,) = Original(graph.definition).run([Tensor.parse(output)], {entry.name: value})
+        (result,) = GraphSession(graph.definition).run([Tensor.parse(output)], {entry.name: value})
         np.testing.assert_allclose(result, expected, rtol=1e-5)
     tf.keras.backend.clear_session()
 

@@ -25,13 +25,14 @@ from icebreaker.formats import graph_files, saved_model, structure
 from icebreaker.graph import external_weights, side_effects
 from icebreaker.graph.graph import Graph
 from icebreaker.graph.protos import GraphDef
+from icebreaker.jobs.requests import Inspect
 from icebreaker.jobs.supervisor import Job
 from icebreaker.runtime import artifact
 from icebreaker.settings import ConvertSettings
 from icebreaker.storage.files import write_together
 from icebreaker.storage.weight_store import Store
 from icebreaker.tensors import Tensor
-from icebreaker.tf.session import Original
+from icebreaker.tf.session import GraphSession
 
 VALUES = np.random.default_rng(1).standard_normal((3, 8, 8, 16)).astype("f4")
 
@@ -72,7 +73,7 @@ def optimized(model: Path, engine: str = "openvino") -> Path:
 
 def expected(model: Path) -> np.ndarray:
     graph = Graph(graph_files.read_definition(model))
-    return Original(graph.definition).run([Tensor(graph.candidate_outputs[0])], {"x": VALUES})[0]
+    return GraphSession(graph.definition).run([Tensor(graph.candidate_outputs[0])], {"x": VALUES})[0]
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
@@ -95,7 +96,7 @@ def test_plain_tensorflow_runs_it_in_its_folder(model: Path, monkeypatch: pytest
     definition = GraphDef.FromString(target.read_bytes())
     (output,) = artifact.stored_outputs(Graph(definition))
     monkeypatch.chdir(target.parent)
-    found = Original(definition).run([output], {"x": VALUES})[0]
+    found = GraphSession(definition).run([output], {"x": VALUES})[0]
     assert np.abs(found - expected(model)).max() < 1e-6
 
 
@@ -241,7 +242,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def outcome(graph: Graph, feeds: dict[str, Any]) -> dict[str, np.ndarray]:
     names = sorted(graph.candidate_outputs)
-    results = Original(graph.definition, store=graph.store).run([Tensor(name) for name in names], feeds)
+    results = GraphSession(graph.definition, store=graph.store).run([Tensor(name) for name in names], feeds)
     return dict(zip(names, results, strict=True))
 
 
@@ -298,7 +299,7 @@ def test_opening_leaves_nothing_when_it_is_cancelled_while_it_writes(tmp_path: P
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     subprocess.run([sys.executable, "-c", _MAKES_BIG, str(made)], check=True, env=environment, capture_output=True)
     seen: list[events.Event] = []
-    job = Job("inspect", {"model": str(made), "frozen": str(frozen)}, seen.append).start()
+    job = Job(Inspect(model=str(made), frozen=str(frozen)), seen.append).start()
     end = time.monotonic() + 60
     while not any(item.stat().st_size > 1 << 20 for item in frozen.parent.iterdir() if item.suffix == ".tmp"):
         assert time.monotonic() < end and not frozen.exists(), seen

@@ -13,7 +13,8 @@ from helpers.paths import ROOT
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
 from icebreaker.graph import shape_inference
-from icebreaker.graph.graph import DTYPES, Graph
+from icebreaker.graph.graph import Graph
+from icebreaker.graph.ops import DTYPES
 from icebreaker.graph.protos import GraphDef
 from icebreaker.graph.shape_inference import Known
 from icebreaker.tensors import Tensor
@@ -154,7 +155,7 @@ def test_nonsense_is_not_known_and_nothing_worse() -> None:
     value.tensor_shape.dim.add(size=2)
     value.int_val.extend([-7, 0])
     tried = 0
-    for rule in shape_inference._RULES:
+    for rule in shape_inference.RULES:
         for inputs in ([], ["a"], ["b"], ["a", "b"], ["b", "a", "b"], ["b", "b", "b", "b", "b"]):
             fresh = GraphDef()
             fresh.CopyFrom(definition)

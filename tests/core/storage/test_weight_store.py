@@ -21,7 +21,7 @@ from icebreaker.runtime import artifact
 from icebreaker.settings import ConvertSettings
 from icebreaker.storage.weight_store import Store
 from icebreaker.tensors import Tensor
-from icebreaker.tf.session import Original
+from icebreaker.tf.session import GraphSession
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def model(tmp_path: Path) -> Path:
 def run(path: Path, values: np.ndarray) -> np.ndarray:
     definition = graph_files.read_definition(path)
     (output,) = artifact.stored_outputs(graph_files.read_graph(path))
-    return Original(definition).run([output], {"x": values})[0]
+    return GraphSession(definition).run([output], {"x": values})[0]
 
 
 def test_only_weights_leave_the_message(all_are_big: None, model: Path, tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_what_is_overlooked_fails(all_are_big: None, model: Path, tmp_path: Path
     graph = graph_files.read_graph(model, store=Store(tmp_path))
     output = Tensor.parse(graph.candidate_outputs[0])
     with pytest.raises(Exception, match="Cannot parse tensor"):
-        Original(graph.definition).run([output], {"x": np.zeros((1, 8, 8, 16), "f4")})
+        GraphSession(graph.definition).run([output], {"x": np.zeros((1, 8, 8, 16), "f4")})
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
@@ -135,23 +135,24 @@ def test_a_full_disk_is_no_end(all_are_big: None, model: Path, tmp_path: Path, m
     monkeypatch.setattr(Store, "keep", full)
     graph = graph_files.read_graph(model, store=Store(tmp_path))
     assert graph.store is None
-    Original(graph.definition).run([Tensor.parse(graph.candidate_outputs[0])], {"x": np.zeros((1, 8, 8, 16), "f4")})
+    GraphSession(graph.definition).run([Tensor.parse(graph.candidate_outputs[0])], {"x": np.zeros((1, 8, 8, 16), "f4")})
 
 
 _CONVERTS = """
 import sys
 from pathlib import Path
-from icebreaker import convert, events
+from icebreaker import events
+from icebreaker.conversion import pipeline
 from icebreaker.settings import ConvertSettings
 
 def figure(name):
     return int(dict(line.split(":", 1) for line in open("/proc/self/status"))[name].split()[0]) * 1024
 
 def emit(event):
-    if isinstance(event, events.Progress) and event.stage == "Running the original graph":
+    if isinstance(event, events.Progress) and str(event.stage) == "Running the original graph":
         print(figure("VmRSS"))
 
-convert.convert(Path(sys.argv[1]), Path(sys.argv[2]), ConvertSettings(), emit)
+pipeline.convert(Path(sys.argv[1]), Path(sys.argv[2]), ConvertSettings(), emit=emit)
 print(figure("VmHWM"))
 """
 

@@ -100,12 +100,12 @@ def test_calls_give_way_to_what_they_call_and_nothing_changes() -> None:
     assert all(after[name].op in ("Identity", "IdentityN") for name in calls)
     fetches = [Tensor("total"), Tensor("values"), Tensor("places")]
     for have, want in zip(
-        session.Original(after.definition).run(fetches, feeds),
-        session.Original(before.definition).run(fetches, feeds), strict=True,
+        session.GraphSession(after.definition).run(fetches, feeds),
+        session.GraphSession(before.definition).run(fetches, feeds), strict=True,
     ):  # fmt: skip
         np.testing.assert_array_equal(have, want)
     with pytest.raises(Exception, match="assert"):  # what a function does besides still happens
-        session.Original(prune(after, fetches).definition).run(fetches, {"x": feeds["x"] + np.float32(1e7)})
+        session.GraphSession(prune(after, fetches).definition).run(fetches, {"x": feeds["x"] + np.float32(1e7)})
 
 
 def test_a_function_called_by_its_name_gives_way_too() -> None:
@@ -122,7 +122,7 @@ def test_a_function_called_by_its_name_gives_way_too() -> None:
         tf.add(called, 1.0, name="y")
     after = inline_functions(Graph(whole.as_graph_def()))
     assert after.op_counts["RealDiv"] == 1
-    assert session.Original(after.definition).run([Tensor("y")], {"x": np.float32([4])})[0] == [3]
+    assert session.GraphSession(after.definition).run([Tensor("y")], {"x": np.float32([4])})[0] == [3]
 
 
 def test_calls_in_loops_and_branches_of_old_do_what_they_did() -> None:
@@ -160,7 +160,7 @@ def test_calls_in_loops_and_branches_of_old_do_what_they_did() -> None:
     assert not {"scaled", "seven", "apart"} & {node.op.partition("_")[0] for node in after}
     for value in (2, -2):
         feeds = {"x": np.float32(value)}
-        sessions = (session.Original(item.definition, reference=True) for item in (after, before))
+        sessions = (session.GraphSession(item.definition, reference=True) for item in (after, before))
         have, want = (item.run(fetches, feeds) for item in sessions)
         assert have == want == ([23, 7, 103] if value > 0 else [-9, -2, -2])
 
@@ -180,9 +180,9 @@ def test_what_a_call_waits_for_comes_before_its_results() -> None:
         tf.add(called, 1.0, name="y")
     after = inline_functions(Graph(whole.as_graph_def()))
     assert "same" not in {node.op.partition("_")[0] for node in after}
-    assert session.Original(after.definition).run([Tensor("y")], {"x": np.float32(4)}) == [5]
+    assert session.GraphSession(after.definition).run([Tensor("y")], {"x": np.float32(4)}) == [5]
     with pytest.raises(Exception, match="assertion"):
-        session.Original(after.definition).run([Tensor("y")], {"x": np.float32(9)})
+        session.GraphSession(after.definition).run([Tensor("y")], {"x": np.float32(9)})
 
 
 @pytest.mark.parametrize("fault", ["inputs", "result", "op", "argument"])
@@ -199,7 +199,7 @@ def test_a_function_that_does_not_fit_its_call_is_told_of_in_tensorflows_words(f
     else:
         body.node_def[-1].input[0] = "nowhere:y:0"
     with pytest.raises(IcebreakerError, match="TensorFlow refuses the graph"):
-        session.Original(inline_functions(Graph(definition)).definition)
+        session.GraphSession(inline_functions(Graph(definition)).definition)
 
 
 def test_calls_stay_where_what_they_call_would_be_too_much(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -856,9 +856,9 @@ def test_buttons_follow_their_actions_and_do_not_gather_connections(both: Any) -
 
 def test_saving_files_loads_no_tensorflow(digits: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from icebreaker import formats\n"
-        "from icebreaker_gui.graph import export\n"
-        "file = Path(sys.argv[1]); export.save_files(Path(sys.argv[2]), formats.read_structure(file), None, file)\n"
+        "import sys; from pathlib import Path; from icebreaker.formats import graph_files\n"
+        "from icebreaker_gui.graph_view import export\n"
+        "file = Path(sys.argv[1]); export.save_files(Path(sys.argv[2]), graph_files.read_structure(file), None, file)\n"
         "assert not {'tensorflow', 'onnx', 'openvino', 'onnxruntime'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(digits), str(tmp_path)], check=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from PySide6.QtWidgets import QButtonGroup, QLabel, QRadioButton
 
+from icebreaker.engines import registry
 from icebreaker.reports.reports import EngineStatus
-from icebreaker.settings import ENGINES
 from icebreaker_gui.session.session import Session
 from icebreaker_gui.style import formatting, theme
 from icebreaker_gui.style.widgets import Section, label
@@ -27,7 +27,7 @@ class EngineChoice(Section):
         self._group = QButtonGroup(self)
         self._buttons: dict[str, QRadioButton] = {}
         self._details: dict[str, QLabel] = {}
-        for name in ("auto", *ENGINES):
+        for name in ("auto", *registry.names()):
             choice = QRadioButton(
                 self.tr("Auto: measure each, keep the fastest") if name == "auto" else formatting.engine(name)
             )
@@ -61,4 +61,5 @@ class EngineChoice(Section):
             detail.setEnabled(builds)
             for widget in (self._buttons[name], detail):
                 widget.setToolTip(text)
-        self._buttons[self._session.settings.engine].setChecked(True)
+        if chosen := self._buttons.get(self._session.settings.engine):  # settings outlive a plug-in
+            chosen.setChecked(True)

@@ -8,7 +8,8 @@ from typing import Any
 from PySide6.QtCore import QAbstractListModel, QModelIndex, QPersistentModelIndex, Qt, Signal
 from PySide6.QtWidgets import QLineEdit, QListView
 
-from icebreaker.graph.graph import PLACEHOLDERS, Graph
+from icebreaker.graph.graph import Graph
+from icebreaker.graph.ops import PLACEHOLDERS
 from icebreaker_gui.session.session import Session
 from icebreaker_gui.style.widgets import Section
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PySide6.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QPushButton, QSpinBox, QWidget
+from PySide6.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QPushButton, QRadioButton, QSpinBox, QWidget
 from pytestqt.qtbot import QtBot
 
 from icebreaker import codec
+from icebreaker.engines import registry
+from icebreaker.engines.onnxruntime import OnnxRuntime
 from icebreaker.graph.protos import AttrValue, GraphDef, NodeDef
 from icebreaker.reports.reports import EngineStatus, Machine
 from icebreaker.settings import ENGINE_OPTIONS, ConvertSettings
@@ -175,3 +177,20 @@ def test_a_workspace_beyond_what_is_left_warns(session: Session, options: Engine
     assert not warned(), "it has no workspace"
     session.change(engine="tensorrt", memory_fraction=0.8)
     assert not warned()
+
+
+def test_an_engine_that_was_added_can_be_chosen(session: Session, qtbot: QtBot) -> None:
+    class Added(OnnxRuntime):
+        name, title = "added", "An Engine More"
+
+    registry.register(Added)
+    try:
+        setup = Setup(session)
+        qtbot.addWidget(setup)
+        (choice,) = (item for item in setup.findChildren(QRadioButton) if item.text() == "An Engine More")
+        session.machine = Machine((EngineStatus("added", True, True, "it is here"),))
+        session.machineChanged.emit()
+        choice.click()
+        assert session.settings.engine == "added"
+    finally:
+        registry.unregister("added")

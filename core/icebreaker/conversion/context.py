@@ -1,0 +1,77 @@
+"""What all steps of one conversion share: the graph, the settings, the engines, and how the user is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from icebreaker import events
+from icebreaker.conversion.sample_values import SampleValues
+from icebreaker.engines.protocol import Engine
+from icebreaker.graph.graph import Graph
+from icebreaker.messages import Message
+from icebreaker.quantization.segment_quantizer import Int8
+from icebreaker.settings import Consent, ConvertSettings
+from icebreaker.tensors import Tensor
+from icebreaker.tf.session import GraphSession
+
+Emit = Callable[[events.Event], None]
+
+
+class Notices:
+    """Tells the user how a conversion goes, and keeps what is to stand in its report.
+
+    Attributes:
+        warnings: What the user should know, each once, in the order in which it was found.
+    """
+
+    def __init__(self, emit: Emit) -> None:
+        """Sends events with `emit`."""
+        self._emit = emit
+        self.warnings: list[Message | str] = []
+
+    def progress(self, stage: Message | str, fraction: float) -> None:
+        """Says what is being done, and how much of the whole is done, from 0 to 1."""
+        self._emit(events.Progress(stage, fraction))
+
+    def log(self, level: str, text: Message | str) -> None:
+        """A line for the log; `level` is debug, info, warning or error."""
+        self._emit(events.Log(level, text))
+
+    def warn(self, warning: Message | str) -> None:
+        """Keeps a warning for the report, if it is not there yet."""
+        if warning not in self.warnings:
+            self.warnings.append(warning)
+
+    def withdraw(self, code: str) -> None:
+        """Takes the warnings with that code back."""
+        self.warnings = [item for item in self.warnings if not isinstance(item, Message) or item.code != code]
+
+
+@dataclass(frozen=True)
+class Context:
+    """One conversion, as far as all its steps need it.
+
+    Attributes:
+        graph: The graph, cut to what the outputs need, functions put in the place of their calls.
+        outputs: The tensors that keep their names and values.
+        original: The same graph in TensorFlow; its session may be closed.
+        settings: What the user chose.
+        consent: What the user has allowed.
+        engines: Those to try, in order.
+        versions: Engine name → what it said of its version and device.
+        samples: Values of inputs, and what the graph computes from them.
+        int8: The INT8 side of the conversion; None if that was not asked for.
+        notices: How the user is told.
+    """
+
+    graph: Graph
+    outputs: tuple[Tensor, ...]
+    original: GraphSession
+    settings: ConvertSettings
+    consent: Consent
+    engines: Sequence[Engine]
+    versions: Mapping[str, str]
+    samples: SampleValues
+    int8: Int8 | None
+    notices: Notices

@@ -1,0 +1,149 @@
+"""Measures candidates and TensorFlow in turns, and says which is the fastest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+
+from icebreaker.conversion.candidates import Candidate
+from icebreaker.conversion.context import Context
+from icebreaker.conversion.engine_calls import EngineCalls
+from icebreaker.metrics.timing import medians
+from icebreaker.partitioning.partition import Segment
+from icebreaker.runtime import artifact
+from icebreaker.storage import crash_journal
+from icebreaker.tf.session import GraphSession
+
+# An engine must beat TensorFlow by this factor, or the difference may be noise.
+MARGIN = 1.02
+# INT8 was asked for: beyond this, it is slower than FP32, and no noise.
+_INT8_MARGIN = 1.05
+_INT8_NOISE_MS = 0.05
+_SECONDS_TO_MEASURE = 2.0  # for all segments together
+
+# A segment in TensorFlow: its session, to be closed, and a call of it.
+Native = tuple[GraphSession, Callable[[], Any]]
+
+_T = TypeVar("_T")
+_hand_over: list[float] = []  # milliseconds, once measured
+
+
+class Ranking:
+    """Times what was built for a segment."""
+
+    def __init__(self, context: Context, calls: EngineCalls) -> None:
+        """Times on the conversion's usual sample values."""
+        self._context, self._calls = context, calls
+
+    def native(self, segment: Segment, inputs: Sequence[np.ndarray]) -> Native:
+        """The segment in TensorFlow; the first call, which optimizes it, is made."""
+        context = self._context
+        shapes = {tensor: value.shape for tensor, value in zip(segment.inputs, inputs, strict=True)}
+        definition, stand_ins = artifact.segment_definition(context.graph, segment, context.original, shapes)
+        session = GraphSession(definition, store=context.graph.store)
+        call = session.callable(segment.outputs, [str(stand_in) for stand_in in stand_ins])
+        call(*inputs)
+        return session, lambda: call(*inputs)
+
+    def measure(
+        self, segment: Segment, inputs: Sequence[np.ndarray], candidates: Sequence[Candidate], count: int,
+        native: Future[Native] | None = None,
+    ) -> float:  # fmt: skip
+        """Times TensorFlow and candidates in turns.
+
+        Args:
+            segment: The segment.
+            inputs: What it reads.
+            candidates: Get their `milliseconds`, hand-over included; one may fail on the way.
+            count: How many segments share the time for measuring.
+            native: What `native` gives, if it was begun before.
+
+        Returns:
+            Median milliseconds of the segment in TensorFlow.
+        """
+
+        def run(candidate: Candidate) -> None:
+            if candidate.runner is not None and candidate.failure is None:
+                try:
+                    candidate.runner(inputs)
+                except Exception as error:  # native libraries raise what they like
+                    candidate.failure = self._calls.failure(candidate.engine, error)
+
+        runs: list[Callable[[], Any]] = [partial(run, candidate) for candidate in candidates]
+        store = self._context.graph.store
+        if store is not None:
+            for warm_up in runs:
+                warm_up()  # compiles for these shapes again
+            store.rest()
+        session, call = native.result() if native is not None else self.native(segment, inputs)
+        with crash_journal.step(f"measuring {segment.name}", [candidate.attempt for candidate in candidates]):
+            in_tensorflow, *in_engines = medians(
+                [call, *runs], _SECONDS_TO_MEASURE / max(count, 3), until_clear=True
+            )  # fmt: skip
+        session.close()
+        handed_over = 0.0 if self._is_whole(segment) else hand_over_ms()
+        for candidate, median in zip(candidates, in_engines, strict=True):
+            candidate.milliseconds = median + handed_over
+        return in_tensorflow
+
+    def _is_whole(self, segment: Segment) -> bool:
+        """True if the engine will be called directly: nothing is left for TensorFlow."""
+        return (
+            all(self._context.graph[tensor.node].op == "Placeholder" for tensor in segment.inputs)
+            and set(self._context.outputs) <= set(segment.outputs)
+            and not segment.controls
+        )
+
+
+def fastest(candidates: Sequence[Candidate], auto: bool = True) -> Candidate:
+    """The fastest; INT8, where it was asked for and is accurate, unless `auto` finds that it is slower than FP32."""
+    best = min(candidates, key=lambda candidate: candidate.milliseconds)
+    in_int8 = [candidate for candidate in candidates if candidate.is_int8]
+    if not in_int8:
+        return best
+    # Our own has the table of layers and is an ONNX model, so NNCF's must really be faster.
+    quantized = min(in_int8, key=lambda candidate: candidate.milliseconds * (MARGIN if candidate.rival else 1))
+    in_float = (candidate.milliseconds for candidate in candidates if candidate.built.precision == "fp32")
+    limit = min(in_float, default=float("inf")) * _INT8_MARGIN + _INT8_NOISE_MS
+    return best if auto and quantized.milliseconds > limit else quantized
+
+
+def evened_out(candidates: Sequence[Candidate]) -> float:
+    """Makes candidates comparable that were each measured alone, in turns with TensorFlow.
+
+    Returns:
+        TensorFlow's milliseconds, to which theirs are scaled now.
+    """
+    common = float(np.median([candidate.tensorflow_ms for candidate in candidates]))
+    for candidate in candidates:
+        candidate.milliseconds *= common / candidate.tensorflow_ms
+    return common
+
+
+def hand_over_ms() -> float:
+    """What it costs TensorFlow to call a Python function, on this machine: measured once per process."""
+    if not _hand_over:
+        import tensorflow as tf
+
+        with tf.Graph().as_default() as graph:
+            entry = tf.compat.v1.placeholder(tf.float32, [16])
+            plain = tf.identity(entry)
+            through = tf.numpy_function(lambda value: value, [entry], tf.float32, stateful=False)
+        with tf.compat.v1.Session(graph=graph) as session:
+            value = np.zeros(16, np.float32)
+            calls = [session.make_callable(fetch, [entry]) for fetch in (plain, through)]
+            base, whole = medians([lambda: calls[0](value), lambda: calls[1](value)], 0.2)
+        _hand_over.append(max(whole - base, 0.0))
+    return _hand_over[0]
+
+
+def in_background(work: Callable[[], _T]) -> Future[_T]:
+    """Begins some work in a thread of its own."""
+    pool = ThreadPoolExecutor(1)
+    result = pool.submit(work)
+    pool.shutdown(wait=False)
+    return result

@@ -1,0 +1,146 @@
+"""What a conversion is about: inputs and outputs, what the user excludes, the engines, and where the result goes."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from icebreaker import gpu
+from icebreaker.conversion.context import Notices
+from icebreaker.engines import registry
+from icebreaker.engines.protocol import Engine
+from icebreaker.errors import IcebreakerError
+from icebreaker.graph.graph import Graph
+from icebreaker.reports.reports import EngineStatus
+from icebreaker.settings import ConvertSettings
+from icebreaker.tensors import Tensor
+from icebreaker.tf.rewrite import prune, to_tensorflow
+from icebreaker.tf.session import GraphSession
+
+
+def check_target(output: Path) -> None:
+    """Finds out before an hour of work whether a file can be written.
+
+    Raises:
+        IcebreakerError: It is a folder, or its folder is missing or cannot be written to.
+    """
+    folder = output.absolute().parent
+    if output.is_dir():
+        raise IcebreakerError("target_is_folder", "{subject} is a folder", "name_a_file", subject=output)
+    if not folder.is_dir():
+        raise IcebreakerError("target_folder_missing", "{subject} does not exist", "make_folder", subject=folder)
+    if not os.access(folder, os.W_OK):
+        raise IcebreakerError("target_read_only", "{subject} cannot be written to", "another_folder", subject=folder)
+
+
+def chosen_outputs(graph: Graph, settings: ConvertSettings) -> tuple[Tensor, ...]:
+    """The tensors to keep, each once: those of the settings, or the graph's candidate outputs.
+
+    Raises:
+        IcebreakerError: A name is not in the graph, or there is nothing that could be an output.
+    """
+    tensors = [graph.require(name, "output") for name in settings.outputs or graph.candidate_outputs]
+    if not tensors:
+        raise IcebreakerError("outputs_missing", "the graph has no node that could be an output", "name_an_output")
+    return tuple(dict.fromkeys(tensors))
+
+
+def check_ports(outputs: Sequence[Tensor], original: GraphSession) -> None:
+    """Raises IcebreakerError if a node gives fewer tensors than an output's port says."""
+    for tensor in outputs:
+        count = original.output_count(tensor.node)
+        if tensor.port >= count:
+            raise IcebreakerError(
+                "output_port_missing", "output {subject} is not in the graph: {node!r} has {count} outputs",
+                subject=tensor, node=tensor.node, count=count,
+            )  # fmt: skip
+
+
+def excluded_nodes(graph: Graph, settings: ConvertSettings) -> frozenset[str]:
+    """The nodes that the user leaves in TensorFlow: those of that name, or that match a pattern such as `head/*`.
+
+    Raises:
+        IcebreakerError: A name is not in the graph.
+    """
+    found: set[str] = set()
+    for name in settings.exclude:
+        if any(sign in name for sign in "*?["):
+            found.update(fnmatch.filter((node.name for node in graph), name))
+        else:
+            found.add(graph.require(name).node)
+    return frozenset(found)
+
+
+def cut_at_inputs(graph: Graph, outputs: Sequence[Tensor], settings: ConvertSettings) -> Graph:
+    """Makes the inputs that the user named plain placeholders; what only fed them falls away.
+
+    Raises:
+        IcebreakerError: The outputs need an input that was not named.
+    """
+    if not settings.inputs:
+        return graph
+    named = {graph.require(name, "input").node for name in settings.inputs}
+    definition = to_tensorflow(graph.definition)
+    result = type(definition)(versions=definition.versions, library=definition.library)
+    whole = GraphSession(definition, store=graph.store)
+    for node in definition.node:
+        if node.name in named and node.op != "Placeholder":
+            placeholder = result.node.add(name=node.name, op="Placeholder")
+            kind = whole.graph.get_operation_by_name(node.name).outputs[0].dtype
+            placeholder.attr["dtype"].type = kind.as_datatype_enum
+            shape = whole.shape(Tensor(node.name))
+            placeholder.attr["shape"].shape.unknown_rank = shape is None
+            for size in shape or ():
+                placeholder.attr["shape"].shape.dim.add(size=-1 if size is None else size)
+        else:
+            result.node.add().CopyFrom(node)
+    whole.close()
+    cut = prune(Graph(result, graph.store), outputs)
+    for placeholder in cut.placeholders:
+        if placeholder.name not in named and not placeholder.optional:
+            raise IcebreakerError(
+                "input_needed", "the outputs need the input {subject!r} too", "name_input_too",
+                subject=placeholder.name,
+            )  # fmt: skip
+    return cut
+
+
+def usable_engines(settings: ConvertSettings, notices: Notices) -> tuple[list[Engine], dict[str, str]]:
+    """Asks engines what they can do here.
+
+    Returns:
+        The engines to try: the chosen one, or with `auto` all that run here; and name → version and device of each.
+
+    Raises:
+        IcebreakerError: There is none, or none has the options that are asked for.
+    """
+    if settings.engine != "auto":
+        status = registry.status(settings.engine)
+        if not status.builds:
+            raise IcebreakerError(
+                "engine_unusable", "engine {subject} cannot be used here: {why}",
+                subject=settings.engine, why=status.detail,
+            )  # fmt: skip
+        statuses = [status]
+    else:
+        statuses = [status for name in registry.names() if (status := registry.status(name)).runs]
+        if not statuses:
+            raise IcebreakerError("no_engine_runs", "no engine can run here", "install_an_engine")
+    check_options(settings, statuses, notices)
+    engines = [registry.get(status.name) for status in statuses]
+    return engines, {status.name: str(status.detail) for status in statuses}
+
+
+def check_options(settings: ConvertSettings, statuses: Sequence[EngineStatus], notices: Notices) -> None:
+    """Warns of a workspace that is too large for the GPU, where an engine has one.
+
+    Raises:
+        IcebreakerError: An option is asked for that none of these engines has.
+    """
+    if why := settings.unmet(statuses):
+        raise IcebreakerError(why)
+    has_workspace = any(status.options for status in statuses)
+    if has_workspace and (warning := gpu.workspace_warning(settings.builder.workspace_bytes, settings.memory_fraction)):
+        notices.warn(warning)

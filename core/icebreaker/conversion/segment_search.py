@@ -1,0 +1,128 @@
+"""Finds segments that converter and engines really take: what they refuse is left out, and the graph is split again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from icebreaker.conversion.context import Context
+from icebreaker.conversion.engine_selection import EngineSelection
+from icebreaker.conversion.segment_forms import SegmentForms, Shape
+from icebreaker.export import exporter, fake_quant
+from icebreaker.graph.graph import Node
+from icebreaker.graph.ops import PASSIVE
+from icebreaker.messages import message
+from icebreaker.partitioning.partition import Partition, Refusal, Segment, partition
+from icebreaker.runtime import artifact
+from icebreaker.tensors import Tensor
+
+_MOST_ROUNDS = 12
+
+# Of a segment, `Segment.key` → what is made of it.
+Found = Mapping[Any, SegmentForms]
+
+
+class SegmentSearch:
+    """Splits the graph of one conversion."""
+
+    def __init__(self, context: Context, selection: EngineSelection, excluded: frozenset[str]) -> None:
+        """Finds nothing yet.
+
+        Args:
+            context: The conversion.
+            selection: Asks its engines.
+            excluded: Nodes that the user leaves in TensorFlow.
+        """
+        self._context, self._selection, self._excluded = context, selection, excluded
+        wants_onnx = any(engine.starts_from == "onnx" for engine in context.engines)
+        self._convertible = exporter.supported_ops() if wants_onnx else frozenset[str]()
+        if wants_onnx and context.settings.precision == "int8":
+            self._convertible |= fake_quant.OPS
+        # Ops that some engine takes as TensorFlow has them.
+        self._native = frozenset[str]().union(*(engine.supported_ops() for engine in context.engines))
+
+    def run(self) -> tuple[Partition, Found]:
+        """Partitions and exports until converter and engines take every segment.
+
+        Returns:
+            The partition, and the forms of each of its segments.
+        """
+        context = self._context
+        refusals = self._static_refusals()
+        found: dict[Any, SegmentForms] = {}
+        turn = 0
+        while True:  # ends: each turn refuses more of finitely many nodes
+            context.notices.progress("Finding segments", 0.1 + 0.2 * min(turn / _MOST_ROUNDS, 1))
+            split = partition(context.graph, context.outputs, refusals, context.settings.minimum_segment_size)
+            split = replace(
+                split,
+                segments=tuple(artifact.complete_outputs(segment, context.outputs) for segment in split.segments),
+            )
+            fresh: dict[str, Refusal] = {}
+            for segment in split.segments:
+                if segment.key not in found:
+                    refused = self._show(segment, found)
+                    if refused and turn >= _MOST_ROUNDS:  # one node at a time would take too long
+                        refused = dict.fromkeys(segment.nodes, next(iter(refused.values())))
+                    fresh.update(refused)
+            if not fresh:
+                return split, found
+            for name, refusal in fresh.items():
+                context.notices.log("info", f"{name}: {refusal.text}")
+            refusals.update(fresh)
+            turn += 1
+
+    def _static_refusals(self) -> dict[str, Refusal]:
+        """What can be told from a node alone."""
+        refusals = {}
+        for node in self._context.graph:
+            if (refusal := self._static_refusal(node)) is not None:
+                refusals[node.name] = refusal
+        return refusals
+
+    def _static_refusal(self, node: Node) -> Refusal | None:
+        original = self._context.original
+        if node.name in self._excluded:
+            return Refusal("excluded", message("node_excluded", "excluded by you", subject=node.name))
+        if node.op in PASSIVE and node.op not in ("Identity", "IdentityN"):
+            return None
+        if node.op not in self._convertible and node.op not in self._native:
+            told = message("op_unsupported", "no converter for {op}", subject=node.name, op=node.op)
+            return Refusal("unsupported_op", told)
+        if original.is_stateful(node.name):
+            told = message(
+                "node_stateful", "{op} keeps state or acts outside the graph", subject=node.name, op=node.op
+            )  # fmt: skip
+            return Refusal("side_effect", told)
+        if node.op in self._native:
+            return None
+        tensors = [*node.inputs, *(Tensor(node.name, port) for port in range(original.output_count(node.name)))]
+        odd = [kind for tensor in tensors if (kind := original.dtype(tensor)) not in exporter.DTYPES]
+        if not odd:
+            return None
+        told = message("dtype_unsupported", "{op} works on {dtype} here", subject=node.name, op=node.op, dtype=odd[0])
+        return Refusal("unsupported_attribute", told)
+
+    def _show(self, segment: Segment, found: dict[Any, SegmentForms]) -> dict[str, Refusal]:
+        """Shows a segment to the engines; one that is taken goes to `found`, of others the nodes that are refused."""
+        shapes: dict[Tensor, Shape] = {}
+        for tensor in segment.inputs:
+            shape = self._shape(tensor)
+            if shape is None:
+                readers = [name for name in segment.nodes if tensor in self._context.graph[name].inputs]
+                told = message("rank_unknown", "the rank of its input {subject} is unknown", subject=tensor)
+                return dict.fromkeys(readers, Refusal("unknown_shape", told))
+            shapes[tensor] = shape
+        forms = SegmentForms(self._context, segment, shapes)
+        refused = self._selection.ask(forms)
+        if not refused:
+            found[segment.key] = forms
+        return refused
+
+    def _shape(self, tensor: Tensor) -> Shape | None:
+        """A tensor's shape as TensorFlow infers it; of unknown rank, with as many open dimensions as the samples."""
+        shape = self._context.original.shape(tensor)
+        if shape is None and (rank := self._context.samples.rank(tensor)) is not None:
+            shape = (None,) * rank
+        return shape

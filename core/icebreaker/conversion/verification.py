@@ -1,0 +1,156 @@
+"""Puts the optimized graph together and runs it as a whole: segments that spoil it go back to TensorFlow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from icebreaker.conversion.candidates import Accepted
+from icebreaker.conversion.context import Context
+from icebreaker.conversion.int8_forms import not_int8
+from icebreaker.graph.graph import Graph
+from icebreaker.messages import Message, message
+from icebreaker.metrics.output_difference import difference
+from icebreaker.metrics.timing import medians
+from icebreaker.partitioning.partition import Refusal
+from icebreaker.reports.reports import Accuracy
+from icebreaker.runtime import artifact
+from icebreaker.runtime.loader import Model
+from icebreaker.storage import crash_journal
+from icebreaker.tf.session import GraphSession, exact_float32
+
+_SECONDS_TO_COMPARE = 1.5
+
+
+@dataclass(frozen=True)
+class Verified:
+    """The optimized graph as it stays.
+
+    Attributes:
+        definition: TensorFlow's GraphDef.
+        accepted: The segments that are in engines.
+        left: Node → why its segment went back to TensorFlow.
+        accuracy: Of the whole graph on held-back data, where INT8 was asked for and there is such data.
+    """
+
+    definition: Any
+    accepted: list[Accepted]
+    left: dict[str, Refusal]
+    accuracy: Accuracy | None
+
+
+@dataclass(frozen=True)
+class _Figures:
+    """The whole graph against the original: `slower` in words, if it is."""
+
+    deviation: float
+    slower: Message | None
+    accuracy: Accuracy | None
+
+
+def verify(context: Context, accepted: list[Accepted]) -> Verified:
+    """Compares the whole with the original, and takes out what spoils it until nothing does.
+
+    A graph with an engine that was built for another machine is put together and not run.
+    """
+    left: dict[str, Refusal] = {}
+    accuracy: Accuracy | None = None
+    while True:
+        nodes = [item.node for item in accepted]
+        definition = artifact.assemble(context.graph, context.outputs, nodes, context.original)
+        if not accepted or not all(item.report.runs_here for item in accepted):
+            return Verified(definition, accepted, left, accuracy)
+        figures = _run(context, definition, accepted)
+        accuracy = figures.accuracy
+        in_int8 = [item for item in accepted if item.node.built.precision == "int8"]
+        if in_int8 and context.int8 is not None and (why := context.int8.refusal(accuracy)):
+            told = message("graph_inaccurate", "with it, the whole graph breaks the limit: {why}", why=why)
+            accepted = _without_int8(context, accepted, max(in_int8, key=_int8_error), told, left)
+            continue
+        # With INT8, the limit on held-back data tells.
+        tolerance = float("inf") if in_int8 else max(item.tolerance for item in accepted)
+        spoilers, refusal = _spoilers(accepted, figures, tolerance)
+        if refusal is None:
+            return Verified(definition, accepted, left, accuracy)
+        for item in spoilers:
+            left.update(dict.fromkeys(item.node.segment.nodes, refusal))
+            context.notices.log("info", f"{item.report.name} goes back to TensorFlow: {refusal.text}")
+        accepted = [item for item in accepted if item not in spoilers]
+
+
+def _run(context: Context, definition: Any, accepted: list[Accepted]) -> _Figures:
+    with crash_journal.step("running the optimized graph", [item.attempt for item in accepted]):
+        runners = {item.report.name: item.runner for item in accepted if item.runner is not None}
+        model = Model(Graph(definition, context.graph.store), Path(), fallback=False, runners=runners)
+        deviation = _deviation(context, model)
+        # A graph that is one segment was measured as such already.
+        races = context.settings.engine == "auto" and not model.is_direct
+        slower = _slower(context, model) if races else None
+        accuracy = None
+        if context.int8 is not None:
+            accuracy = context.int8.whole(context.original, context.outputs, model)
+        return _Figures(deviation, slower, accuracy)
+
+
+def _spoilers(accepted: list[Accepted], figures: _Figures, tolerance: float) -> tuple[list[Accepted], Refusal | None]:
+    """The segments to take out, and why; none if the whole is right and fast."""
+    if not figures.deviation <= tolerance:
+        told = message(
+            "graph_deviates",
+            "with it, the graph's outputs deviate by {deviation:.2g} of their range (at most {tolerance:g})",
+            deviation=figures.deviation, tolerance=tolerance,
+        )  # fmt: skip
+        return [max(accepted, key=lambda item: item.report.deviation)], Refusal("deviates", told)
+    if figures.slower is not None:
+        # The half that gains least: one at a time would load the graph once per segment.
+        by_gain = sorted(accepted, key=lambda item: item.report.tensorflow_ms - item.report.engine_ms)
+        return by_gain[: (len(by_gain) + 1) // 2], Refusal("not_faster", figures.slower)
+    return [], None
+
+
+def _without_int8(
+    context: Context, accepted: list[Accepted], spoiler: Accepted, why: Message, left: dict[str, Refusal]
+) -> list[Accepted]:
+    """Takes INT8 from one segment: it falls back to higher precision, or to TensorFlow."""
+    context.notices.warn(not_int8(spoiler.report.name, why))
+    if spoiler.fallback is None:
+        left.update(dict.fromkeys(spoiler.node.segment.nodes, Refusal("deviates", why)))
+        return [item for item in accepted if item is not spoiler]
+    told = spoiler.report.quantization
+    told = replace(told, message=why, int8_layers=0) if told else None
+    spare = replace(spoiler.fallback, report=replace(spoiler.fallback.report, quantization=told))
+    return [spare if item is spoiler else item for item in accepted]
+
+
+def _int8_error(item: Accepted) -> float:
+    """How much a segment's INT8 errs."""
+    told = item.report.quantization
+    return told.accuracy.error if told and told.accuracy else item.report.deviation
+
+
+def _deviation(context: Context, model: Model) -> float:
+    """The largest difference of any output on any sample, as a share of its range."""
+    worst = 0.0
+    for feeds, observed in zip(context.samples.feeds, context.samples.observed, strict=True):
+        with exact_float32():
+            results = model(feeds)
+        for tensor in context.outputs:
+            worst = max(worst, difference(observed[tensor], results[str(tensor)]).max_rel)
+    return worst
+
+
+def _slower(context: Context, model: Model) -> Message | None:
+    """Words if the optimized graph as a whole is slower than the original."""
+    feeds = context.samples.feeds[0]
+    original = GraphSession(context.graph.definition, store=context.graph.store)
+    call = original.callable(context.outputs, list(feeds))
+    runs = [lambda: call(*feeds.values()), lambda: model(feeds)]
+    before, after = medians(runs, _SECONDS_TO_COMPARE, until_clear=True)
+    original.close()
+    if after < before:
+        return None
+    return message(
+        "graph_slower", "with it, the whole graph takes {after:.2f} ms, in TensorFlow alone {before:.2f} ms",
+        after=after, before=before,
+    )  # fmt: skip
