@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QIcon
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from icebreaker_gui.session.session import Session
 from icebreaker_gui.style import theme
@@ -42,23 +42,7 @@ class Welcome(QWidget):
         hint.setAlignment(Qt.AlignmentFlag.AlignHCenter)
         hint.setFixedWidth(440)
         hint.setMinimumHeight(hint.heightForWidth(440))  # which the layout around it would not ask for
-        opener = button(
-            self.tr("Open a graph…"), self.tr("A .pb, .pbtxt, .keras or .h5 file (Ctrl+O)"), "primary", large=True
-        )
-        opener.clicked.connect(self.openWanted)
-        digits = button(
-            self.tr("Try the digits sample"),
-            self.tr("A small network that reads handwritten digits, ready to convert"),
-            large=True,
-        )
-        digits.clicked.connect(lambda: session.make_sample("digits"))
-        resnet = button(
-            self.tr("Try ResNet-50"),
-            self.tr("The classic example; made here with random weights, which takes a moment"),
-            large=True,
-        )
-        resnet.clicked.connect(lambda: session.make_sample("resnet50"))
-        self._ways = (opener, digits, resnet)
+        self._ways = self._make_ways()
         buttons = QHBoxLayout()
         buttons.setSpacing(theme.SPACE)
         buttons.addStretch()
@@ -85,6 +69,25 @@ class Welcome(QWidget):
         session.recent.changed.connect(self._fill_recent)
         session.activityChanged.connect(self._update)
         self._fill_recent()
+
+    def _make_ways(self) -> tuple[QPushButton, ...]:
+        opener = button(
+            self.tr("Open a graph…"), self.tr("A .pb, .pbtxt, .keras or .h5 file (Ctrl+O)"), "primary", large=True
+        )
+        opener.clicked.connect(self.openWanted)
+        digits = button(
+            self.tr("Try the digits sample"),
+            self.tr("A small network that reads handwritten digits, ready to convert"),
+            large=True,
+        )
+        digits.clicked.connect(lambda: self._session.make_sample("digits"))
+        resnet = button(
+            self.tr("Try ResNet-50"),
+            self.tr("The classic example; made here with random weights, which takes a moment"),
+            large=True,
+        )
+        resnet.clicked.connect(lambda: self._session.make_sample("resnet50"))
+        return opener, digits, resnet
 
     def _update(self) -> None:
         for way in self._ways:

@@ -17,7 +17,7 @@ _INTERVAL_MILLISECONDS = 1000
 
 
 def words(state: Gpu) -> str:
-    """A GPU's load and memory in a line."""
+    """A GPU's load and memory in a line, `34 % · 3.0 GB / 12.0 GB`."""
     memory = f"{formatting.size(state.used_bytes)} / {formatting.size(state.memory_bytes)}"
     return f"{formatting.percent(state.utilization)} · {memory}"
 
@@ -72,6 +72,6 @@ class Meter(QWidget):
         self._timer.start()
 
     def hideEvent(self, event: QHideEvent) -> None:
-        """Rests."""
+        """Reads no more while nobody sees it."""
         super().hideEvent(event)
         self._timer.stop()

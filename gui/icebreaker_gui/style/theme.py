@@ -249,7 +249,7 @@ def palette(theme: Theme) -> QPalette:
 
 def stylesheet(theme: Theme) -> str:
     """The Qt style sheet of a theme."""
-    values = {item.name: getattr(theme, item.name) for item in dataclasses.fields(theme) if item.type == "str"} | {
+    values = {field.name: getattr(theme, field.name) for field in dataclasses.fields(theme) if field.type == "str"} | {
         "icons": ICONS.as_posix(),
         "radius": RADIUS,
         "small": SMALL,

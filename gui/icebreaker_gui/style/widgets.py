@@ -119,7 +119,7 @@ class Elided(QWidget):
         self.update()
 
     def paintEvent(self, event: QPaintEvent) -> None:
-        """Draws what fits."""
+        """Draws as much of the text as fits."""
         painter = QPainter(self)
         painter.setFont(theme.font(bold=self._bold))
         painter.setPen(theme.current().color(self.property("look")))
@@ -167,7 +167,7 @@ class Progress(QWidget):
         self._run()
 
     def hideEvent(self, event: QHideEvent) -> None:
-        """Rests."""
+        """Keeps no timer running while nobody sees it."""
         super().hideEvent(event)
         self._run()
 
