@@ -92,7 +92,7 @@ _SHOWS = {
     "setText", "setToolTip", "setWindowTitle", "addTab", "setTabText", "setTabToolTip", "setPlaceholderText",
     "setAccessibleName", "setStatusTip", "setSuffix", "setPrefix", "setTitle", "addItem", "addAction", "addMenu",
     "setHeaderLabels", "setLabel", "label", "button", "number", "Section", "Elided", "QLabel", "QPushButton",
-    "QCheckBox", "QRadioButton", "QGroupBox", "QDockWidget", "report", "fill", "Activity", "_ask", "format",
+    "QCheckBox", "QRadioButton", "QGroupBox", "QDockWidget", "report", "fill", "Activity", "ask", "format",
 }  # fmt: skip
 _NAMES = {"Icebreaker", " – Icebreaker", "SQNR"}  # the same in every language
 

@@ -14,7 +14,6 @@ from pytestqt.qtbot import QtBot
 from icebreaker.errors import IcebreakerError
 from icebreaker.reports import reports
 from icebreaker_gui.session import autosave
-from icebreaker_gui.session.graph_io import copy_graph
 from icebreaker_gui.session.session import Session
 
 _SECONDS = 60_000
@@ -256,23 +255,3 @@ def test_an_open_optimized_graph_is_measured_with_its_engines_if_the_user_trusts
     session.open(optimized)
     wait_idle(qtbot, session)
     assert not session.consent.engines, "trust is in one file, not in all that follow"
-
-
-def test_saving_again_leaves_no_side_files_behind(tmp_path: Path) -> None:
-    home, there = tmp_path / "run1", tmp_path / "there"
-    for folder in (home, there):
-        folder.mkdir()
-    names = [f"g.optimized.pb.TRTEngineOp_000.{text}.onnx" for text in ("0123abcd", "4567abcd", "89abcdef")]
-
-    def save(name: str, target: str) -> set[str]:
-        for item in home.iterdir():
-            item.unlink()
-        (home / name).write_bytes(b"engine")
-        source = home / "g.optimized.pb"
-        source.write_bytes(b"\x0a" + name.encode())  # a GraphDef begins with this byte
-        copy_graph(source, there / target)
-        return {item.name for item in there.iterdir()}
-
-    assert save(names[0], "one.pb") == {"one.pb", names[0]}
-    assert save(names[1], "one.pb") == {"one.pb", names[1]}
-    assert save(names[2], "two.pb") == {"one.pb", "two.pb", names[1], names[2]}
