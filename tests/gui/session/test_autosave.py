@@ -114,7 +114,7 @@ def test_discarded_is_gone(qtbot: QtBot, session: Session, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "changes",
     [
-        {"settings": {"engine": "evil"}},
+        {"settings": {"precision": "evil"}},
         {"settings": []},
         {"path": None},
         {"conversion": {"output": "/etc/passwd"}},
