@@ -205,7 +205,7 @@ def picture(
     QCursor.setPos(5000, 5000)
     theme.install(app, theme_name)  # type: ignore[arg-type]
     panel = GraphPanel()
-    panel.sideways_action.setChecked(False)
+    panel.view_menu.sideways.setChecked(False)
     panel.resize(*size)
     panel.show()
     panel.show_graph(graph_files.read_graph(folder / f"{name}.pb"))
@@ -233,7 +233,7 @@ def wait(panel: Any) -> None:
 
     QTest.qWait(100)
     for _ in range(600):
-        if panel.state._then is None:
+        if not panel.state.busy:
             break
         QTest.qWait(50)
 
@@ -251,7 +251,7 @@ def view_time(panel: Any) -> None:
 
 def view_detector(panel: Any) -> None:
     """One above the other, from left to right."""
-    panel.sideways_action.setChecked(True)
+    panel.view_menu.sideways.setChecked(True)
     wait(panel)
     panel.fit()
 
@@ -263,7 +263,7 @@ def view_control_flow(panel: Any) -> None:
 
 def view_towers(panel: Any) -> None:
     """Every op of ten thousand."""
-    panel._sidebar_action.setChecked(False)
+    panel.view_menu.sidebar.setChecked(False)
     panel.state.open_all()
     wait(panel)
     pane = panel.before_pane

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -58,28 +58,30 @@ def decode(text: str | bytes, kind: type[T]) -> T:
     return from_plain(data, kind)
 
 
-def _unknown_field(data: Any, value: Any) -> str:
+def _unknown_field(data: Any, value: object) -> str:
     """The first key in `data` that is none of the fields of what it became; msgspec passes over those.
 
     Args:
         data: Plain values.
         value: What msgspec made of them, which has the same shape.
     """
-    match value:
-        case Mapping():
-            pairs = zip(data.values(), value.values(), strict=True)
-        case list() | tuple():
-            pairs = zip(data, value, strict=True)
-        case msgspec.Struct():
-            known = {*value.__struct_fields__, value.__struct_config__.tag_field}
-            if unknown := next((key for key in data if key not in known), ""):
-                return unknown
-            pairs = ((data[name], getattr(value, name)) for name in value.__struct_fields__ if name in data)
-        case _ if dataclasses.is_dataclass(value):
-            known = {field.name for field in dataclasses.fields(value)}
-            if unknown := next((key for key in data if key not in known), ""):
-                return unknown
-            pairs = ((inner, getattr(value, name)) for name, inner in data.items())
-        case _:
-            return ""
-    return next((unknown for pair in pairs if (unknown := _unknown_field(*pair))), "")
+    pairs: Iterable[tuple[object, object]] = ()
+    if isinstance(value, Mapping):
+        pairs = zip(data.values(), cast("Mapping[str, object]", value).values(), strict=True)
+    elif isinstance(value, list | tuple):
+        pairs = zip(data, cast("Sequence[object]", value), strict=True)
+    elif names := _fields(value):
+        tag = value.__struct_config__.tag_field if isinstance(value, msgspec.Struct) else None
+        if unknown := next((key for key in data if key not in names and key != tag), ""):
+            return str(unknown)
+        pairs = [(data[name], getattr(value, name)) for name in names if name in data]
+    return next((unknown for inner, made in pairs if (unknown := _unknown_field(inner, made))), "")
+
+
+def _fields(value: object) -> tuple[str, ...]:
+    """Names of the fields of a value of a dataclass or Struct; none of any other value."""
+    if isinstance(value, msgspec.Struct):
+        return value.__struct_fields__
+    if dataclasses.is_dataclass(value):
+        return tuple(field.name for field in dataclasses.fields(value))
+    return ()

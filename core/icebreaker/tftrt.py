@@ -35,7 +35,7 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
 from icebreaker.graph.graph import Graph
 from icebreaker.jobs import requests, supervisor
-from icebreaker.quantization.segment_quantizer import RECORDING
+from icebreaker.quantization.segment_data import RECORDING
 from icebreaker.reports.reports import Left, Words
 from icebreaker.runtime import artifact, loader
 from icebreaker.settings import DEFAULT_WORKSPACE, PRECISIONS, Consent, ConvertSettings

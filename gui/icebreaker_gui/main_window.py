@@ -228,10 +228,10 @@ class Window(QMainWindow):
         self._update()
 
     def _show_in_graph(self) -> None:
-        session, state = self._session, self.graph_panel.state
-        if state.conversion is not session.conversion:
+        session, shown = self._session, self.graph_panel.state.data
+        if shown.conversion is not session.conversion:
             self.graph_panel.show_conversion(session.conversion, session.optimized_graph)
-        if state.benchmark is not session.benchmark:
+        if shown.benchmark is not session.benchmark:
             self.graph_panel.show_benchmark(session.benchmark)
 
     def _on_conversion(self) -> None:

@@ -21,8 +21,11 @@ from PySide6.QtWidgets import QApplication
 
 from icebreaker.graph.graph import Graph
 from icebreaker.graph.protos import GraphDef
-from icebreaker_gui.graph_view.painting.picture import Camera, Picture
-from icebreaker_gui.graph_view.state import GraphState
+from icebreaker_gui.graph_view.data import GraphData
+from icebreaker_gui.graph_view.overlays import make_look
+from icebreaker_gui.graph_view.painting.look import Look
+from icebreaker_gui.graph_view.painting.picture import Picture
+from icebreaker_gui.graph_view.painting.view import Camera, View
 from icebreaker_gui.layout import Layout, LayoutCancelled, Outline, Scene, build
 from icebreaker_gui.style import theme
 
@@ -97,7 +100,7 @@ def first_view(graph: Graph) -> Scene:
     return Layout(outline).scene(outline.first_open())
 
 
-def frames(scene: Scene, look, camera: Callable[[int], Camera]) -> float:
+def frames(scene: Scene, look: Look, camera: Callable[[int], Camera]) -> float:
     """Median milliseconds of a frame while the camera moves."""
     picture = Picture(scene, look)
     image = QImage(WIDTH, HEIGHT, QImage.Format.Format_RGB32)
@@ -106,7 +109,7 @@ def frames(scene: Scene, look, camera: Callable[[int], Camera]) -> float:
         began = time.process_time()
         painter = QPainter(image)
         painter.fillRect(0, 0, WIDTH, HEIGHT, theme.current().color("panel"))
-        picture.paint(painter, camera(number), WIDTH, HEIGHT, moving=True)
+        picture.paint(painter, View(camera(number), WIDTH, HEIGHT, moving=True))
         painter.end()
         taken.append((time.process_time() - began) * 1000)
     return statistics.median(taken[3:])
@@ -159,43 +162,29 @@ def measure(quick: bool) -> list[tuple[str, float, float, str]]:
     began = time.process_time()
     layout.scene(everything(outline))
     rows.append(("open a scope of 200, in parts", (time.process_time() - began) * 1000, 50, "ms"))
-    import icebreaker_gui.layout.outline as module
-
-    kept, module.MOST_MEMBERS = module.MOST_MEMBERS, 10**9
-    try:
-        taken = []
-        for _ in range(3):
-            outline = build(graph)
-            layout = Layout(outline)
-            layout.scene(frozenset({0}))
-            began = time.process_time()
-            layout.scene(everything(outline))
-            taken.append((time.process_time() - began) * 1000)
-        rows.append(("open a scope of 200, all at once", statistics.median(taken), 50, "ms"))
-        flat = build(residual(10_000, scopes=False), show_folded=True)
-        rows.append(
-            (
-                f"flat layout, {len(flat):,} boxes",
-                median(lambda: Layout(flat).scene(everything(flat)), 1),
-                5000,
-                "ms",
-            )
-        )
-        rows.append(("cancelled after, at worst", max(lateness(flat, part / 10) for part in range(1, 10)), 100, "ms"))
-    finally:
-        module.MOST_MEMBERS = kept
+    taken = []
+    for _ in range(3):
+        outline = build(graph, most_members=10**9)
+        layout = Layout(outline)
+        layout.scene(frozenset({0}))
+        began = time.process_time()
+        layout.scene(everything(outline))
+        taken.append((time.process_time() - began) * 1000)
+    rows.append(("open a scope of 200, all at once", statistics.median(taken), 50, "ms"))
+    flat = build(residual(10_000, scopes=False), show_folded=True, most_members=10**9)
+    took = median(lambda: Layout(flat).scene(everything(flat)), 1)
+    rows.append((f"flat layout, {len(flat):,} boxes", took, 5000, "ms"))
+    rows.append(("cancelled after, at worst", max(lateness(flat, part / 10) for part in range(1, 10)), 100, "ms"))
     many = fan(5000)
     rows.append(("5,000 readers of one input", median(lambda: first_view(many), 1), 5000, "ms"))
     outline = build(many)
     Layout(outline).scene(everything(outline))
     rows.append(("its memory, with all above", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1024, "MB"))
-    state = GraphState()
     for graph, promised in ((ten, 16), (fifty, 33)):
         if quick and promised == 33:
             continue
         outline = build(graph, show_folded=True)
-        look, _ = state.look(outline)
-        state.looks.clear()
+        look, _ = make_look(GraphData(), outline, "kind")
         scene = Layout(outline).scene(everything(outline))
         boxes = f"{len(scene.items):,} boxes"
         whole = min(WIDTH / scene.size[0], HEIGHT / scene.size[1])

@@ -40,14 +40,14 @@ from PIL import Image
 from helpers.paths import GRAPHS as SHARED
 from helpers.paths import ROOT
 from icebreaker import codec, events
-from icebreaker.data import dataset, sample_inputs
+from icebreaker.data import dataset, sample_inputs, tfrecord
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files, structure
 from icebreaker.graph import external_weights, shape_inference
 from icebreaker.graph.graph import Graph, Placeholder
 from icebreaker.graph.protos import GraphDef
 from icebreaker.partitioning import partition
-from icebreaker.quantization import qdq_writer
+from icebreaker.quantization import calibration_table as tables
 from icebreaker.reports import reports
 from icebreaker.runtime import artifact
 from icebreaker.settings import ConvertSettings, parse_size
@@ -159,9 +159,9 @@ def weights_beside() -> bytes:
 
 def calibration_table() -> bytes:
     """A small table as INT8 calibration writes it."""
-    tensors = {name: qdq_writer.Range(-1.0, 2.0, 1.5, "max") for name in ("a", "b")}
+    tensors = {name: tables.Range(-1.0, 2.0, 1.5, "max") for name in ("a", "b")}
     layers = {"conv": (0.5, 0.25), "dense": None}
-    return qdq_writer.Table("a" * 64, "b" * 64, 100, "max", tensors, layers, {"max": 30.0}).to_json().encode()
+    return tables.Table("a" * 64, "b" * 64, 100, "max", tensors, layers, {"max": 30.0}).to_json().encode()
 
 
 def arrays(pack: bool) -> bytes:
@@ -178,7 +178,7 @@ def records() -> bytes:
         stream = io.BytesIO()
         pixels = np.random.default_rng(number).integers(0, 256, (8, 8, 3), np.uint8)
         Image.fromarray(pixels).save(stream, "PNG")
-        example = dataset._example_class()()
+        example = tfrecord.example_class()()
         example.features.feature["image"].bytes.value.append(stream.getvalue())
         data = example.SerializeToString()
         found += len(data).to_bytes(8, "little") + bytes(4) + data + bytes(4)
@@ -214,7 +214,7 @@ def read_graph(path: Path) -> None:
 def read_arrays(path: Path) -> None:
     """Values for the inputs."""
     items = (Placeholder("x", "float32", (None, 4)), Placeholder("words", "string", (None,)))
-    sample_inputs._given(Graph(GraphDef()), items, ConvertSettings.of(data=str(path)), 2)
+    sample_inputs.read_values(path, Graph(GraphDef()), items, 2)
 
 
 def read_calibration(path: Path) -> None:
@@ -254,7 +254,7 @@ def read_report(path: Path) -> None:
 
 def read_table(path: Path) -> None:
     """A calibration table."""
-    qdq_writer.Table.load(path)
+    tables.read_tables(path)
 
 
 def read_size(path: Path) -> None:

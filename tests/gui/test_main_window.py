@@ -115,7 +115,7 @@ def test_the_main_job(window: Window, session: Session, qtbot: QtBot, digits: Pa
     wait_idle(qtbot, session)
     assert session.optimized_path and target.read_bytes() == session.optimized_path.read_bytes()
     assert session.saved_path == target and not session.unsaved
-    assert window.graph_panel.state.benchmark is session.benchmark, "saving forgets nothing that was measured"
+    assert window.graph_panel.state.data.benchmark is session.benchmark, "saving forgets nothing that was measured"
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["faster.pb"]
     session.save(tmp_path / "nowhere" / "faster.pb")
     wait_idle(qtbot, session)

@@ -30,9 +30,10 @@ from icebreaker.export import exporter
 from icebreaker.formats import graph_files
 from icebreaker.graph import side_effects
 from icebreaker.graph.graph import Graph
+from icebreaker.graph.node_patterns import matching_nodes
 from icebreaker.messages import message
 from icebreaker.partitioning.partition import Refusal, Segment
-from icebreaker.quantization.segment_quantizer import Int8
+from icebreaker.quantization.segment_quantizer import SegmentQuantizer
 from icebreaker.reports.reports import Calibration, Conversion, Left
 from icebreaker.runtime import artifact
 from icebreaker.settings import Consent, ConvertSettings
@@ -276,7 +277,7 @@ def _begin_with(
     # Before TensorFlow sees it: importing a graph already runs what the shapes of others depend on.
     side_effects.require_consent(side_effects.find_side_effects(graph.definition), consent.side_effects, name)
     outputs = scope.chosen_outputs(graph, settings)
-    excluded = scope.excluded_nodes(graph, settings)
+    excluded = matching_nodes(graph, settings.exclude)
     emit(events.Progress("Starting TensorFlow", 0.02))
     notices = Notices(emit)
     # Imports first: they are not the conversion's time. Without an engine there is nothing to do.
@@ -306,9 +307,9 @@ def _begin_with(
 def _open_int8(
     graph: Graph, original: GraphSession, settings: ConvertSettings, consent: Consent, samples: SampleValues,
     notices: Notices,
-) -> Int8:  # fmt: skip
+) -> SegmentQuantizer:  # fmt: skip
     """Opens the calibration data; where nothing else is known, its first batch is the sample, too."""
-    int8 = Int8(graph, original, settings, samples.feeds[0] if samples.feeds else {}, consent.python)
+    int8 = SegmentQuantizer(graph, original, settings, samples.feeds[0] if samples.feeds else {}, consent.python)
     for warning in int8.warnings:
         notices.warn(warning)
     for note in int8.notes:

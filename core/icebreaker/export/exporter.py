@@ -26,8 +26,9 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.export import op_converters
 from icebreaker.graph import external_weights
 from icebreaker.graph.external_weights import MAPPED
-from icebreaker.graph.graph import WEIGHT_SLOTS, Graph
+from icebreaker.graph.graph import Graph
 from icebreaker.graph.ops import DTYPES as TYPES
+from icebreaker.graph.ops import WEIGHT_SLOTS
 from icebreaker.messages import Message, message
 from icebreaker.storage.files import Pieces, field
 from icebreaker.storage.weight_store import Store, give_memory_back, opened, rows

@@ -1,11 +1,11 @@
-"""Where an arrow key leads."""
+"""Who is near: where an arrow key leads, and what is within so many edges."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from icebreaker_gui.graph_view.painting.picture import Camera
-from icebreaker_gui.layout import Scene
+from icebreaker_gui.graph_view.painting.view import Camera
+from icebreaker_gui.layout import Outline, Scene
 
 
 def step_from(scene: Scene, item: int, way: str, camera: Camera, after: bool = False) -> int:
@@ -53,3 +53,19 @@ def step_from(scene: Scene, item: int, way: str, camera: Camera, after: bool = F
     if not ahead.any():
         return -1
     return int(scene.items[np.where(ahead, along + 2 * np.abs(across), np.inf).argmin()])
+
+
+def neighbours(outline: Outline, item: int, hops: int) -> list[str]:
+    """Keys of the leaves within so many edges of an item."""
+    if item < 0:
+        return []
+    near: dict[int, list[int]] = {}
+    for a, b in zip(outline.source.tolist(), outline.target.tolist(), strict=True):
+        near.setdefault(a, []).append(b)
+        near.setdefault(b, []).append(a)
+    found = dict.fromkeys(outline.leaves_of(item))
+    edge = list(found)
+    for _ in range(hops):
+        edge = [other for leaf in edge for other in near.get(leaf, ()) if other not in found]
+        found.update(dict.fromkeys(edge))
+    return [outline.keys[leaf] for leaf in found]

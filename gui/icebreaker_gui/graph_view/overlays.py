@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication, Qt
@@ -14,13 +14,12 @@ from PySide6.QtGui import QColor
 
 from icebreaker.graph.ops import ITEM_BYTES
 from icebreaker.reports.reports import REASONS
+from icebreaker_gui.graph_view.data import GraphData
 from icebreaker_gui.graph_view.op_categories import KINDS, kind
-from icebreaker_gui.graph_view.painting.picture import Capsule, Look
+from icebreaker_gui.graph_view.painting.legend import LegendEntry
+from icebreaker_gui.graph_view.painting.look import EngineNode, Look
 from icebreaker_gui.layout import Outline
 from icebreaker_gui.style import formatting, theme
-
-if TYPE_CHECKING:
-    from icebreaker_gui.graph_view.state import GraphState
 
 _SOLID = Qt.BrushStyle.SolidPattern
 # Reason → hue and pattern. What can be changed by a setting is told apart from what cannot.
@@ -51,54 +50,57 @@ OVERLAYS: Mapping[str, Any] = {
 }
 
 
-class Entry(NamedTuple):
-    """One line of the legend."""
-
-    words: str
-    color: QColor
-    pattern: Qt.BrushStyle = _SOLID
-    number: int = 0
-
-
 def tr(text: str) -> str:
     """A text of the graph view in the user's language."""
     return QCoreApplication.translate("graph", text)
 
 
-def available(state: GraphState) -> list[str]:
+def available(data: GraphData) -> list[str]:
     """Overlays that have something to show."""
     names = ["kind"]
-    if state.conversion:
+    if data.conversion:
         names += ["conversion", "engine", "precision"]
-    if state.profile(False) or state.profile(True):
+    if data.profile(False) or data.profile(True):
         names.append("time")
     names.append("constants")
-    if state.tensors or (state.conversion and state.conversion.tensors):
+    if data.tensors or (data.conversion and data.conversion.tensors):
         names.append("outputs")
     return names
 
 
-def make_look(state: GraphState, outline: Outline, after: bool = False) -> tuple[Look, list[Entry]]:
-    """The look of an outline in the state's overlay, and its legend; `after` counts for what was measured."""
-    name = state.overlay_name
-    base = _base(state, outline)
+def make_look(
+    data: GraphData, outline: Outline, name: str, *, alone: bool = False, after: bool = False
+) -> tuple[Look, list[LegendEntry]]:
+    """The colours of an outline in one overlay.
+
+    Args:
+        data: The graph and what is known of it.
+        outline: What is to be coloured.
+        name: The overlay, a key of `OVERLAYS`.
+        alone: True for the outline of the graph after alone, where all that is drawn belongs to it.
+        after: True for times of the graph after, where they were measured.
+
+    Returns:
+        The look and its legend.
+    """
+    base = _base(data, outline, alone)
     if name == "kind":
         return _kinds(outline, base)
     if name == "conversion":
-        return _reasons(state, outline, base)
+        return _reasons(data, outline, base)
     if name in ("engine", "precision"):
-        return _classes(state, outline, base, name)
+        return _classes(data, outline, base, name)
     if name == "time":
-        return _times(state, outline, base, after)
-    values = _constant_bytes(state, outline) if name == "constants" else _output_bytes(state, outline)
+        return _times(data, outline, base, after)
+    values = _constant_bytes(data, outline) if name == "constants" else _output_bytes(data, outline)
     _add_up(outline, values)
     most = float(values[1:].max(initial=0.0)) or 1.0
     return _heat(base, name, values, most, formatting.size)
 
 
-def _base(state: GraphState, outline: Outline) -> Look:
-    conversion = state.conversion
-    capsules: dict[int, Capsule] = {}
+def _base(data: GraphData, outline: Outline, alone: bool) -> Look:
+    conversion = data.conversion
+    engine_nodes: dict[int, EngineNode] = {}
     if conversion:
         for segment in conversion.segments:
             item = outline.segments.get(segment.name)
@@ -115,25 +117,23 @@ def _base(state: GraphState, outline: Outline) -> Look:
             if not segment.runs_here:
                 lines.append(tr("built for another machine"))
             color = theme.current().engine(segment.engine)
-            capsules[item] = Capsule(segment.name, tuple(lines), color, not segment.runs_here)
+            engine_nodes[item] = EngineNode(segment.name, tuple(lines), color, not segment.runs_here)
     gone: set[int] = set()
-    after = state.after
+    after = data.after
     if conversion and after is not None:
         for leaf in outline.leaves_of(0):
             if leaf not in outline.extra and outline.segment_of[leaf] < 0 and outline.keys[leaf] not in after:
                 gone.add(leaf)
-    # Where the graph after is shown alone, all that is drawn belongs to it.
-    alone = state.alone is not None and outline is state.alone.outline
     return Look(
-        capsules=capsules,
+        engine_nodes=engine_nodes,
         after_only=frozenset() if alone else outline.extra,
         gone=frozenset(gone),
         alone=alone,
-        flows=_flows(state, outline),
+        flows=_flows(data, outline),
     )
 
 
-def _flows(state: GraphState, outline: Outline) -> Callable[[int], str]:
+def _flows(data: GraphData, outline: Outline) -> Callable[[int], str]:
     """Tells dtype and shape of what a leaf gives, "" where they are not known; asked only for what is in sight."""
     told: dict[int, str] = {}
 
@@ -144,7 +144,7 @@ def _flows(state: GraphState, outline: Outline) -> Callable[[int], str]:
 
     def find(leaf: int) -> str:
         edges = np.flatnonzero((outline.source == leaf) & ~outline.control).tolist()
-        found = dict.fromkeys(text for edge in edges if (text := state.tensor_words(outline.tensor[edge])))
+        found = dict.fromkeys(text for edge in edges if (text := data.tensor_words(outline.tensor[edge])))
         if len(found) != 1:
             return tr("{n} kinds of tensor").format(n=len(found)) if found else ""
         # On an edge there is little room: the usual dtype goes without saying.
@@ -157,18 +157,20 @@ def _flows(state: GraphState, outline: Outline) -> Callable[[int], str]:
     return words
 
 
-def _kinds(outline: Outline, base: Look) -> tuple[Look, list[Entry]]:
+def _kinds(outline: Outline, base: Look) -> tuple[Look, list[LegendEntry]]:
     names = list(KINDS)
     colors = [QColor(0, 0, 0, 0), *(theme.hue(KINDS[name][0]) for name in names)]
     number = {name: i + 1 for i, name in enumerate(names)}
     of = np.array([number[kind(op)] if op else 0 for op in outline.ops], np.int16)
     counts = np.bincount(of, minlength=len(colors))
-    legend = [Entry(tr(KINDS[name][1]), colors[i + 1], _SOLID, int(counts[i + 1])) for i, name in enumerate(names)]
+    legend = [
+        LegendEntry(tr(KINDS[name][1]), colors[i + 1], _SOLID, int(counts[i + 1])) for i, name in enumerate(names)
+    ]
     return _with(base, "kind", colors, [_SOLID] * len(colors), of), [entry for entry in legend if entry.number]
 
 
-def _reasons(state: GraphState, outline: Outline, base: Look) -> tuple[Look, list[Entry]]:
-    engines = sorted({segment.engine for segment in state.conversion.segments}) if state.conversion else []
+def _reasons(data: GraphData, outline: Outline, base: Look) -> tuple[Look, list[LegendEntry]]:
+    engines = sorted({segment.engine for segment in data.conversion.segments}) if data.conversion else []
     codes = list(REASON_STYLES)
     colors = [QColor(0, 0, 0, 0), *(theme.hue(REASON_STYLES[code][0]) for code in codes)]
     patterns = [_SOLID, *(REASON_STYLES[code][1] for code in codes)]
@@ -182,18 +184,18 @@ def _reasons(state: GraphState, outline: Outline, base: Look) -> tuple[Look, lis
             continue
         if key in outline.inner:
             key = outline.inner[key].owner
-        left = state.left.get(key)
+        left = data.left.get(key)
         if left and left.code in REASON_STYLES and left.code != "passive":
             of[item] = 1 + codes.index(left.code)
-        elif not left and (segment := state.segment_of.get(key)):
+        elif not left and (segment := data.segment_of.get(key)):
             of[item] = first_engine + engines.index(segment.engine)
     _lift(outline, of)
     counts = np.bincount(of[outline.leaves_of(0)], minlength=len(colors))
     legend = [
-        Entry(tr(REASONS.get(code, code)), colors[i + 1], patterns[i + 1], int(counts[i + 1]))
+        LegendEntry(tr(REASONS.get(code, code)), colors[i + 1], patterns[i + 1], int(counts[i + 1]))
         for i, code in enumerate(codes)
     ] + [
-        Entry(
+        LegendEntry(
             tr("in {engine}").format(engine=formatting.engine(name)),
             colors[first_engine + i],
             _SOLID,
@@ -205,13 +207,13 @@ def _reasons(state: GraphState, outline: Outline, base: Look) -> tuple[Look, lis
     return _with(base, "conversion", colors, patterns, of, notes, calm), [entry for entry in legend if entry.number]
 
 
-def _classes(state: GraphState, outline: Outline, base: Look, name: str) -> tuple[Look, list[Entry]]:
+def _classes(data: GraphData, outline: Outline, base: Look, name: str) -> tuple[Look, list[LegendEntry]]:
     order = ["orange", "sky", "green", "yellow", "purple", "vermilion", "blue"]
     names: dict[str, int] = {}
     of = np.zeros(len(outline), np.int16)
     for item, key in enumerate(outline.keys):
         if not outline.members[item]:
-            segment = state.segment_of.get(key)
+            segment = data.segment_of.get(key)
             words = getattr(segment, name) if segment else "tensorflow"
             of[item] = names.setdefault(words, len(names) + 1)
     colors = [QColor(0, 0, 0, 0)]
@@ -221,7 +223,7 @@ def _classes(state: GraphState, outline: Outline, base: Look, name: str) -> tupl
     _lift(outline, of)
     counts = np.bincount(of[outline.leaves_of(0)], minlength=len(colors))
     legend = [
-        Entry(formatting.engine(formatting.precision(words)), colors[i], _SOLID, int(counts[i]))
+        LegendEntry(formatting.engine(formatting.precision(words)), colors[i], _SOLID, int(counts[i]))
         for words, i in names.items()
     ]
     return _with(base, name, colors, [_SOLID] * len(colors), of), legend
@@ -244,28 +246,28 @@ def _add_up(outline: Outline, values: np.ndarray, kept: frozenset[int] = frozens
             values[parent] += values[item]
 
 
-def _constant_bytes(state: GraphState, outline: Outline) -> np.ndarray:
+def _constant_bytes(data: GraphData, outline: Outline) -> np.ndarray:
     values = np.zeros(len(outline))
-    for node in state.graph or ():
+    for node in data.graph or ():
         if node.op == "Const" and node.value is not None and node.name in outline.leaf:
             values[outline.leaf[node.name]] += node.value.nbytes
     return values
 
 
-def _output_bytes(state: GraphState, outline: Outline) -> np.ndarray:
+def _output_bytes(data: GraphData, outline: Outline) -> np.ndarray:
     values = np.zeros(len(outline))
-    read = dict.fromkeys(tensor for node in state.graph or () for tensor in node.inputs)
+    read = dict.fromkeys(tensor for node in data.graph or () for tensor in node.inputs)
     for tensor in read:
         leaf = outline.leaf.get(tensor.node)
-        if leaf is not None and state.graph is not None and state.graph[tensor.node].op != "Const":
-            values[leaf] += tensor_bytes(state.tensor_words(tensor))
+        if leaf is not None and data.graph is not None and data.graph[tensor.node].op != "Const":
+            values[leaf] += tensor_bytes(data.tensor_words(tensor))
     return values
 
 
-def _times(state: GraphState, outline: Outline, base: Look, after: bool) -> tuple[Look, list[Entry]]:
+def _times(data: GraphData, outline: Outline, base: Look, after: bool) -> tuple[Look, list[LegendEntry]]:
     """Measured time as heat, on one scale before and after, so that both can be compared."""
     values = np.zeros(len(outline))
-    profile = state.profile(after)
+    profile = data.profile(after)
     if profile is None:
         return _heat(base, "time", values, 1.0, formatting.milliseconds)
     total = profile.total_ms or 1.0
@@ -280,26 +282,27 @@ def _times(state: GraphState, outline: Outline, base: Look, after: bool) -> tupl
             engines[outline.segments[key]] = item.ms
         elif (leaf := _leaf_after(outline, key) if after else leaf_of(outline, key)) >= 0:
             values[leaf] += item.ms
-    for segment in state.conversion.segments if after and state.conversion else ():
-        for number, layer in enumerate(state.layer_times(segment)):
+    for segment in data.conversion.segments if after and data.conversion else ():
+        for number, layer in enumerate(data.layer_times(segment)):
             leaf = outline.leaf.get(f"{segment.name} layer {number}")
             if leaf is not None and layer is not None:
                 values[leaf] = layer.ms
     for item, ms in engines.items():
         values[item] = ms
     _add_up(outline, values, frozenset(engines))
-    other = state.profile(not after)
+    other = data.profile(not after)
     most = max(total, other.total_ms if other else 0.0)
     look, legend = _heat(base, "time", values, most, words)
-    capsules = dict(look.capsules)
+    engine_nodes = dict(look.engine_nodes)
     for item in engines:
-        if item in capsules:
-            lines = (capsules[item].lines[0], words(float(values[item])))
-            capsules[item] = dataclasses.replace(capsules[item], lines=lines, color=look.colors[int(look.of[item])])
+        if item in engine_nodes:
+            lines = (engine_nodes[item].lines[0], words(float(values[item])))
+            color = look.colors[int(look.of[item])]
+            engine_nodes[item] = dataclasses.replace(engine_nodes[item], lines=lines, color=color)
     told = tr("watched: {watched} a run, otherwise {plain}").format(
         watched=formatting.milliseconds(profile.watched_ms), plain=formatting.milliseconds(profile.plain_ms)
     )
-    return dataclasses.replace(look, capsules=capsules), [*legend, Entry(told, QColor(0, 0, 0, 0))]
+    return dataclasses.replace(look, engine_nodes=engine_nodes), [*legend, LegendEntry(told, QColor(0, 0, 0, 0))]
 
 
 def _leaf_after(outline: Outline, key: str) -> int:
@@ -314,7 +317,7 @@ def _leaf_after(outline: Outline, key: str) -> int:
 
 def _heat(
     base: Look, name: str, values: np.ndarray, most: float, words: Callable[[float], str]
-) -> tuple[Look, list[Entry]]:
+) -> tuple[Look, list[LegendEntry]]:
     steps, bend = 16, 0.33  # between even steps, which show the largest only, and those of a logarithm, which level all
     colors = [QColor(0, 0, 0, 0), *(heat(i / (steps - 1)) for i in range(steps))]
     of = np.zeros(len(values), np.int16)
@@ -323,7 +326,7 @@ def _heat(
     of[shown] = 1 + (scale[shown] * (steps - 1)).round().astype(np.int16)
     notes = {int(item): words(float(values[item])) for item in np.flatnonzero(shown)}
     legend = [
-        Entry(words(most * share), colors[1 + round(share**bend * (steps - 1))])
+        LegendEntry(words(most * share), colors[1 + round(share**bend * (steps - 1))])
         for share in (0.001, 0.01, 0.1, 0.3, 1.0)
     ]
     return _with(base, name, colors, [_SOLID] * len(colors), of, notes), legend
@@ -363,7 +366,16 @@ def _lift(outline: Outline, of: np.ndarray) -> None:
             of[group] = entries[int(counts.argmax())]
 
 
-def _with(base: Look, name, colors, patterns, of, notes=None, calm=frozenset()) -> Look:
+def _with(
+    base: Look,
+    name: str,
+    colors: Sequence[QColor],
+    patterns: Sequence[Qt.BrushStyle],
+    of: np.ndarray,
+    notes: Mapping[int, str] | None = None,
+    calm: frozenset[int] = frozenset(),
+) -> Look:
+    """The base of all looks in the colours of one overlay."""
     return dataclasses.replace(
         base, name=name, colors=tuple(colors), patterns=tuple(patterns), of=of, calm=calm, notes=notes or {}
     )

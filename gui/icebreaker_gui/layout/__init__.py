@@ -3,13 +3,18 @@
 `build` makes the outline (groups, folding, edges between siblings), `Layout.scene` finds where everything is.
 """
 
-from icebreaker_gui.layout.outline import Extra, Inner, LayoutCancelled, Outline, build
-from icebreaker_gui.layout.scene import BACK, CONTROL, DATA, Layout, Scene
+from icebreaker_gui.layout.build import build
+from icebreaker_gui.layout.layout import Layout
+from icebreaker_gui.layout.outline import Cancelled, Extra, Inner, LayoutCancelled, Outline
+from icebreaker_gui.layout.scene import BACK, CONTROL, DATA, Scene
+from icebreaker_gui.layout.sizes import LEAF_HEIGHT
 
 __all__ = [
     "BACK",
     "CONTROL",
     "DATA",
+    "LEAF_HEIGHT",
+    "Cancelled",
     "Extra",
     "Inner",
     "Layout",

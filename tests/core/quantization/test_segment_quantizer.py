@@ -19,7 +19,7 @@ from icebreaker.engines import registry
 from icebreaker.engines.openvino import nncf_version, quantized_by_nncf
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
-from icebreaker.quantization import segment_quantizer
+from icebreaker.quantization import nncf
 from icebreaker.reports.reports import Conversion
 from icebreaker.runtime import artifact
 from icebreaker.settings import ConvertSettings
@@ -319,7 +319,7 @@ def test_a_damaged_network_of_nncf_is_refused() -> None:
 def test_nncf_that_cannot_be_is_told(
     folder: Path, monkeypatch: pytest.MonkeyPatch, installed: str, changes: Any, text: str
 ) -> None:
-    monkeypatch.setattr(segment_quantizer, "nncf_version", lambda: installed)
+    monkeypatch.setattr(nncf, "nncf_version", lambda: installed)
     with pytest.raises(IcebreakerError, match=text):
         convert(folder / "model.pb", folder / "never.pb", settings(quantizer="nncf", **changes))
 

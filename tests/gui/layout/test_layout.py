@@ -12,8 +12,11 @@ from icebreaker.formats import graph_files
 from icebreaker.graph.graph import Graph
 from icebreaker.graph.protos import GraphDef
 from icebreaker_gui.layout import BACK, Extra, Layout, LayoutCancelled, Outline, Scene, build
-from icebreaker_gui.layout.layers import MOST_READERS, arrange, place
-from icebreaker_gui.layout.outline import MOST_MEMBERS, just_in_time
+from icebreaker_gui.layout.grouping import MOST_MEMBERS
+from icebreaker_gui.layout.layering.coordinates import place
+from icebreaker_gui.layout.layering.ranks import MOST_READERS
+from icebreaker_gui.layout.layering.rows import arrange
+from icebreaker_gui.layout.orders import just_in_time
 
 # Shrinking a graph takes minutes: who looks for a bug may take this away for a while.
 QUICK = (Phase.explicit, Phase.reuse, Phase.generate)

@@ -4,29 +4,76 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from dataclasses import dataclass
 
 import numpy as np
-from PySide6.QtCore import QElapsedTimer, QEvent, QPointF, Qt, QTimer, Signal
+from PySide6.QtCore import QEvent, QPointF, Qt, QTimer, Signal
 from PySide6.QtGui import (
     QAccessible,
     QAccessibleEvent,
+    QContextMenuEvent,
     QFocusEvent,
     QKeyEvent,
     QMouseEvent,
     QNativeGestureEvent,
     QPainter,
     QPaintEvent,
+    QResizeEvent,
     QWheelEvent,
 )
 from PySide6.QtWidgets import QWidget
 
-from icebreaker_gui.graph_view.painting.picture import Camera, Look, Marks, Picture
+from icebreaker_gui.graph_view.painting.look import NO_MARKS, Look, Marks
+from icebreaker_gui.graph_view.painting.picture import Picture
+from icebreaker_gui.graph_view.painting.view import Camera, Moved, View
 from icebreaker_gui.layout import Scene
 from icebreaker_gui.style import theme
 
 _MOST_SCALE = 4.0
 _OPENING = 260  # milliseconds an opening takes
 _GLIDING = 320  # milliseconds a jump of the camera takes
+
+
+@dataclass(frozen=True)
+class _Glide:
+    """A jump of the camera that is on its way; `began` by `time.perf_counter`."""
+
+    start: Camera
+    end: Camera
+    began: float
+
+    def done(self, now: float) -> bool:
+        return (now - self.began) * 1000 >= _GLIDING
+
+    def camera(self, now: float) -> Camera:
+        a, b = self.start, self.end
+        e = _eased((now - self.began) * 1000 / _GLIDING)
+        # Zooming is even to the eye when the logarithm of the scale moves evenly.
+        scale = a.scale * (b.scale / a.scale) ** e
+        s = (1 / a.scale - 1 / scale) / (1 / a.scale - 1 / b.scale) if abs(a.scale - b.scale) > 1e-09 else e
+        return Camera(a.x + (b.x - a.x) * s, a.y + (b.y - a.y) * s, scale)
+
+
+@dataclass(frozen=True)
+class _Opening:
+    """A group that is being opened or closed; `began` by `time.perf_counter`."""
+
+    start: Moved
+    end: Moved
+    began: float
+
+    def done(self, now: float) -> bool:
+        return (now - self.began) * 1000 >= _OPENING
+
+    def moved(self, now: float) -> Moved:
+        a, b = self.start, self.end
+        e = _eased((now - self.began) * 1000 / _OPENING)
+        return Moved(a.boxes + (b.boxes - a.boxes) * e, a.points + (b.points - a.points) * e)
+
+
+def _eased(share: float) -> float:
+    """How far something is that comes to rest slowly, when `share` of its time is over."""
+    return 1 - (1 - min(1.0, share)) ** 3
 
 
 class Canvas(QWidget):
@@ -50,17 +97,15 @@ class Canvas(QWidget):
         self.picture: Picture | None = None
         self.camera = Camera()
         self.morph = 0.0
-        self.marks = Marks()
+        self.marks = NO_MARKS
         self.empty_text = ""
         self.frame_ms = 0.0
         self._pressed: QPointF | None = None
         self._dragged = False
         self._moving = False
         self._fitted = False
-        self._glide: tuple[Camera, Camera, float] | None = None
-        self._opening: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float] | None = None
-        self._clock = QElapsedTimer()
-        self._clock.start()
+        self._glide: _Glide | None = None
+        self._opening: _Opening | None = None
         self._timer = QTimer(self)
         self._timer.setInterval(12)
         self._timer.timeout.connect(self._tick)
@@ -144,7 +189,7 @@ class Canvas(QWidget):
     def glide(self, camera: Camera, animated: bool = True) -> None:
         """Moves the camera, in a smooth way if it is asked for."""
         if animated and self.isVisible():
-            self._glide = (self.camera, camera, time.perf_counter())
+            self._glide = _Glide(self.camera, camera, time.perf_counter())
             self._timer.start()
             return
         self.camera = camera
@@ -224,27 +269,21 @@ class Canvas(QWidget):
         b = np.where(last[:, None] >= 0, shift[last], 0.0)
         moved = new.points + np.repeat(a, counts, axis=0) * (1 - share) + np.repeat(b, counts, axis=0) * share
         # The camera was moved to hold the anchor, so old places move with it.
-        self._opening = (start, new.boxes, moved, new.points, time.perf_counter())
+        self._opening = _Opening(Moved(start, moved), Moved(new.boxes, new.points), time.perf_counter())
         self._timer.start()
 
     def _tick(self) -> None:
         now = time.perf_counter()
         busy = False
         if self._glide:
-            a, b, began = self._glide
-            t = min(1.0, (now - began) * 1000 / _GLIDING)
-            e = 1 - (1 - t) ** 3
-            # Zooming is even to the eye when the logarithm of the scale moves evenly.
-            scale = a.scale * (b.scale / a.scale) ** e
-            s = (1 / a.scale - 1 / scale) / (1 / a.scale - 1 / b.scale) if abs(a.scale - b.scale) > 1e-09 else e
-            self.camera = Camera(a.x + (b.x - a.x) * s, a.y + (b.y - a.y) * s, scale)
-            if t >= 1:
-                self.camera, self._glide = b, None
+            if self._glide.done(now):
+                self.camera, self._glide = self._glide.end, None
             else:
+                self.camera = self._glide.camera(now)
                 busy = True
             self.cameraMoved.emit(self.camera)
         if self._opening:
-            if (now - self._opening[4]) * 1000 >= _OPENING:
+            if self._opening.done(now):
                 self._opening = None
             else:
                 busy = True
@@ -264,7 +303,7 @@ class Canvas(QWidget):
     # ---- events -----------------------------------------------------------------------------------------------------
 
     def paintEvent(self, event: QPaintEvent) -> None:
-        """Paints."""
+        """Paints what the pane shows, and takes the time that it took."""
         began = time.perf_counter()
         painter = QPainter(self)
         self.paint_into(painter)
@@ -284,28 +323,13 @@ class Canvas(QWidget):
                 self.empty_text,
             )  # fmt: skip
             return
-        boxes = points = None
-        if self._opening:
-            start, end, first, last, began = self._opening
-            t = min(1.0, (time.perf_counter() - began) * 1000 / _OPENING)
-            e = 1 - (1 - t) ** 3
-            boxes = start + (end - start) * e
-            points = first + (last - first) * e
-        picture.paint(
-            painter,
-            self.camera,
-            self.width(),
-            self.height(),
-            self.morph,
-            self.marks,
-            self._moving,
-            boxes,
-            points,
-        )
-        if self.marks.selected >= 0 and boxes is None:
-            picture.highlight(painter, self.camera, self.width(), self.height(), self.marks.selected, self.morph)
+        moved = self._opening.moved(time.perf_counter()) if self._opening else None
+        view = View(self.camera, self.width(), self.height(), self.morph, self._moving)
+        picture.paint(painter, view, self.marks, moved)
+        if self.marks.selected >= 0 and moved is None:
+            picture.highlight(painter, view, self.marks.selected)
 
-    def resizeEvent(self, event) -> None:
+    def resizeEvent(self, event: QResizeEvent) -> None:
         """Fits what depends on the size."""
         if self.picture and not self._fitted:
             self.fit(animated=False)
@@ -374,7 +398,7 @@ class Canvas(QWidget):
             self.itemClicked.emit(self.item_at(event.position()))
 
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
-        """Opens or closes."""
+        """Opens or closes what was clicked."""
         self._pressed = None
         if event.button() == Qt.MouseButton.LeftButton:
             item = self.item_at(event.position())
@@ -385,13 +409,13 @@ class Canvas(QWidget):
         """The pointer is over nothing any more."""
         self.itemHovered.emit(-1)
 
-    def contextMenuEvent(self, event) -> None:
-        """Asks for the menu."""
+    def contextMenuEvent(self, event: QContextMenuEvent) -> None:
+        """Asks for the menu of what the pointer is over."""
         item = self.item_at(QPointF(event.pos()))
         self.menuWanted.emit(item, event.globalPos())
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Keys."""
+        """Walks with the arrow keys, moves with Shift, opens with Return, zooms with + and −."""
         steps = {
             Qt.Key.Key_Up: "up", Qt.Key.Key_Down: "down", Qt.Key.Key_Left: "left", Qt.Key.Key_Right: "right",
         }  # fmt: skip

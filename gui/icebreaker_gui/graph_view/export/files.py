@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from PySide6.QtCore import QBuffer, QByteArray, QIODevice, QMarginsF, QRectF, QSizeF
@@ -16,9 +17,11 @@ from icebreaker.formats import structure
 from icebreaker.graph.graph import Graph
 from icebreaker.graph.protos import Event
 from icebreaker.storage.files import write_together, write_whole
-from icebreaker_gui.graph_view.overlays import Entry, Look
-from icebreaker_gui.graph_view.painting.picture import Camera, Picture
-from icebreaker_gui.graph_view.pane import Pane, legend_size, paint_legend
+from icebreaker_gui.graph_view.canvas.pane import Pane
+from icebreaker_gui.graph_view.painting.legend import LegendEntry, legend_size, paint_legend
+from icebreaker_gui.graph_view.painting.look import Look
+from icebreaker_gui.graph_view.painting.picture import Picture
+from icebreaker_gui.graph_view.painting.view import Camera, View
 from icebreaker_gui.layout import Scene
 from icebreaker_gui.style import theme
 
@@ -27,18 +30,18 @@ _MOST_PIXELS = 60_000_000
 
 
 @dataclasses.dataclass(frozen=True)
-class View:
+class Shot:
     """What a picture is to show: what a pane does, or the whole graph; as it was when this was made."""
 
     scene: Scene
     look: Look
     morph: float
-    legend: list[Entry]
+    legend: Sequence[LegendEntry]
     size: tuple[float, float]
     camera: Camera
 
     @classmethod
-    def of(cls, pane: Pane, picture: Picture, legend: list[Entry], whole: bool) -> View:
+    def of(cls, pane: Pane, picture: Picture, legend: Sequence[LegendEntry], whole: bool) -> Shot:
         """What a pane shows, which is this picture, or the whole graph, with this legend."""
         scene = picture.scene
         size, camera = (float(pane.width()), float(pane.height())), pane.camera
@@ -47,7 +50,7 @@ class View:
         return cls(scene, picture.look, pane.morph, legend, size, camera)
 
 
-def save(path: Path, view: View) -> None:
+def save(path: Path, shot: Shot) -> None:
     """Draws a picture and saves it; in a thread, as a large graph takes a second.
 
     Raises:
@@ -55,9 +58,11 @@ def save(path: Path, view: View) -> None:
     """
     kind = path.suffix.lower()
     if kind not in (".png", ".svg", ".pdf"):
-        raise IcebreakerError(f"{path.name} is no name of a picture: end it in .png, .svg or .pdf")
+        raise IcebreakerError(
+            "picture_name_unknown", "{subject} is no name of a picture", "end_as_picture", subject=path.name
+        )
     # Not the pane's own, whose caches the pane goes on using.
-    picture, legend, (width, height) = Picture(view.scene, view.look), view.legend, view.size
+    picture, legend, (width, height) = Picture(shot.scene, shot.look), shot.legend, shot.size
     probe = QImage(8, 8, QImage.Format.Format_ARGB32)
     painter = QPainter(probe)
     legend_width, legend_height = legend_size(painter, legend)
@@ -69,7 +74,7 @@ def save(path: Path, view: View) -> None:
         painter.fillRect(QRectF(0, 0, full_width, height + below), theme.current().color("panel"))
         painter.save()
         painter.setClipRect(QRectF(0, 0, full_width, height))
-        picture.paint(painter, view.camera, full_width, height, view.morph)
+        picture.paint(painter, View(shot.camera, full_width, height, shot.morph))
         painter.restore()
         paint_legend(painter, legend, QRectF(12, 0, 1e6, height + below - 12))
 
@@ -143,6 +148,11 @@ def save_files(
             })  # fmt: skip
         except OSError as error:
             reason = error.strerror or str(error)
-            raise IcebreakerError(f"{run} could not be written: {reason}; choose another folder") from error
+            raise IcebreakerError(
+                "graph_files_not_written",
+                "{subject} could not be written: {reason}; choose another folder",
+                subject=run,
+                reason=reason,
+            ) from error
         written.append(run / f"{name}.pb")
     return written

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
 
-from PySide6.QtCore import QRect, QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QBrush, QColor, QIcon, QPainter, QPaintEvent, QPen, QPixmap, QResizeEvent
+from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QRect, QSize, Qt, Signal
+from PySide6.QtGui import QIcon, QResizeEvent
 from PySide6.QtWidgets import (
     QLabel,
-    QSizePolicy,
     QStyledItemDelegate,
+    QStyleOptionViewItem,
     QTreeWidget,
     QTreeWidgetItem,
     QVBoxLayout,
@@ -21,6 +18,8 @@ from PySide6.QtWidgets import (
 
 from icebreaker.reports.reports import REASONS, Left
 from icebreaker_gui.graph_view.overlays import REASON_STYLES, tr
+from icebreaker_gui.graph_view.painting.legend import swatch
+from icebreaker_gui.graph_view.sidebar.coverage import Coverage, op_shares, time_shares
 from icebreaker_gui.graph_view.state import GraphState
 from icebreaker_gui.style import formatting, theme
 from icebreaker_gui.style.wording import worded
@@ -49,32 +48,6 @@ def advice(code: str) -> str:
     return words.get(code, "")
 
 
-def swatch(color: QColor, pattern: Qt.BrushStyle, size: int = 14) -> QIcon:
-    """A square of a colour and its pattern."""
-    pixmap = QPixmap(size * 2, size * 2)
-    pixmap.setDevicePixelRatio(2)
-    pixmap.fill(Qt.GlobalColor.transparent)
-    painter = QPainter(pixmap)
-    paint_swatch(painter, QRectF(0.5, 0.5, size - 1, size - 1), color, pattern)
-    painter.end()
-    return QIcon(pixmap)
-
-
-def paint_swatch(painter: QPainter, rect: QRectF, color: QColor, pattern: Qt.BrushStyle) -> None:
-    """Paints such a square."""
-    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-    soft = QColor(color)
-    plain = pattern == Qt.BrushStyle.SolidPattern
-    soft.setAlphaF(1.0 if plain else 0.3)
-    painter.setPen(QPen(color, 1))
-    painter.setBrush(soft)
-    painter.drawRoundedRect(rect, 3, 3)
-    if not plain:
-        painter.setBrush(QBrush(color, pattern))
-        painter.setPen(Qt.PenStyle.NoPen)
-        painter.drawRoundedRect(rect, 3, 3)
-
-
 class _Wrapping(QStyledItemDelegate):
     """Rows as tall as their words need in the width that there is."""
 
@@ -82,7 +55,7 @@ class _Wrapping(QStyledItemDelegate):
         super().__init__(tree)
         self._tree = tree
 
-    def sizeHint(self, option, index) -> QSize:
+    def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex) -> QSize:
         tree = self._tree
         used = tree.indentation() * (2 if index.parent().isValid() else 1) + (0 if index.parent().isValid() else 24)
         room = QRect(0, 0, max(40, tree.viewport().width() - used - 26), 10_000)
@@ -90,124 +63,6 @@ class _Wrapping(QStyledItemDelegate):
         flags = Qt.TextFlag.TextWordWrap if " " in words else Qt.TextFlag.TextWrapAnywhere
         needed = tree.fontMetrics().boundingRect(room, int(flags), words)
         return QSize(needed.width(), needed.height() + 8)
-
-
-@dataclass(frozen=True)
-class Shares:
-    """What runs where: shares of the ops, or of the measured time.
-
-    Attributes:
-        engines: Engine → its share.
-        reasons: Why the rest does not → its share.
-    """
-
-    engines: Mapping[str, float]
-    reasons: Mapping[str, float]
-
-    @property
-    def inside(self) -> float:
-        """The share of all engines."""
-        return sum(self.engines.values())
-
-
-def op_shares(state: GraphState) -> Shares:
-    """By number of ops; constants and the like do not count."""
-    conversion, graph = state.conversion, state.graph
-    engines: Counter[str] = Counter()
-    for segment in conversion.segments if conversion else ():
-        engines[segment.engine] += sum(
-            1 for name in segment.nodes if graph is None or name not in graph or graph[name].op != "Const"
-        )
-    left = conversion.left_in_tensorflow if conversion else ()
-    reasons = Counter(item.code for item in left if item.code != "passive")
-    # The engines' part is the coverage itself, so that bar and figure agree.
-    share = conversion.coverage if conversion and engines else 0.0
-    return Shares(_scaled(engines, share), _scaled(reasons, 1 - share))
-
-
-def time_shares(state: GraphState, after: bool) -> Shares | None:
-    """By measured time, of the graph before or of the one after; None if it was not measured."""
-    profile, conversion = state.profile(after), state.conversion
-    if profile is None or conversion is None or not profile.total_ms:
-        return None
-    by_name = {segment.name: segment for segment in conversion.segments}
-    engines: defaultdict[str, float] = defaultdict(float)
-    reasons: defaultdict[str, float] = defaultdict(float)
-    for key, item in profile.nodes.items():
-        segment = by_name.get(key) if after else state.segment_of.get(key)
-        name = key
-        while segment is None and name and name not in state.left:
-            name = name.rpartition("/")[0]  # inside the function of a loop that is left
-        if segment is not None:
-            engines[segment.engine] += item.ms
-        else:
-            reasons[state.left[name].code if name else "passive"] += item.ms
-    reasons["passive"] += profile.other_ms
-    inside = sum(engines.values()) / profile.total_ms
-    return Shares(_scaled(engines, inside), _scaled(reasons, 1 - inside))
-
-
-def _scaled(parts: Mapping[str, float], total: float) -> dict[str, float]:
-    whole = sum(parts.values())
-    return {key: total * part / whole for key, part in parts.items()} if whole else {}
-
-
-class Coverage(QWidget):
-    """A bar: how much runs in engines, and why not the rest."""
-
-    def __init__(self, title: str, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._title = title
-        self._shares: Shares | None = None
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
-
-    def sizeHint(self) -> QSize:
-        """The usual size."""
-        return QSize(200, max(14, self.fontMetrics().height()))
-
-    def show_shares(self, shares: Shares | None) -> None:
-        """Shows these shares; None: there are none."""
-        self._shares = shares
-        self.setVisible(shares is not None)
-        if shares is not None:
-            self.setAccessibleName(
-                self.tr("{share} of {what} in engines").format(
-                    share=formatting.percent(shares.inside), what=self._title
-                )
-            )
-        self.update()
-
-    def paintEvent(self, event: QPaintEvent) -> None:
-        """Paints."""
-        if self._shares is None:
-            return
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        painter.setPen(theme.current().color("muted"))
-        words = formatting.percent(self._shares.inside)
-        # Both bars begin and end in the same places.
-        before = self.fontMetrics().horizontalAdvance(self.tr("time before") + " ")
-        behind = self.fontMetrics().horizontalAdvance("99.9 % ")
-        painter.drawText(self.rect(), Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, self._title)
-        painter.drawText(self.rect(), Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight, words)
-        parts = [
-            (theme.current().engine(name), Qt.BrushStyle.SolidPattern, part)
-            for name, part in self._shares.engines.items()
-        ]
-        for code, part in sorted(self._shares.reasons.items(), key=lambda entry: -entry[1]):
-            hue, pattern = REASON_STYLES.get(code, REASON_STYLES["passive"])
-            parts.append((theme.hue(hue), pattern, part))
-        left, room = float(before), self.width() - before - behind
-        for color, pattern, part in parts:
-            wide = part * room
-            rect = QRectF(left, (self.height() - 12) / 2, max(1.0, wide - 1), 12)
-            soft = QColor(color)
-            soft.setAlphaF(1.0 if pattern == Qt.BrushStyle.SolidPattern else 0.35)
-            painter.fillRect(rect, soft)
-            if pattern != Qt.BrushStyle.SolidPattern:
-                painter.fillRect(rect, QBrush(color, pattern))
-            left += wide
-        painter.end()
 
 
 class WhyNot(QWidget):
@@ -267,15 +122,15 @@ class WhyNot(QWidget):
 
     def refresh(self) -> None:
         """Shows the current conversion."""
-        conversion = self._state.conversion
-        shown = (id(conversion), id(self._state.benchmark), theme.current().name)
+        conversion = self._state.data.conversion
+        shown = (id(conversion), id(self._state.data.benchmark), theme.current().name)
         if shown == self._shown:
             return
         self._shown = shown
         self._tree.clear()
         self._advice.clear()
-        now = time_shares(self._state, True)
-        shares = [op_shares(self._state) if conversion else None, time_shares(self._state, False), now]
+        now = time_shares(self._state.data, True)
+        shares = [op_shares(self._state.data) if conversion else None, time_shares(self._state.data, False), now]
         for bar, found in zip(self._bars, shares, strict=True):
             bar.show_shares(found)
         self._times.setVisible(False)
@@ -328,7 +183,7 @@ class WhyNot(QWidget):
         for left in nodes[:_MOST_ROWS]:
             row = QTreeWidgetItem([left.node])
             row.setData(0, _NODE, left.node)
-            row.setToolTip(0, f"{left.op}\n{left.reason}")
+            row.setToolTip(0, f"{left.op}\n{worded(left.reason)}")
             item.addChild(row)
         if len(nodes) > _MOST_ROWS:
             item.addChild(QTreeWidgetItem([self.tr("and {n} more").format(n=len(nodes) - _MOST_ROWS)]))
@@ -341,8 +196,8 @@ class WhyNot(QWidget):
             self._advice.setText(advice(code))
             self.reasonWanted.emit(tuple(left.node for left in self._groups.get(code, ())))
         elif node := item.data(0, _NODE):
-            left = self._state.left.get(node)
-            self._advice.setText(f"{left.reason}\n{advice(left.code)}" if left else "")
+            left = self._state.data.left.get(node)
+            self._advice.setText(f"{worded(left.reason)}\n{advice(left.code)}" if left else "")
             self.jumpWanted.emit(node)
 
 

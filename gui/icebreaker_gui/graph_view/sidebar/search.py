@@ -11,7 +11,7 @@ from PySide6.QtCore import QAbstractListModel, QEvent, QModelIndex, QPersistentM
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QLabel, QLineEdit, QListView, QVBoxLayout, QWidget
 
-from icebreaker.graph.graph import Graph
+from icebreaker.graph.graph import Graph, Node
 from icebreaker_gui.graph_view.state import GraphState
 from icebreaker_gui.layout import Inner
 from icebreaker_gui.style import formatting, theme
@@ -44,7 +44,7 @@ def search(graph: Graph, pattern: str, inner: Mapping[str, Inner] | None = None)
     return [name for group in groups for name in group]
 
 
-def _attributes(node) -> list[str]:
+def _attributes(node: Node) -> list[str]:
     return [f"{name}={value}" for name, value in node.attrs.items() if not isinstance(value, bytes)]
 
 
@@ -86,7 +86,7 @@ class SearchField(QLineEdit):
         return super().event(event)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Keys."""
+        """Goes to the next or former result, or clears the field."""
         if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
             self.nextWanted.emit(-1 if event.modifiers() & Qt.KeyboardModifier.ShiftModifier else 1)
         elif event.key() == Qt.Key.Key_Escape:
@@ -131,7 +131,7 @@ class SearchPanel(QWidget):
         return self._model.names
 
     def _search(self, text: str) -> None:
-        graph = self._state.graph
+        graph = self._state.data.graph
         self._place = -1
         wrong = ""
         names: list[str] = []

@@ -1,0 +1,1 @@
+"""Panes that show the graph, with title, legend and minimap."""

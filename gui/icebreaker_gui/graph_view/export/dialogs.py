@@ -1,0 +1,73 @@
+"""Asks where to save pictures and files of a graph, and saves them beside the window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import QObject, Signal
+from PySide6.QtWidgets import QFileDialog, QWidget
+
+from icebreaker_gui.graph_view.canvas.pane import Pane
+from icebreaker_gui.graph_view.data import GraphData
+from icebreaker_gui.graph_view.export import files
+from icebreaker_gui.graph_view.painting.legend import LegendEntry
+from icebreaker_gui.session.background import Work
+
+
+class Exporter(QObject):
+    """Saves one thing at a time; while it does, more is not asked for."""
+
+    busyChanged = Signal(bool)
+    failed = Signal(str, str)  # what could not be done, and why
+
+    def __init__(self, window: QWidget) -> None:
+        super().__init__(window)
+        self._window = window
+        self._saving: Work | None = None
+
+    def save_picture(self, pane: Pane, legend: Sequence[LegendEntry], whole: bool, path: str = "") -> None:
+        """Saves PNG, SVG or PDF of what a pane shows or of its whole graph; asks for a name where none is given."""
+        if self._saving or pane.picture is None:
+            return
+        if not path:
+            path, _ = QFileDialog.getSaveFileName(
+                self._window, self.tr("Save picture"), "graph.png", self.tr("Pictures (*.png *.svg *.pdf)")
+            )
+            if path and not Path(path).suffix:
+                path += ".png"
+        if path and pane.picture is not None:
+            shot = files.Shot.of(pane, pane.picture, legend, whole)
+            self._save(self.tr("The picture could not be saved"), lambda: files.save(Path(path), shot))
+
+    def save_files(self, data: GraphData, folder: str = "") -> None:
+        """Saves before and after as files that TensorBoard and Netron open; asks for a folder where none is given."""
+        graph, after, conversion = data.graph, data.after, data.conversion
+        if graph is None or self._saving:
+            return
+        folder = folder or QFileDialog.getExistingDirectory(self._window, self.tr("Save for TensorBoard and Netron"))
+        if folder:
+            sources = data.file, Path(conversion.output) if conversion and conversion.output else None
+            self._save(
+                self.tr("The files could not be saved"), lambda: files.save_files(Path(folder), graph, after, *sources)
+            )
+
+    def _save(self, failure: str, do: Callable[[], object]) -> None:
+        """Does it in a thread; `failed` tells if it could not be done, with these words first."""
+        self.busyChanged.emit(True)
+        self._saving = Work(self, partial(self._on_saved, failure)).run_thread(do)
+
+    def _on_saved(self, failure: str, batch: list[Any]) -> None:
+        self.busyChanged.emit(False)
+        if self._saving:
+            self._saving.wait(1)
+            self._saving = None
+        if isinstance(batch[0], Exception):
+            self.failed.emit(failure, str(batch[0]))
+
+    def close(self) -> None:
+        """Waits until what is being saved is saved."""
+        if self._saving:
+            self._saving.wait(30)

@@ -1,0 +1,1 @@
+"""What stands beside the graph: details, the why-not list, search."""
