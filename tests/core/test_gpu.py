@@ -57,7 +57,7 @@ class HostStream:
 def runner(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
     def session(model: bytes, stream: Any, captures: bool, half: bool = False) -> Any:
         if captures and not request.param:
-            raise IcebreakerError("parts of the model run on the CPU")
+            raise IcebreakerError("partly_on_cpu", "parts of the model run on the CPU")
         return onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
 
     monkeypatch.setattr(cuda, "Stream", HostStream)

@@ -222,6 +222,6 @@ def test_what_is_no_size(text):
 
 
 def test_errors_are_one_line():
-    assert str(IcebreakerError("a:\n  b\tc\r\n")) == "a: b c"
+    assert str(IcebreakerError("quoted", "{words}", words="a:\n  b\tc\r\n")) == "a: b c"
     long = str(IcebreakerError(f"{'x' * 1_000_000!r} is not a size: write bytes"))
     assert len(long) < 2100 and long.startswith("'xxx") and long.endswith("is not a size: write bytes")
