@@ -30,7 +30,7 @@ import numpy as np
 
 from icebreaker import codec, events
 from icebreaker.conversion import pipeline
-from icebreaker.engines import registry
+from icebreaker.engine import registry
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
 from icebreaker.graph.graph import Graph

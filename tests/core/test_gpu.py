@@ -15,8 +15,8 @@ import pytest
 from onnx import parser
 
 from icebreaker import gpu
-from icebreaker.engines import cuda, registry
-from icebreaker.engines import onnxruntime as module
+from icebreaker.engine import cuda, registry
+from icebreaker.engine import onnxruntime as module
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.graph import Graph
 from icebreaker.runtime import artifact_reader, engine_node

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from icebreaker.engines import cuda
-from icebreaker.engines.tensorrt import runner
+from icebreaker.engine import cuda
+from icebreaker.engine.tensorrt import runner
 from icebreaker.errors import IcebreakerError
 
 
