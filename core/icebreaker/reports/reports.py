@@ -50,12 +50,21 @@ class SideEffect:
 
 
 @dataclass(frozen=True)
+class GraphInput:
+    """A placeholder of a graph; `shape` has None where a dimension is open, and is None where even the rank is."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...] | None
+
+
+@dataclass(frozen=True)
 class Inspection:
     """What is in a graph."""
 
     nodes: int
     ops: Mapping[str, int]
-    inputs: tuple[Mapping[str, Any], ...]  # {"name", "dtype", "shape"}; shape: list with nulls, or null
+    inputs: tuple[GraphInput, ...]
     outputs: tuple[str, ...]
     control_flow: bool
     bytes: int  # of the constants
@@ -196,6 +205,50 @@ class Quantization:
 
 
 @dataclass(frozen=True)
+class EngineLayer:
+    """A layer that an engine made of a segment, as the engine tells of it.
+
+    Attributes:
+        name: The engine's name for it, or the names of the segment's nodes that were fused into it, joined with commas.
+        type: The vendor's word for what it does, such as `Convolution`.
+        precision: What it computes in, in the vendor's words (TensorRT: in ours); empty if that is not told.
+        inputs: Names of the layers that it reads; None if the engine does not tell how its layers are joined.
+        provider: ONNX Runtime's execution provider, such as `CPU`.
+        tactic: The kernel that TensorRT chose.
+        nodes: The nodes of the ONNX model that TensorRT says are in it.
+    """
+
+    name: str
+    type: str
+    precision: str
+    inputs: tuple[str, ...] | None = None
+    provider: str = ""
+    tactic: str = ""
+    nodes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tried:
+    """An engine and precision that a segment was tried in.
+
+    Attributes:
+        engine: The engine.
+        precision: What it computed in, or was to compute in.
+        ms: Median milliseconds of a call, hand-over included; 0 where it was not measured.
+        deviation: Largest difference from TensorFlow, as a share of the output's range.
+        note: Why it is out of the question, or what the engine has to tell; empty mostly.
+        quantizer: Who made its INT8: `own` or `nncf`; empty in other precisions.
+    """
+
+    engine: str
+    precision: str
+    ms: float = 0.0
+    deviation: float = 0.0
+    note: Words = ""
+    quantizer: str = ""
+
+
+@dataclass(frozen=True)
 class SegmentReport:
     """One segment that became an engine node.
 
@@ -211,8 +264,8 @@ class SegmentReport:
         engine_ms: The same in the engine, hand-over included.
         deviation: Largest difference from TensorFlow, as a share of the output's range.
         runs_here: False for an engine that was built for another machine.
-        layers: The engine's own layers, where it tells them: {"name", "type", "precision"}.
-        candidates: Every engine that was tried: {"engine", "precision", "ms", "deviation", "note"}.
+        layers: The engine's own layers, where it tells them.
+        candidates: Everything that was tried, what was chosen included.
         quantization: Where INT8 was asked for.
     """
 
@@ -227,8 +280,8 @@ class SegmentReport:
     engine_ms: float = 0.0
     deviation: float = 0.0
     runs_here: bool = True
-    layers: tuple[Mapping[str, Any], ...] = ()
-    candidates: tuple[Mapping[str, Any], ...] = ()
+    layers: tuple[EngineLayer, ...] = ()
+    candidates: tuple[Tried, ...] = ()
     quantization: Quantization | None = None
 
 
@@ -301,13 +354,34 @@ class SampleFile:
 
 
 @dataclass(frozen=True)
+class CalibratedSegment:
+    """The ranges that were found for a segment.
+
+    Attributes:
+        name: The engine node that it would become.
+        nodes: How many nodes are in it.
+        method: How thresholds were chosen.
+        tried: Method → signal to noise at the outputs in dB, if methods were compared.
+        samples: Rows that were calibrated with.
+        tensors: How many tensors have a range.
+    """
+
+    name: str
+    nodes: int
+    method: str
+    tried: Mapping[str, float]
+    samples: int
+    tensors: int
+
+
+@dataclass(frozen=True)
 class Calibration:
     """What `calibrate` found; `segments` in the table's order: how each would become INT8, before it is judged."""
 
     output: str
     seconds: float
     samples: int
-    segments: tuple[Mapping[str, Any], ...]  # {"name", "nodes", "method", "tried", "tensors"}
+    segments: tuple[CalibratedSegment, ...]
     notes: tuple[Words, ...] = ()
     warnings: tuple[Words, ...] = ()
 

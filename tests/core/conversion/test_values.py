@@ -18,7 +18,7 @@ LATENCY = reports.Latency(1.0, 2.0, 3.0, 4.0, 1.5, 666.7, 100)
 DIFFERENCE = reports.OutputDifference(1e-6, 1e-7, 1.0, 120.0, 1.0)
 SEGMENT = reports.SegmentReport(
     "TRTEngineOp_000", "openvino", "bf16", ("a", "b"), ("x",), ("b",), 0.5, 10.0, 5.0, 1e-7, True,
-    ({"name": "a", "type": "Convolution", "precision": "bf16"},), ({"engine": "openvino", "ms": 5.0},),
+    (reports.EngineLayer("a", "Convolution", "bf16"),), (reports.Tried("openvino", "bf16", 5.0),),
 )  # fmt: skip
 
 
@@ -30,10 +30,13 @@ def through_json(value):
     "value",
     [
         reports.Inspection(
-            3, {"Conv2D": 2, "Relu": 1}, ({"name": "x", "dtype": "float32", "shape": [None, 3]},), ("y",), True, 12
+            3, {"Conv2D": 2, "Relu": 1}, (reports.GraphInput("x", "float32", (None, 3)),), ("y",), True, 12
         ),
         reports.Conversion("out.pb", 2.5, 0.9, (SEGMENT,), (reports.Left("n", "Foo", "because", "unsupported_op"),)),
         reports.Benchmark(LATENCY, LATENCY, reports.Speedup(2.0, (1.9, 2.1)), {"y": DIFFERENCE}, 8),
+        reports.Calibration(
+            "t.json", 1.5, 8, (reports.CalibratedSegment("TRTEngineOp_000", 3, "mse", {"mse": 41.5}, 8, 4),)
+        ),
         reports.Benchmark(LATENCY),
         reports.Comparison({"y": DIFFERENCE, "z": reports.OutputDifference(0.0, 0.0, 1.0, None, None)}),
         reports.Machine((reports.EngineStatus("openvino", True, True, "2026.4", {"fp16": "bf16"}),), "H100", 1 << 36),
@@ -50,9 +53,7 @@ def test_a_report_of_another_version_is_refused():
 
 
 def test_contract_of_inspect():
-    found = reports.Inspection(
-        1, {"Neg": 1}, ({"name": "x", "dtype": "int32", "shape": None},), ("y",), False, 0, ("f",)
-    )
+    found = reports.Inspection(1, {"Neg": 1}, (reports.GraphInput("x", "int32", None),), ("y",), False, 0, ("f",))
     assert found.to_json() == {
         "nodes": 1,
         "ops": {"Neg": 1},

@@ -196,7 +196,7 @@ tf.saved_model.save(model, sys.argv[1], signatures=model.serve)
     wait_idle(qtbot, session)
     assert session.problem is None and session.inspection
     assert session.path == folder and session.stem == folder.name
-    assert [item["name"] for item in session.inspection.inputs] == ["x"]
+    assert [item.name for item in session.inspection.inputs] == ["x"]
     assert session.inspection.outputs == ("y",)
 
 
