@@ -17,7 +17,7 @@ from pytestqt.qtbot import QtBot
 
 from icebreaker import events
 from icebreaker.graph.protos import AttrValue, GraphDef, NodeDef
-from icebreaker.reports.reports import EngineStatus, Machine
+from icebreaker.reports import EngineStatus, Machine
 from icebreaker_gui.main_window import Window
 from icebreaker_gui.panels.setup.panel import Setup
 from icebreaker_gui.session.session import Session

@@ -11,7 +11,7 @@ from PySide6.QtGui import QImage
 
 from icebreaker.graph.graph import Graph
 from icebreaker.graph.protos import GraphDef
-from icebreaker.reports.reports import (
+from icebreaker.reports import (
     Benchmark,
     Conversion,
     EngineLayer,

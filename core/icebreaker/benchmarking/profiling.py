@@ -17,7 +17,7 @@ import numpy as np
 
 from icebreaker.export.exporter import origin
 from icebreaker.graph.graph import Graph
-from icebreaker.reports.reports import LayerTime, NodeTime, Profile
+from icebreaker.reports import LayerTime, NodeTime, Profile
 from icebreaker.runtime.model import Model
 from icebreaker.tensors import Tensor
 

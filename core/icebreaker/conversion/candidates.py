@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from icebreaker.engine.protocol import Built, Engine, Runner
 from icebreaker.partitioning.partition import Refusal
 from icebreaker.quantization.nncf import Rival
-from icebreaker.reports.reports import Accuracy, SegmentReport, Tried
+from icebreaker.reports import Accuracy, SegmentReport, Tried
 from icebreaker.runtime.artifact_writer import EngineNode
 from icebreaker.storage.crash_journal import Attempt
 

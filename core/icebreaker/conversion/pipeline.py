@@ -34,7 +34,7 @@ from icebreaker.graph.node_patterns import matching_nodes
 from icebreaker.messages import message
 from icebreaker.partitioning.partition import Refusal, Segment
 from icebreaker.quantization.segment_quantizer import SegmentQuantizer
-from icebreaker.reports.reports import CalibratedSegment, Calibration, Conversion, Left
+from icebreaker.reports import CalibratedSegment, Calibration, Conversion, Left
 from icebreaker.runtime import artifact_reader, artifact_writer
 from icebreaker.settings import Consent, ConvertSettings
 from icebreaker.storage import trusted_engines

@@ -20,7 +20,7 @@ from icebreaker.engine import cuda
 from icebreaker.engine.protocol import BuildOptions, Built, Colour, Engine, Runner
 from icebreaker.engine.segment_model import Model, SegmentModel
 from icebreaker.errors import IcebreakerError
-from icebreaker.reports.reports import EngineLayer, EngineStatus, LayerTime
+from icebreaker.reports import EngineLayer, EngineStatus, LayerTime
 
 _PROVIDER = "CUDAExecutionProvider"
 _INSTALL = "pip uninstall onnxruntime && pip install onnxruntime-gpu cuda-bindings"

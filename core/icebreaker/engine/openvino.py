@@ -25,7 +25,7 @@ import numpy as np
 from icebreaker.engine.protocol import BuildOptions, Built, Colour, Engine, Runner
 from icebreaker.engine.segment_model import Model, SegmentModel
 from icebreaker.errors import IcebreakerError
-from icebreaker.reports.reports import EngineLayer, EngineStatus, LayerTime
+from icebreaker.reports import EngineLayer, EngineStatus, LayerTime
 
 _KEPT_SHAPES = 4
 _NNCF_ROWS = 300  # more do not make NNCF's ranges better

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 import numpy as np
 
 from icebreaker.engine.segment_model import Model, SegmentModel
-from icebreaker.reports.reports import EngineLayer, EngineStatus
+from icebreaker.reports import EngineLayer, EngineStatus
 
 Shape = tuple[int, ...]
 

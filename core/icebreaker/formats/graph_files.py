@@ -15,7 +15,7 @@ from icebreaker.formats import graphdef, keras, saved_model, structure
 from icebreaker.formats.format import Format
 from icebreaker.graph import external_weights, limits, side_effects
 from icebreaker.graph.graph import Graph, Node
-from icebreaker.reports.reports import GraphInput, Inspection
+from icebreaker.reports import GraphInput, Inspection
 from icebreaker.storage import trusted_engines
 from icebreaker.storage.files import write_together
 from icebreaker.storage.weight_store import Store

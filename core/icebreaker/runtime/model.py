@@ -22,7 +22,7 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.graph import functions
 from icebreaker.graph.graph import Graph, Placeholder
 from icebreaker.messages import message
-from icebreaker.reports.reports import LayerTime
+from icebreaker.reports import LayerTime
 from icebreaker.runtime import artifact_reader
 from icebreaker.runtime.engine_node import EngineNode, EngineWarning, load_engine, numpy_type
 from icebreaker.runtime.function_nodes import with_functions

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from icebreaker.graph.graph import Graph, Node
 from icebreaker.graph.shape_inference import Known
-from icebreaker.reports.reports import Benchmark, Conversion, LayerTime, Left, Profile, SegmentReport
+from icebreaker.reports import Benchmark, Conversion, LayerTime, Left, Profile, SegmentReport
 from icebreaker.tensors import Tensor
 
 

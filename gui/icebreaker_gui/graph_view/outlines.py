@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from icebreaker.graph.graph import Graph
 from icebreaker.graph.ops import PASSIVE
-from icebreaker.reports.reports import Conversion
+from icebreaker.reports import Conversion
 from icebreaker.tensors import Tensor
 from icebreaker_gui.graph_view.data import GraphData
 from icebreaker_gui.layout import Cancelled, Extra, Layout, Outline, build

@@ -17,7 +17,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from icebreaker.reports.reports import REASONS, Conversion, Left, SegmentReport
+from icebreaker.reports import REASONS, Conversion, Left, SegmentReport
 from icebreaker_gui.panels.accuracy.layers import Layers
 from icebreaker_gui.panels.accuracy.ranges import Ranges
 from icebreaker_gui.panels.accuracy.segments import quantizations

@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icebreaker import codec, events
+from icebreaker import codec, events, reports
 from icebreaker.errors import IcebreakerError
 from icebreaker.messages import message
-from icebreaker.reports import reports
-from icebreaker.reports.reports import EngineStatus
+from icebreaker.reports import EngineStatus
 from icebreaker.settings import PRECISIONS, ConvertSettings, parse_profile, parse_size, profile_text
 
 LATENCY = reports.Latency(1.0, 2.0, 3.0, 4.0, 1.5, 666.7, 100)

@@ -20,7 +20,7 @@ from icebreaker.engine.segment_model import Model, SegmentModel
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.protos import AttrValue, GraphDef, NodeDef
 from icebreaker.jobs import requests, supervisor
-from icebreaker.reports.reports import EngineStatus
+from icebreaker.reports import EngineStatus
 from icebreaker.settings import ConvertSettings
 from icebreaker_gui.style import formatting, theme
 

@@ -22,7 +22,7 @@ from onnx import parser
 from tensorboard.compat.proto import graph_pb2, types_pb2
 
 from helpers.paths import GRAPHS
-from icebreaker import events, gpu, sample_models
+from icebreaker import events, gpu, reports, sample_models
 from icebreaker.engine import cuda as engine_memory
 from icebreaker.engine import protocol, registry
 from icebreaker.engine.protocol import BuildOptions
@@ -37,7 +37,6 @@ from icebreaker.engine.tensorrt.rtx import TensorRTRTX
 from icebreaker.errors import IcebreakerError
 from icebreaker.jobs import supervisor
 from icebreaker.jobs.requests import Convert
-from icebreaker.reports import reports
 from icebreaker.settings import ENGINE_OPTIONS, ConvertSettings
 from icebreaker.storage import cache
 

@@ -20,7 +20,7 @@ from icebreaker.engine.openvino import nncf_version, quantized_by_nncf
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
 from icebreaker.quantization import nncf
-from icebreaker.reports.reports import Conversion
+from icebreaker.reports import Conversion
 from icebreaker.runtime import artifact_reader
 from icebreaker.settings import ConvertSettings
 

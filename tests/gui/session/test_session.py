@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from pytestqt.qtbot import QtBot
 
+from icebreaker import reports
 from icebreaker.errors import IcebreakerError
-from icebreaker.reports import reports
 from icebreaker_gui.session import autosave
 from icebreaker_gui.session.session import Session
 

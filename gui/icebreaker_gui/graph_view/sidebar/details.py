@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
 )
 
 from icebreaker.graph.graph import Graph, Node, TensorValue
-from icebreaker.reports.reports import SegmentReport
+from icebreaker.reports import SegmentReport
 from icebreaker_gui.graph_view.sidebar.attribute_table import AttributeTable, Row
 from icebreaker_gui.graph_view.sidebar.constant_preview import preview
 from icebreaker_gui.graph_view.sidebar.measured_times import group_times, layer_at, node_times

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QCoreApplication
 
-from icebreaker.reports.reports import Conversion, Quantization
+from icebreaker.reports import Conversion, Quantization
 
 
 def quantizations(conversion: Conversion | None) -> dict[str, Quantization]:
