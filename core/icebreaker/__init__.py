@@ -15,7 +15,8 @@ from icebreaker.errors import ConsentNeeded, IcebreakerError, JobCancelled
 
 if TYPE_CHECKING:
     from icebreaker.api import benchmark, calibrate, compare, convert, engines, inspect, load
-    from icebreaker.runtime.loader import EngineWarning, Model
+    from icebreaker.runtime.engine_node import EngineWarning
+    from icebreaker.runtime.model import Model
     from icebreaker.settings import Consent, ConvertSettings, Limits
     from icebreaker.tftrt import (
         TrtGraphConverter,
@@ -57,7 +58,8 @@ __all__ = [
 _HOMES = {
     **dict.fromkeys(("benchmark", "calibrate", "compare", "convert", "engines", "inspect", "load"), "icebreaker.api"),
     **dict.fromkeys(("Consent", "ConvertSettings", "Limits"), "icebreaker.settings"),
-    **dict.fromkeys(("EngineWarning", "Model"), "icebreaker.runtime.loader"),
+    "EngineWarning": "icebreaker.runtime.engine_node",
+    "Model": "icebreaker.runtime.model",
     **dict.fromkeys(
         ("TrtGraphConverter", "calib_graph_to_infer_graph", "create_inference_graph", "portable", "save"),
         "icebreaker.tftrt",

@@ -35,7 +35,7 @@ from icebreaker.settings import Consent, ConvertSettings, Limits
 from icebreaker.tensors import Tensor, canonical
 
 if TYPE_CHECKING:
-    from icebreaker.runtime.loader import Model
+    from icebreaker.runtime.model import Model
 
 FilePath = str | os.PathLike[str]
 ProgressCallback = Callable[[events.Progress], object]

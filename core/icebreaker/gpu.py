@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from icebreaker.errors import IcebreakerError
+from icebreaker.messages import Message, message
 
+# How TensorFlow and engines say that memory is full; and how TensorFlow alone does.
 _FULL = re.compile(
     r"out.?of.?memory|OOM when|failed to allocate|smaller than requested|resource.?exhausted|insufficient memory",
     re.IGNORECASE,
@@ -92,7 +94,7 @@ def find() -> Gpu | None:
         return None
 
 
-def memory_advice(text: str, fraction: float | None) -> str:
+def memory_message(text: str, fraction: float | None) -> Message | None:
     """What helps after an error that says that the GPU's memory is full: whose share was too small, and what to set.
 
     Args:
@@ -100,32 +102,41 @@ def memory_advice(text: str, fraction: float | None) -> str:
         fraction: TensorFlow's share; None: it takes what it wants.
 
     Returns:
-        Words to append; nothing for any other error, without a GPU, and where the text has such advice.
+        None for any other error, without a GPU, and where the text has such advice.
     """
     device = find()
     if device is None or not _FULL.search(text) or "memory fraction" in text or "allocator cpu" in text:
-        return ""
-    total = device.memory_bytes
-    smaller = "or choose a smaller batch"
+        return None
+    total = device.memory_bytes / 1e9
     if _BY_TENSORFLOW.search(text):
         if fraction is None:
-            free = _size(total - device.used_bytes)
-            return f"; {free} of the GPU's {_size(total)} were free for TensorFlow: end other programs on it, {smaller}"
-        share, more = f"{fraction:.2f} of {_size(total)}", min(0.95, fraction + 0.15)
-        return (
-            f"; TensorFlow's share of the GPU was too small ({share}): "
-            f"raise the memory fraction to {more:.2f}, {smaller}"
-        )
+            return message(
+                "gpu_full", "{free:.1f} GB of the GPU's {total:.1f} GB were free for TensorFlow", "end_other_programs",
+                free=(device.memory_bytes - device.used_bytes) / 1e9, total=total,
+            )  # fmt: skip
+        return message(
+            "gpu_share_of_tensorflow_small",
+            "TensorFlow's share of the GPU was too small ({share:.2f} of {total:.1f} GB)",
+            "raise_memory_fraction", share=fraction, total=total, better=min(0.95, fraction + 0.15),
+        )  # fmt: skip
     if fraction is None:
-        return (
-            f"; the engines' share of the GPU was too small, since TensorFlow takes what it wants of {_size(total)}: "
-            f"set the memory fraction, such as to 0.67, {smaller}"
-        )
-    less = max(0.05, fraction - 0.15)
-    share = f"{_size(left_for_engines(total, fraction))} beside TensorFlow's {fraction:.2f} of {_size(total)}"
-    return (
-        f"; the engines' share of the GPU was too small ({share}): lower the memory fraction to {less:.2f}, {smaller}"
-    )
+        return message(
+            "gpu_share_of_engines_unset",
+            "the engines' share of the GPU was too small, since TensorFlow takes what it wants of {total:.1f} GB",
+            "set_memory_fraction", total=total, better=0.67,
+        )  # fmt: skip
+    return message(
+        "gpu_share_of_engines_small",
+        "the engines' share of the GPU was too small ({left:.1f} GB beside TensorFlow's {share:.2f} of {total:.1f} GB)",
+        "lower_memory_fraction", left=left_for_engines(device.memory_bytes, fraction) / 1e9, share=fraction,
+        total=total, better=max(0.05, fraction - 0.15),
+    )  # fmt: skip
+
+
+def memory_advice(text: str, fraction: float | None) -> str:
+    """`memory_message` as words to append to the error; empty where there is none."""
+    advice = memory_message(text, fraction)
+    return f"; {advice}" if advice else ""
 
 
 def left_for_engines(memory_bytes: int, fraction: float | None) -> int:
@@ -133,20 +144,35 @@ def left_for_engines(memory_bytes: int, fraction: float | None) -> int:
     return round(memory_bytes * (1 - (fraction or 0.0)))
 
 
-def workspace_warning(workspace_bytes: int, fraction: float | None) -> str:
-    """What is wrong with a workspace that is larger than what is left for engines; nothing if it is not."""
+def workspace_message(workspace_bytes: int, fraction: float | None) -> Message | None:
+    """What is wrong with a workspace that is larger than what is left for engines; None if it is not, or without a GPU.
+
+    Args:
+        workspace_bytes: What engines may use while they are built.
+        fraction: TensorFlow's share of the GPU's memory; None: it takes what it wants.
+    """
     device = find()
     if device is None or workspace_bytes <= (left := left_for_engines(device.memory_bytes, fraction)):
-        return ""
-    why = f"a memory fraction of {fraction:.2f} leaves" if fraction is not None else "there are"
-    return (
-        f"the workspace of {_size(workspace_bytes)} is more than the {_size(left)} that {why} "
-        f"on the {device.name} ({_size(device.memory_bytes)}): make one of them smaller"
-    )
+        return None
+    figures = {"size": workspace_bytes / 1e9, "left": left / 1e9, "total": device.memory_bytes / 1e9}
+    if fraction is None:
+        return message(
+            "workspace_beyond_gpu",
+            "the workspace of {size:.1f} GB is more than the {left:.1f} GB that there are on the {subject} "
+            "({total:.1f} GB)",
+            "make_one_smaller", subject=device.name, **figures,
+        )  # fmt: skip
+    return message(
+        "workspace_beyond_share",
+        "the workspace of {size:.1f} GB is more than the {left:.1f} GB that a memory fraction of {share:.2f} leaves "
+        "on the {subject} ({total:.1f} GB)",
+        "make_one_smaller", subject=device.name, share=fraction, **figures,
+    )  # fmt: skip
 
 
-def _size(count: float) -> str:
-    return f"{count / 1e9:.1f} GB"
+def workspace_warning(workspace_bytes: int, fraction: float | None) -> str:
+    """`workspace_message` in English; empty where there is none."""
+    return str(workspace_message(workspace_bytes, fraction) or "")
 
 
 def _first_visible(pynvml: Any) -> Any:

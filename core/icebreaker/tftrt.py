@@ -35,9 +35,9 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
 from icebreaker.graph.graph import Graph
 from icebreaker.jobs import requests, supervisor
-from icebreaker.quantization.segment_quantizer import RECORDING
+from icebreaker.quantization.segment_data import RECORDING
 from icebreaker.reports.reports import Left, Words
-from icebreaker.runtime import artifact, loader
+from icebreaker.runtime import artifact_reader, artifact_writer, loader
 from icebreaker.settings import DEFAULT_WORKSPACE, PRECISIONS, Consent, ConvertSettings
 from icebreaker.storage import cache
 from icebreaker.storage.files import write_whole
@@ -191,7 +191,7 @@ def portable(graph_def: Any) -> Any:
 
     Of a calibration graph this is the original graph.
     """
-    return artifact.portable(_restored(graph_def))
+    return artifact_reader.portable(_restored(graph_def))
 
 
 def save(graph_def: Any, path: str | os.PathLike[str]) -> None:
@@ -200,7 +200,7 @@ def save(graph_def: Any, path: str | os.PathLike[str]) -> None:
     Raises:
         IcebreakerError: The file cannot be written.
     """
-    artifact.write(portable(graph_def), Path(path))
+    artifact_writer.write(portable(graph_def), Path(path))
 
 
 def save_saved_model(graph_def: Any, folder: str | os.PathLike[str]) -> None:
@@ -222,7 +222,7 @@ def save_saved_model(graph_def: Any, folder: str | os.PathLike[str]) -> None:
             tf.compat.v1.saved_model.simple_save(
                 session, str(folder),
                 {item.name: get(f"{item.name}:0") for item in graph.placeholders},
-                {str(item): get(f"{item.node}:{item.port}") for item in artifact.stored_outputs(graph)},
+                {str(item): get(f"{item.node}:{item.port}") for item in artifact_reader.stored_outputs(graph)},
             )  # fmt: skip
 
 

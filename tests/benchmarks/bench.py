@@ -65,7 +65,7 @@ def main() -> int:
     from icebreaker.engines import registry
     from icebreaker.formats import graph_files
     from icebreaker.graph.graph import Graph
-    from icebreaker.runtime import artifact
+    from icebreaker.runtime import artifact_reader
     from icebreaker.settings import ConvertSettings
     from icebreaker.tf.session import GraphSession
 
@@ -76,7 +76,7 @@ def main() -> int:
         graph: Graph = graph_files.read_graph(model)
         name = graph.placeholders[0].name
         batch = np.random.default_rng(0).random((arguments.batch, 224, 224, 3), np.float32)
-        outputs = artifact.stored_outputs(graph)
+        outputs = artifact_reader.stored_outputs(graph)
         plain = original.callable(outputs, [name])
         for precision in ("fp32", "fp16"):
             target = Path(folder) / f"{precision}.pb"
@@ -88,7 +88,7 @@ def main() -> int:
                 "load": lambda loaded=loaded: loaded(batch),
             }
             if loaded.is_direct:
-                stored = artifact.stored_engines(graph_files.read_graph(target), target.parent)[0]
+                stored = artifact_reader.stored_engines(graph_files.read_graph(target), target.parent)[0]
                 direct = registry.get(stored.engine).load(stored.payload(), stored.precision)
                 runs["engine alone"] = lambda direct=direct: direct([batch])
             call = loaded.session.make_callable(

@@ -116,11 +116,11 @@ def judge(case: Case, target: Path, report: Any) -> bool:
     import icebreaker
     from icebreaker.formats import graph_files
     from icebreaker.metrics.output_difference import difference
-    from icebreaker.runtime import artifact
+    from icebreaker.runtime import artifact_reader
     from icebreaker.tf.session import GraphSession
 
     definition = graph_files.read_graph(case.graph)
-    outputs = artifact.stored_outputs(definition)
+    outputs = artifact_reader.stored_outputs(definition)
     call = GraphSession(definition.definition).callable(outputs, [case.name])
     model = icebreaker.load(target, fallback=False)
     test = case.test.astype(object) if case.test.dtype.kind == "S" else case.test
@@ -154,7 +154,7 @@ def speed(folder: Path, seconds: float) -> bool:
     from icebreaker import sample_models
     from icebreaker.conversion.pipeline import convert as run
     from icebreaker.formats import graph_files
-    from icebreaker.runtime import artifact
+    from icebreaker.runtime import artifact_reader
     from icebreaker.settings import ConvertSettings
     from icebreaker.tf.session import GraphSession
 
@@ -166,7 +166,7 @@ def speed(folder: Path, seconds: float) -> bool:
     )
     run(model, folder / "resnet50.int8.pb", settings)
     graph = graph_files.read_graph(model)
-    plain = GraphSession(graph.definition).callable(artifact.stored_outputs(graph), [graph.placeholders[0].name])
+    plain = GraphSession(graph.definition).callable(artifact_reader.stored_outputs(graph), [graph.placeholders[0].name])
     loaded = icebreaker.load(folder / "resnet50.int8.pb", fallback=False)
     image = np.random.default_rng(0).random((1, 224, 224, 3), np.float32)
     times = bench.in_turns({"TensorFlow": lambda: plain(image), "INT8": lambda: loaded(image)}, seconds)

@@ -32,8 +32,10 @@ from icebreaker.data.sample_inputs import sample_run
 from icebreaker.engines import registry
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
+from icebreaker.metrics import timing
 from icebreaker.metrics.output_difference import difference
-from icebreaker.runtime import artifact, loader
+from icebreaker.runtime import artifact_reader, loader
+from icebreaker.runtime.model import Model
 from icebreaker.settings import ConvertSettings
 from icebreaker.tf.rewrite import to_tensorflow
 from icebreaker.tf.session import GraphSession
@@ -99,7 +101,7 @@ def turns(calls: Calls, seconds: float) -> dict[str, list[np.ndarray]]:
     """Milliseconds of the calls of each variant, in turns; a variant that fails is left out and named."""
     for name, call in list(calls.items()):
         try:
-            benchmark._warm_up(call)
+            benchmark.warm_up(call)
         except Exception as error:
             print(f"    {name} does not run: {' '.join(str(error).split())[:300]}", flush=True)
             del calls[name]
@@ -214,7 +216,7 @@ def measure_model(model: Path, label: str, arguments: argparse.Namespace, report
             tf.config.experimental.enable_tensor_float_32_execution(False)
             times = turns(calls, arguments.seconds)
             medians = {name: float(np.median(np.concatenate(values))) for name, values in times.items()}
-            figures: dict[str, Any] = {name: benchmark._latency(np.concatenate(v), batch) for name, v in times.items()}
+            figures: dict[str, Any] = {name: timing.latency(np.concatenate(v), batch) for name, v in times.items()}
             cost = None
             if "engine alone" in medians and "optimized, not fetched" in medians:
                 cost = medians["optimized, not fetched"] / medians["engine alone"] - 1
@@ -224,7 +226,7 @@ def measure_model(model: Path, label: str, arguments: argparse.Namespace, report
                 ("TensorFlow", "optimized"),
             ):
                 if base in times and better in times:
-                    speedup = benchmark.speedup(times[base], times[better])
+                    speedup = timing.speedup(times[base], times[better])
                     deviation = max(
                         difference(want, have).max_rel
                         for want, have in zip(reference(*feed_values), optimized(feeds).values(), strict=True)
@@ -243,7 +245,7 @@ def measure_model(model: Path, label: str, arguments: argparse.Namespace, report
     return target
 
 
-def session_call(optimized: loader.Model, feeds: Mapping[str, np.ndarray]) -> Callable[[], Any]:
+def session_call(optimized: Model, feeds: Mapping[str, np.ndarray]) -> Callable[[], Any]:
     """The optimized graph in TensorFlow's graph, engines called from inside a session."""
     session = optimized.session
     get = session.graph.get_tensor_by_name
@@ -282,7 +284,7 @@ def baselines(
             function = tensorflow_on_device(definition, names, first, xla)
             times = turns({how: lambda f=function, t=tensors: f(*t).numpy()}, arguments.seconds)
             if how in times:
-                figures = benchmark._latency(np.concatenate(times[how]), batch)
+                figures = timing.latency(np.concatenate(times[how]), batch)
                 report.row(
                     model=label, precision="fp32", batch=batch, how=f"TensorFlow {how}", ms=figures.p50_ms,
                     p99_ms=figures.p99_ms, images_per_second=figures.throughput,
@@ -352,7 +354,7 @@ def explore(target: Path, batches: list[int], seconds: float, report: Report) ->
     from icebreaker.engines import cuda
     from icebreaker.engines import onnxruntime as engine
 
-    stored = artifact.stored_engines(graph_files.read_graph(target), target.parent)[0]
+    stored = artifact_reader.stored_engines(graph_files.read_graph(target), target.parent)[0]
     payload = stored.payload()
     variants: dict[str, dict[str, str]] = {
         "as is": {}, "nhwc": {"prefer_nhwc": "1"}, "heuristic": {"cudnn_conv_algo_search": "HEURISTIC"},

@@ -19,7 +19,7 @@ from icebreaker.engines import cuda, registry
 from icebreaker.engines import onnxruntime as module
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.graph import Graph
-from icebreaker.runtime import artifact, loader
+from icebreaker.runtime import artifact_reader, engine_node
 from icebreaker.settings import ConvertSettings
 from icebreaker.tensors import Tensor
 
@@ -121,12 +121,12 @@ def test_tensorflow_hands_its_tensors_over_and_gets_them_back(runner: Any) -> No
 
 def test_an_engine_node_gives_tensorflow_tensors_that_are_there_to_be_read(runner: Any) -> None:
     tf = pytest.importorskip("tensorflow")
-    stored = artifact.StoredEngine(
+    stored = artifact_reader.StoredEngine(
         node="engine", engine="onnxruntime", precision="fp32", version="", device="CUDA", sha256="", function="native",
         shapes=((None, 3), (3,)), inputs=(Tensor("x"), Tensor("b")), output_dtypes=("float32", "float32"), _inline=b"",
         _file=None,
     )  # fmt: skip
-    node = loader._EngineNode(Graph(tf.compat.v1.GraphDef()), stored, runner, fallback=False)
+    node = engine_node.EngineNode(Graph(tf.compat.v1.GraphDef()), stored, runner, fallback=False)
     inputs = values(3, 1)
     results = node.on_device([tf.constant(item) for item in inputs])
     assert runner._stream.waited_for == runner._stream.copies

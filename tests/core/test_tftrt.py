@@ -14,11 +14,11 @@ import pytest
 
 import icebreaker
 from icebreaker import tftrt
-from icebreaker.benchmarking import benchmark
+from icebreaker.benchmarking import compare
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
 from icebreaker.graph.graph import Graph
-from icebreaker.runtime import artifact
+from icebreaker.runtime import artifact_reader
 
 # What people wrote against tensorflow.contrib.tensorrt in 2018; `trt` is the one import that changes.
 SCRIPT = """
@@ -126,10 +126,10 @@ def test_live_portable_and_loaded_agree(
 ) -> None:
     wanted = run(original, values)
     calls: list[str] = []
-    from icebreaker.runtime.loader import _EngineNode
+    from icebreaker.runtime.engine_node import EngineNode
 
-    called = _EngineNode.__call__
-    monkeypatch.setattr(_EngineNode, "__call__", lambda self, x: (calls.append(self.stored.node), called(self, x))[1])
+    called = EngineNode.__call__
+    monkeypatch.setattr(EngineNode, "__call__", lambda self, x: (calls.append(self.stored.node), called(self, x))[1])
     np.testing.assert_allclose(run(converted, values), wanted, atol=1e-5)
     engines = [node.name for node in converted.node if "TRTEngineOp" in node.name]
     assert len(engines) == 2 and sorted(calls) == sorted(engines)  # an ordinary session used the engines
@@ -144,9 +144,9 @@ def test_live_portable_and_loaded_agree(
         np.testing.assert_allclose(model(x=values)["scores"], wanted, atol=1e-5)
     (tmp_path / "original.pb").write_bytes(original.SerializeToString())
     for first, second in (("original.pb", "live.pb"), ("live.pb", "saved.pb")):  # and both can be measured
-        found = benchmark.compare(str(tmp_path / first), str(tmp_path / second))
+        found = compare.compare(str(tmp_path / first), str(tmp_path / second))
         assert found.outputs["scores"].max_abs < 1e-5
-    again = artifact.stored_engines(graph_files.read_graph(tmp_path / "saved.pb"), tmp_path)
+    again = artifact_reader.stored_engines(graph_files.read_graph(tmp_path / "saved.pb"), tmp_path)
     assert all(item.payload() for item in again)
 
 
@@ -174,7 +174,8 @@ def test_int8_calibrated_here_and_converted_in_another_process(
     assert done.returncode == 0, done.stderr[-2000:]
     model = icebreaker.load(tmp_path / "int8.pb", fallback=False)
     precisions = {
-        item.precision for item in artifact.stored_engines(graph_files.read_graph(tmp_path / "int8.pb"), tmp_path)
+        item.precision
+        for item in artifact_reader.stored_engines(graph_files.read_graph(tmp_path / "int8.pb"), tmp_path)
     }
     assert precisions == {"int8"}
     found = model(x=values)["scores"]

@@ -19,7 +19,7 @@ from icebreaker.formats import graph_files
 from icebreaker.graph.protos import GraphDef
 from icebreaker.jobs import supervisor
 from icebreaker.jobs.requests import Convert, Inspect
-from icebreaker.runtime import artifact
+from icebreaker.runtime import artifact_writer
 from icebreaker.settings import ConvertSettings
 from icebreaker.storage.files import write_whole
 
@@ -54,13 +54,13 @@ def test_a_full_disk_keeps_what_was_there(small_disk: Path) -> None:
 
 
 def test_a_full_disk_leaves_no_side_file(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifact, "INLINE_BYTES", 100)
+    monkeypatch.setattr(artifact_writer, "INLINE_BYTES", 100)
     definition = GraphDef()
     for number in range(3):
         node = definition.node.add(name=f"TRTEngineOp_{number:03}", op="PartitionedCall")
         node.attr["_icebreaker_payload"].s = bytes(300_000)
     with pytest.raises(IcebreakerError, match="No space left"):
-        artifact.write(definition, small_disk / "out.pb")
+        artifact_writer.write(definition, small_disk / "out.pb")
     assert not list(small_disk.iterdir())
 
 

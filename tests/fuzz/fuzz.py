@@ -14,6 +14,7 @@ import copy
 import datetime
 import faulthandler
 import gzip
+import hashlib
 import io
 import itertools
 import json
@@ -40,16 +41,16 @@ from PIL import Image
 from helpers.paths import GRAPHS as SHARED
 from helpers.paths import ROOT
 from icebreaker import codec, events
-from icebreaker.data import dataset, sample_inputs
+from icebreaker.data import dataset, sample_inputs, tfrecord
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files, structure
 from icebreaker.graph import external_weights, shape_inference
 from icebreaker.graph.graph import Graph, Placeholder
 from icebreaker.graph.protos import GraphDef
 from icebreaker.partitioning import partition
-from icebreaker.quantization import qdq_writer
+from icebreaker.quantization import calibration_table as tables
 from icebreaker.reports import reports
-from icebreaker.runtime import artifact
+from icebreaker.runtime import artifact_reader
 from icebreaker.settings import ConvertSettings, parse_size
 from icebreaker.storage.weight_store import Store
 from icebreaker.tensors import Tensor
@@ -135,7 +136,7 @@ def optimized() -> bytes:
     texts = {"engine": "openvino", "precision": "fp32", "version": "1", "device": "CPU"}
     for key, text in texts.items():
         call.attr[f"_icebreaker_{key}"].s = text.encode()
-    call.attr["_icebreaker_sha256"].s = artifact.hashlib.sha256(payload).hexdigest().encode()
+    call.attr["_icebreaker_sha256"].s = hashlib.sha256(payload).hexdigest().encode()
     call.attr["_icebreaker_payload"].s = payload
     call.attr["_icebreaker_shapes"].list.shape.add().dim.add(size=-1)
     output = result.node.add(name="digit", op="Identity", input=["TRTEngineOp_000"])
@@ -153,15 +154,15 @@ def weights_beside() -> bytes:
     node.name, node.op = "weight", external_weights.MAPPED
     node.attr["dtype"].type = dtype
     node.attr["shape"].shape.dim.add(size=len(_WEIGHT) // 4)
-    node.attr["memory_region_name"].s = f"{_BESIDE}/{artifact.hashlib.sha256(_WEIGHT).hexdigest()}".encode()
+    node.attr["memory_region_name"].s = f"{_BESIDE}/{hashlib.sha256(_WEIGHT).hexdigest()}".encode()
     return definition.SerializeToString()
 
 
 def calibration_table() -> bytes:
     """A small table as INT8 calibration writes it."""
-    tensors = {name: qdq_writer.Range(-1.0, 2.0, 1.5, "max") for name in ("a", "b")}
+    tensors = {name: tables.Range(-1.0, 2.0, 1.5, "max") for name in ("a", "b")}
     layers = {"conv": (0.5, 0.25), "dense": None}
-    return qdq_writer.Table("a" * 64, "b" * 64, 100, "max", tensors, layers, {"max": 30.0}).to_json().encode()
+    return tables.Table("a" * 64, "b" * 64, 100, "max", tensors, layers, {"max": 30.0}).to_json().encode()
 
 
 def arrays(pack: bool) -> bytes:
@@ -178,7 +179,7 @@ def records() -> bytes:
         stream = io.BytesIO()
         pixels = np.random.default_rng(number).integers(0, 256, (8, 8, 3), np.uint8)
         Image.fromarray(pixels).save(stream, "PNG")
-        example = dataset._example_class()()
+        example = tfrecord.example_class()()
         example.features.feature["image"].bytes.value.append(stream.getvalue())
         data = example.SerializeToString()
         found += len(data).to_bytes(8, "little") + bytes(4) + data + bytes(4)
@@ -192,18 +193,19 @@ def read_graph(path: Path) -> None:
     """All that opening a graph does: reading, listing, its shapes, its engines, its picture, its segments."""
     shown = graph_files.read_structure(path)  # as the app reads it
     graph = graph_files.read_graph(path)  # as a worker does
-    with tempfile.TemporaryDirectory() as folder, mock.patch.object(structure, "_BIG", structure._LONG):
-        apart = graph_files._read_apart(path, Store(Path(folder)))  # as it does with a big one
+    big = mock.patch.object(structure, "BIG_WEIGHT_BYTES", structure.LONG_BYTES)
+    with tempfile.TemporaryDirectory() as folder, big:
+        apart = graph_files.read_graph(path, store=Store(Path(folder)), big=0)  # as it does with a big one
     for other in (shown, apart):
-        if other is not None and [node.name for node in other] != [node.name for node in graph]:
+        if [node.name for node in other] != [node.name for node in graph]:
             raise AssertionError("the ways to read a graph see different nodes")
     shape_inference.infer(shown)
     json.dumps(graph_files.describe(graph).to_json(), allow_nan=False)
     with contextlib.suppress(IcebreakerError):
-        for stored in artifact.stored_engines(graph, path.parent):
+        for stored in artifact_reader.stored_engines(graph, path.parent):
             with contextlib.suppress(IcebreakerError):
                 stored.payload()
-    outputs = artifact.stored_outputs(graph)
+    outputs = artifact_reader.stored_outputs(graph)
     if len(graph) < 400:
         with contextlib.suppress(IcebreakerError):
             partition.partition(graph, [Tensor.parse(name) for name in graph.candidate_outputs], {})
@@ -214,7 +216,7 @@ def read_graph(path: Path) -> None:
 def read_arrays(path: Path) -> None:
     """Values for the inputs."""
     items = (Placeholder("x", "float32", (None, 4)), Placeholder("words", "string", (None,)))
-    sample_inputs._given(Graph(GraphDef()), items, ConvertSettings.of(data=str(path)), 2)
+    sample_inputs.read_values(path, Graph(GraphDef()), items, 2)
 
 
 def read_calibration(path: Path) -> None:
@@ -254,7 +256,7 @@ def read_report(path: Path) -> None:
 
 def read_table(path: Path) -> None:
     """A calibration table."""
-    qdq_writer.Table.load(path)
+    tables.read_tables(path)
 
 
 def read_size(path: Path) -> None:
@@ -467,7 +469,7 @@ def targets() -> list[Target]:
 
 def place_weights(folder: Path) -> None:
     """Puts the file into a folder that graphs with weights beside them name."""
-    weight = folder / _BESIDE / artifact.hashlib.sha256(_WEIGHT).hexdigest()
+    weight = folder / _BESIDE / hashlib.sha256(_WEIGHT).hexdigest()
     weight.parent.mkdir()
     weight.write_bytes(_WEIGHT)
 

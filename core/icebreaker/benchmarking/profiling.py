@@ -18,7 +18,7 @@ import numpy as np
 from icebreaker.export.exporter import origin
 from icebreaker.graph.graph import Graph
 from icebreaker.reports.reports import LayerTime, NodeTime, Profile
-from icebreaker.runtime import loader
+from icebreaker.runtime.model import Model
 from icebreaker.tensors import Tensor
 
 _FEWEST_RUNS, _MOST_RUNS = 5, 30
@@ -97,7 +97,7 @@ def profile_session(
     return Profile(nodes, other.ms, median(spent["watched"]) * 1000, median(spent["plain"]) * 1000, len(found))
 
 
-def profile_model(model: loader.Model, feeds: Mapping[str, np.ndarray], seconds: float) -> Profile:
+def profile_model(model: Model, feeds: Mapping[str, np.ndarray], seconds: float) -> Profile:
     """Watches an optimized graph, and the layers inside its engines."""
     if model.is_direct:
         times = []

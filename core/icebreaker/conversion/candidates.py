@@ -7,9 +7,9 @@ from typing import Any
 
 from icebreaker.engines.protocol import Built, Engine, Runner
 from icebreaker.partitioning.partition import Refusal
-from icebreaker.quantization.segment_quantizer import Rival
+from icebreaker.quantization.nncf import Rival
 from icebreaker.reports.reports import Accuracy, SegmentReport
-from icebreaker.runtime.artifact import EngineNode
+from icebreaker.runtime.artifact_writer import EngineNode
 from icebreaker.storage.crash_journal import Attempt
 
 

@@ -10,7 +10,7 @@ from icebreaker.conversion.sample_values import SampleValues
 from icebreaker.engines.protocol import Engine
 from icebreaker.graph.graph import Graph
 from icebreaker.messages import Message
-from icebreaker.quantization.segment_quantizer import Int8
+from icebreaker.quantization.segment_quantizer import SegmentQuantizer
 from icebreaker.settings import Consent, ConvertSettings
 from icebreaker.tensors import Tensor
 from icebreaker.tf.session import GraphSession
@@ -73,5 +73,5 @@ class Context:
     engines: Sequence[Engine]
     versions: Mapping[str, str]
     samples: SampleValues
-    int8: Int8 | None
+    int8: SegmentQuantizer | None
     notices: Notices

@@ -24,9 +24,9 @@ from icebreaker.engines.protocol import Engine, Progress
 from icebreaker.engines.segment_model import SegmentModel
 from icebreaker.messages import Message, message
 from icebreaker.partitioning.partition import Refusal
-from icebreaker.quantization.segment_quantizer import Rival
+from icebreaker.quantization.nncf import Rival
 from icebreaker.reports.reports import Quantization, SegmentReport
-from icebreaker.runtime.artifact import EngineNode
+from icebreaker.runtime.artifact_writer import EngineNode
 from icebreaker.storage.weight_store import give_memory_back
 
 

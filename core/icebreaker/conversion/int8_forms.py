@@ -17,7 +17,8 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.export import exporter
 from icebreaker.messages import Message, message
 from icebreaker.quantization import segment_quantizer
-from icebreaker.quantization.segment_quantizer import Made, Rival
+from icebreaker.quantization.nncf import Rival
+from icebreaker.quantization.segment_quantizer import Made
 from icebreaker.reports.reports import Quantization
 from icebreaker.storage import crash_journal
 

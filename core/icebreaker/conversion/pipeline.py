@@ -30,11 +30,12 @@ from icebreaker.export import exporter
 from icebreaker.formats import graph_files
 from icebreaker.graph import side_effects
 from icebreaker.graph.graph import Graph
+from icebreaker.graph.node_patterns import matching_nodes
 from icebreaker.messages import message
 from icebreaker.partitioning.partition import Refusal, Segment
-from icebreaker.quantization.segment_quantizer import Int8
+from icebreaker.quantization.segment_quantizer import SegmentQuantizer
 from icebreaker.reports.reports import Calibration, Conversion, Left
-from icebreaker.runtime import artifact
+from icebreaker.runtime import artifact_reader, artifact_writer
 from icebreaker.settings import Consent, ConvertSettings
 from icebreaker.storage import trusted_engines
 from icebreaker.storage.weight_store import Store, give_memory_back
@@ -87,7 +88,7 @@ def convert(
             written_table = str(table)
         nodes = [item.node for item in verified.accepted]
         store = work.context.graph.store
-        built = artifact.write(verified.definition, output, job_id, engines=nodes, store=store)
+        built = artifact_writer.write(verified.definition, output, job_id, engines=nodes, store=store)
     trusted_engines.remember_engines(built)
     report = work.report(verified, str(output), written_table)
     emit(events.Progress("Converted", 1.0))
@@ -108,7 +109,7 @@ def optimize(
     work = _begin_with(graph, settings, consent, emit, "the graph")
     verified = work.optimize()
     nodes = [item.node for item in verified.accepted]
-    trusted_engines.remember_engines(artifact.digests(verified.definition, nodes))
+    trusted_engines.remember_engines(artifact_writer.digests(verified.definition, nodes))
     runners = {item.report.name: item.runner for item in verified.accepted if item.runner is not None}
     return verified.definition, runners, work.report(verified, "", "")
 
@@ -276,7 +277,7 @@ def _begin_with(
     # Before TensorFlow sees it: importing a graph already runs what the shapes of others depend on.
     side_effects.require_consent(side_effects.find_side_effects(graph.definition), consent.side_effects, name)
     outputs = scope.chosen_outputs(graph, settings)
-    excluded = scope.excluded_nodes(graph, settings)
+    excluded = matching_nodes(graph, settings.exclude)
     emit(events.Progress("Starting TensorFlow", 0.02))
     notices = Notices(emit)
     # Imports first: they are not the conversion's time. Without an engine there is nothing to do.
@@ -306,9 +307,9 @@ def _begin_with(
 def _open_int8(
     graph: Graph, original: GraphSession, settings: ConvertSettings, consent: Consent, samples: SampleValues,
     notices: Notices,
-) -> Int8:  # fmt: skip
+) -> SegmentQuantizer:  # fmt: skip
     """Opens the calibration data; where nothing else is known, its first batch is the sample, too."""
-    int8 = Int8(graph, original, settings, samples.feeds[0] if samples.feeds else {}, consent.python)
+    int8 = SegmentQuantizer(graph, original, settings, samples.feeds[0] if samples.feeds else {}, consent.python)
     for warning in int8.warnings:
         notices.warn(warning)
     for note in int8.notes:
@@ -322,7 +323,7 @@ def _open_int8(
 def _check_side_files(graph: Graph, model: Path, output: Path) -> None:
     """Raises IcebreakerError if the graph has engines in files beside it, and is to be written into another folder."""
     if model.absolute().parent != output.absolute().parent and any(
-        stored.has_side_file for stored in artifact.stored_engines(graph, Path())
+        stored.has_side_file for stored in artifact_reader.stored_engines(graph, Path())
     ):
         raise IcebreakerError(
             "side_files_stay",

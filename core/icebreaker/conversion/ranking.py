@@ -14,7 +14,7 @@ from icebreaker.conversion.context import Context
 from icebreaker.conversion.engine_calls import EngineCalls
 from icebreaker.metrics.timing import medians
 from icebreaker.partitioning.partition import Segment
-from icebreaker.runtime import artifact
+from icebreaker.runtime import segment_graph
 from icebreaker.storage import crash_journal
 from icebreaker.tf.session import GraphSession
 
@@ -43,7 +43,7 @@ class Ranking:
         """The segment in TensorFlow; the first call, which optimizes it, is made."""
         context = self._context
         shapes = {tensor: value.shape for tensor, value in zip(segment.inputs, inputs, strict=True)}
-        definition, stand_ins = artifact.segment_definition(context.graph, segment, context.original, shapes)
+        definition, stand_ins = segment_graph.segment_definition(context.graph, segment, context.original, shapes)
         session = GraphSession(definition, store=context.graph.store)
         call = session.callable(segment.outputs, [str(stand_in) for stand_in in stand_ins])
         call(*inputs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,21 +55,6 @@ def check_ports(outputs: Sequence[Tensor], original: GraphSession) -> None:
                 "output_port_missing", "output {subject} is not in the graph: {node!r} has {count} outputs",
                 subject=tensor, node=tensor.node, count=count,
             )  # fmt: skip
-
-
-def excluded_nodes(graph: Graph, settings: ConvertSettings) -> frozenset[str]:
-    """The nodes that the user leaves in TensorFlow: those of that name, or that match a pattern such as `head/*`.
-
-    Raises:
-        IcebreakerError: A name is not in the graph.
-    """
-    found: set[str] = set()
-    for name in settings.exclude:
-        if any(sign in name for sign in "*?["):
-            found.update(fnmatch.filter((node.name for node in graph), name))
-        else:
-            found.add(graph.require(name).node)
-    return frozenset(found)
 
 
 def cut_at_inputs(graph: Graph, outputs: Sequence[Tensor], settings: ConvertSettings) -> Graph:

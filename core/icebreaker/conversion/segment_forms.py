@@ -10,11 +10,11 @@ from typing import Any
 from icebreaker import gpu
 from icebreaker.conversion.context import Context
 from icebreaker.engines.segment_model import Port, SegmentModel
-from icebreaker.export import exporter, fake_quant
+from icebreaker.export import exporter, external_data, fake_quant
 from icebreaker.export.exporter import Exported
 from icebreaker.messages import Message
 from icebreaker.partitioning.partition import Refusal, Segment
-from icebreaker.runtime import artifact
+from icebreaker.runtime import segment_graph
 from icebreaker.storage.files import joined
 from icebreaker.tensors import Tensor
 
@@ -107,12 +107,12 @@ class SegmentForms:
     @property
     def _input_names(self) -> dict[str, str]:
         """The placeholder that stands for an input → the tensor."""
-        stand_ins = artifact.stand_ins_of(self.segment)
+        stand_ins = segment_graph.stand_ins_of(self.segment)
         return {item.node: str(tensor) for item, tensor in zip(stand_ins, self.segment.inputs, strict=True)}
 
     def _definition(self) -> tuple[Any, tuple[Tensor, ...]]:
         shapes = dict(zip(self.segment.inputs, self.shapes, strict=True))
-        return artifact.segment_definition(self._context.graph, self.segment, self._context.original, shapes)
+        return segment_graph.segment_definition(self._context.graph, self.segment, self._context.original, shapes)
 
     def _export(self) -> Exported:
         context = self._context
@@ -132,13 +132,13 @@ class SegmentForms:
         inputs = [
             Port(_spelled(stand_in), original.dtype(tensor), shape)
             for stand_in, tensor, shape in zip(
-                artifact.stand_ins_of(segment), segment.inputs, self.shapes, strict=True
+                segment_graph.stand_ins_of(segment), segment.inputs, self.shapes, strict=True
             )
         ]  # fmt: skip
         outputs = [Port(_spelled(item), original.dtype(item), original.shape(item)) for item in segment.outputs]
         return SegmentModel(
             inputs, outputs, onnx, graph_def=lambda: self._definition()[0],
-            joined=lambda file: joined(exporter.whole(file)),
+            joined=lambda file: joined(external_data.whole(file)),
         )  # fmt: skip
 
 

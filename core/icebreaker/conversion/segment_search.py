@@ -14,7 +14,7 @@ from icebreaker.graph.graph import Node
 from icebreaker.graph.ops import PASSIVE
 from icebreaker.messages import message
 from icebreaker.partitioning.partition import Partition, Refusal, Segment, partition
-from icebreaker.runtime import artifact
+from icebreaker.runtime import segment_graph
 from icebreaker.tensors import Tensor
 
 _MOST_ROUNDS = 12
@@ -57,7 +57,7 @@ class SegmentSearch:
             split = partition(context.graph, context.outputs, refusals, context.settings.minimum_segment_size)
             split = replace(
                 split,
-                segments=tuple(artifact.complete_outputs(segment, context.outputs) for segment in split.segments),
+                segments=tuple(segment_graph.complete_outputs(segment, context.outputs) for segment in split.segments),
             )
             fresh: dict[str, Refusal] = {}
             for segment in split.segments:

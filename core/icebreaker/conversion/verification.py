@@ -15,8 +15,8 @@ from icebreaker.metrics.output_difference import difference
 from icebreaker.metrics.timing import medians
 from icebreaker.partitioning.partition import Refusal
 from icebreaker.reports.reports import Accuracy
-from icebreaker.runtime import artifact
-from icebreaker.runtime.loader import Model
+from icebreaker.runtime import artifact_writer
+from icebreaker.runtime.model import Model
 from icebreaker.storage import crash_journal
 from icebreaker.tf.session import GraphSession, exact_float32
 
@@ -58,7 +58,7 @@ def verify(context: Context, accepted: list[Accepted]) -> Verified:
     accuracy: Accuracy | None = None
     while True:
         nodes = [item.node for item in accepted]
-        definition = artifact.assemble(context.graph, context.outputs, nodes, context.original)
+        definition = artifact_writer.assemble(context.graph, context.outputs, nodes, context.original)
         if not accepted or not all(item.report.runs_here for item in accepted):
             return Verified(definition, accepted, left, accuracy)
         figures = _run(context, definition, accepted)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from icebreaker.data.dataset import LABELS
+from icebreaker.data.source import LABELS, shape_fits
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.graph import Graph, Placeholder
 from icebreaker.settings import ConvertSettings
@@ -29,8 +29,8 @@ Feeds = dict[str, np.ndarray]
 _LENGTHS = (8, 1, 2, 16)
 _SIDES = (224, 256, 128, 64, 368, 512, 32)
 _MOST_TRIALS = 40
-_WHOLE = ("int32", "int64", "int16", "int8", "uint16", "uint32", "uint64")
-_MOST_ITEMS = 1 << 29
+_WHOLE_NUMBERS = ("int32", "int64", "int16", "int8", "uint16", "uint32", "uint64")
+_MOST_VALUES = 1 << 29  # of one input
 
 
 def sample_run(
@@ -74,34 +74,42 @@ def sample_run(
                 continue
             return feeds, dict(zip(outputs, results, strict=True))
     if not missing:
-        raise IcebreakerError(f"the graph does not run on the values given: {failure[:300]}")
+        raise IcebreakerError(
+            "values_fail", "the graph does not run on the values given: {reason}", reason=failure[:300]
+        )
     names = ", ".join(item.name for item in missing)
     raise IcebreakerError(
-        f"no values could be made up for the input {names}: give --data FILE.npz or a shape ({failure[:200]})"
-    )
+        "no_values_fit", "no values could be made up for the input {subject}", "give_values",
+        subject=names, reason=failure[:200],
+    )  # fmt: skip
 
 
 def _needed_inputs(graph: Graph, outputs: Sequence[Tensor], feed_optional: bool) -> list[Placeholder]:
     """Placeholders that the outputs need; what only a fed input's default would need is left out."""
-    found: set[str] = set()
-    stack = [item.node for item in outputs]
+    needed: set[str] = set()
+    stack = [tensor.node for tensor in outputs]
     while stack:
-        name = stack.pop()
-        if name not in found:
-            found.add(name)
-            node = graph[name]
+        node = graph[stack.pop()]
+        if node.name not in needed:
+            needed.add(node.name)
             if not (feed_optional and node.op == "PlaceholderWithDefault"):
                 stack.extend(tensor.node for tensor in node.inputs)
                 stack.extend(node.controls)
-    return [item for item in graph.placeholders if item.name in found]
+    return [item for item in graph.placeholders if item.name in needed]
 
 
 def every_row(
     original: GraphSession, graph: Graph, outputs: Sequence[Tensor], settings: ConvertSettings
 ) -> Iterator[tuple[Feeds, float]]:
-    """The user's values row by row, each with the share of the rows that came before; without `data`, one row.
+    """Feeds for one row after the other of the user's values; without `data`, for one made-up row.
 
-    Inputs without an open first dimension are the same for every row. Errors as `sample_run`.
+    Inputs without an open first dimension are the same for every row.
+
+    Yields:
+        Canonical placeholder name → array of one row; the share of the rows that came before, 0 to 1.
+
+    Raises:
+        IcebreakerError: As `sample_run`, or inputs differ in their number of rows.
     """
     first, _ = sample_run(original, graph, outputs, settings, 1)
     given = _given(graph, graph.placeholders, settings, 0)
@@ -110,60 +118,87 @@ def every_row(
     count = len(given[rowwise[0]]) if rowwise else 1
     for name in rowwise:
         if len(given[name]) != count:
-            raise IcebreakerError(f"{settings.data}: {name} has {len(given[name])} rows, but other inputs have {count}")
+            raise IcebreakerError(
+                "row_counts_differ", "{file}: {subject} has {rows} rows, but other inputs have {count}",
+                subject=name, file=settings.data or "", rows=len(given[name]), count=count,
+            )  # fmt: skip
     for index in range(count):
         yield first | {name: given[name][index : index + 1] for name in rowwise}, index / count
 
 
 def _given(graph: Graph, inputs: Sequence[Placeholder], settings: ConvertSettings, batch: int) -> Feeds:
-    if settings.data is None:
-        return {}
-    path = Path(settings.data)
+    """The user's values for some inputs, from `settings.data`; empty without."""
+    return {} if settings.data is None else read_values(Path(settings.data), graph, inputs, batch)
+
+
+def read_values(path: Path, graph: Graph, inputs: Sequence[Placeholder], batch: int) -> Feeds:
+    """Values for inputs from an `.npz`.
+
+    Args:
+        path: The archive: an array by the name of each input; `x`, `x:0` and `in|x` mean the same. Labels, outputs
+            (`out|y`) and values for other nodes of the graph are left out.
+        graph: The graph.
+        inputs: Those of its inputs that are asked for.
+        batch: What an open first dimension becomes: the first rows, repeated if they are too few; 0: all rows.
+
+    Raises:
+        IcebreakerError: The archive cannot be read, or has values that do not fit or belong nowhere.
+    """
     try:
         with np.load(path, allow_pickle=False) as archive:
             values = {_input_name(key): archive[key] for key in archive.files if not key.startswith("out|")}
     except IcebreakerError:
         raise
     except Exception as error:  # what a damaged archive makes zipfile and numpy raise is not to be foretold
-        raise IcebreakerError(f"{path} could not be read as .npz ({error}): save it with numpy.savez") from error
+        raise IcebreakerError(
+            "npz_unreadable", "{file} could not be read as .npz ({reason})", "save_with_savez",
+            subject=path, file=str(path), reason=str(error),
+        ) from error  # fmt: skip
     for name, value in values.items():
         if not isinstance(value, np.ndarray) or (value.size and not value.dtype.itemsize):
-            raise IcebreakerError(f"{path}: {name} is no array: save the file with numpy.savez")
+            raise IcebreakerError(
+                "npz_no_array", "{file}: {subject} is no array", "save_file_with_savez", subject=name, file=str(path)
+            )
     by_name = {item.name: item for item in inputs}
     given: Feeds = {}
     for name, value in values.items():
         if name not in by_name:
             if name in graph or name in LABELS:
                 continue  # an input that these outputs do not need, or the right answers
-            known = ", ".join(by_name) or "none"
             raise IcebreakerError(
-                f"{path} has values for {name!r}, which is no input of the graph: its inputs are {known}"
-            )
+                "values_for_no_input", "{file} has values for {subject!r}, which is no input of the graph",
+                "its_inputs_are", subject=name, file=str(path), known=", ".join(by_name) or "none",
+            )  # fmt: skip
         given[name] = _fit(by_name[name], value, batch, path)
     return given
 
 
 def _input_name(key: str) -> str:
+    """The canonical name of the input that an array of an archive is for; `in|` marks inputs of recorded runs."""
     return str(Tensor.parse(key.removeprefix("in|")))
 
 
-def _fit(item: Placeholder, value: np.ndarray, batch: int, path: Path) -> np.ndarray:
-    """Checks dtype and shape, and makes an open first dimension the batch, unless that is 0."""
-    if item.dtype == "string":
+def _fit(wanted: Placeholder, value: np.ndarray, batch: int, path: Path) -> np.ndarray:
+    """The user's values in the input's type and, unless `batch` is 0, with that many rows where it leaves them open.
+
+    Raises:
+        IcebreakerError: Type or shape do not fit; `path` is named.
+    """
+    if wanted.dtype == "string":
         value = value.astype(object)
-    elif value.dtype.kind in "OSU" or not np.can_cast(value.dtype, item.dtype, "same_kind"):
-        raise IcebreakerError(f"{path}: {item.name} is {value.dtype}, but the graph wants {item.dtype}")
+    elif value.dtype.kind in "OSU" or not np.can_cast(value.dtype, wanted.dtype, "same_kind"):
+        raise IcebreakerError(
+            "value_type_unfit", "{file}: {subject} is {dtype}, but the graph wants {wanted}",
+            subject=wanted.name, file=str(path), dtype=str(value.dtype), wanted=wanted.dtype,
+        )  # fmt: skip
     else:
-        value = value.astype(item.dtype, copy=False)
-    if item.shape is not None:
-        fits = len(item.shape) == value.ndim and all(
-            want is None or want == have for want, have in zip(item.shape, value.shape, strict=True)
-        )
-        if not fits:
-            want = "×".join("?" if dim is None else str(dim) for dim in item.shape)
-            have = "×".join(map(str, value.shape))
-            raise IcebreakerError(f"{path}: {item.name} has the shape {have}, but the graph wants {want}")
-    if batch and item.shape and item.shape[0] is None and len(value):
+        value = value.astype(wanted.dtype, copy=False)
+    if wanted.shape is not None and not shape_fits(wanted.shape, value.shape):
+        raise IcebreakerError(
+            "value_shape_unfit", "{file}: {subject} has the shape {shape}, but the graph wants {wanted}",
+            subject=wanted.name, file=str(path), shape=_times(value.shape), wanted=_times(wanted.shape),
+        )  # fmt: skip
+    if batch and wanted.shape and wanted.shape[0] is None and len(value):
         return value[:batch] if len(value) >= batch else np.resize(value, (batch, *value.shape[1:]))
     return value
 
@@ -171,12 +206,16 @@ def _fit(item: Placeholder, value: np.ndarray, batch: int, path: Path) -> np.nda
 def _resized(name: str, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Real values in another shape: cut where it is smaller, repeated where it is larger."""
     if value.ndim != len(shape) or not value.size:
-        raise IcebreakerError(f"{name} has the shape {_text(value.shape)} in the data, and {_text(shape)} is asked for")
+        raise IcebreakerError(
+            "value_rank_unfit", "{subject} has the shape {shape} in the data, and {wanted} is asked for",
+            subject=name, shape=_times(value.shape) or "scalar", wanted=_times(shape) or "scalar",
+        )  # fmt: skip
     return value[np.ix_(*(np.arange(want) % have for want, have in zip(shape, value.shape, strict=True)))]
 
 
-def _text(shape: Sequence[int]) -> str:
-    return "×".join(map(str, shape)) or "scalar"
+def _times(shape: Sequence[int | None]) -> str:
+    """A shape in words: `1×?×3`."""
+    return "×".join("?" if size is None else str(size) for size in shape)
 
 
 def _trials(
@@ -192,7 +231,7 @@ def _trials(
     together = [tuple(min(index, len(item) - 1) for item in options) for index in range(longest)]
     mixed = sorted(itertools.islice(itertools.product(*(range(len(item)) for item in options)), 500), key=sum)
     trials = list(itertools.product(dict.fromkeys([*together, *mixed]), _flavours(graph, inputs)))[:_MOST_TRIALS]
-    if any(item.dtype in _WHOLE for item in inputs):  # maybe positions, of which only 0 is sure to be there
+    if any(item.dtype in _WHOLE_NUMBERS for item in inputs):  # maybe positions, of which only 0 is sure to be there
         trials += [(choice, "zeros") for choice in dict.fromkeys(choice for choice, _ in trials)]
     for choice, flavour in trials:
         yield {
@@ -205,10 +244,11 @@ def _shapes(graph: Graph, item: Placeholder, settings: ConvertSettings, batch: i
     """Concrete shapes to try, likeliest first."""
     asked = settings.input_shapes.get(item.name)
     if asked is not None:
-        if item.shape is not None and (
-            len(asked) != len(item.shape) or any(w not in (None, h) for w, h in zip(item.shape, asked, strict=True))
-        ):
-            raise IcebreakerError(f"shape {'×'.join(map(str, asked))} does not fit the input {item.name!r}")
+        if not shape_fits(item.shape, asked):
+            raise IcebreakerError(
+                "asked_shape_unfit", "shape {shape} does not fit the input {subject!r}",
+                subject=item.name, shape=_times(asked),
+            )  # fmt: skip
         return [tuple(asked)]
     if item.name in settings.profiles:
         usual = settings.profiles[item.name][1]
@@ -256,7 +296,7 @@ def _reshape_sizes(graph: Graph) -> list[int]:
 
 
 def _flavours(graph: Graph, inputs: Sequence[Placeholder]) -> list[str]:
-    """Ways to fill inputs whose dtype alone does not say what they hold."""
+    """What text inputs may hold, likeliest first, for `_values`: encoded images or text; `plain` without any."""
     if any(item.dtype == "string" for item in inputs):
         ops = set(graph.op_counts) | {n.op for f in graph.definition.library.function for n in f.node_def}
         decodes = any(op.startswith("Decode") and op not in ("DecodeBase64", "DecodeRaw") for op in ops)
@@ -265,10 +305,21 @@ def _flavours(graph: Graph, inputs: Sequence[Placeholder]) -> list[str]:
 
 
 def _values(item: Placeholder, shape: tuple[int, ...], flavour: str) -> np.ndarray:
-    if math.prod(shape) > _MOST_ITEMS:
+    """Made-up values for an input, the same for the same name.
+
+    Args:
+        item: The input.
+        shape: The shape to make.
+        flavour: `image` or `text` for text inputs; `zeros`: whole numbers are 0; `plain`.
+
+    Raises:
+        IcebreakerError: They would be too many, or there is no value of that type.
+    """
+    if math.prod(shape) > _MOST_VALUES:
         raise IcebreakerError(
-            f"input {item.name!r} would take {math.prod(shape):,} values: give it a smaller shape, or a smaller batch"
-        )
+            "input_too_large", "input {subject!r} would take {count:,} values", "give_smaller_shape",
+            subject=item.name, count=math.prod(shape),
+        )  # fmt: skip
     seed = zlib.crc32(item.name.encode())
     random = np.random.default_rng(seed)
     match item.dtype:
@@ -279,7 +330,7 @@ def _values(item: Placeholder, shape: tuple[int, ...], flavour: str) -> np.ndarr
             return np.zeros(shape, bool)
         case "uint8":
             return random.integers(0, 256, shape, np.uint8)
-        case kind if kind in _WHOLE:
+        case kind if kind in _WHOLE_NUMBERS:
             if flavour == "zeros":
                 return np.zeros(shape, item.dtype)
             if len(shape) >= 3:  # a picture
@@ -292,8 +343,9 @@ def _values(item: Placeholder, shape: tuple[int, ...], flavour: str) -> np.ndarr
             return np.ones(shape, item.dtype) if not shape else random.random(shape).astype(item.dtype)
         case _:
             raise IcebreakerError(
-                f"input {item.name!r} is {item.dtype}, for which no values can be made up: give --data"
-            )
+                "type_not_made_up", "input {subject!r} is {dtype}, for which no values can be made up",
+                "give_file_of_values", subject=item.name, dtype=item.dtype,
+            )  # fmt: skip
 
 
 def _png(random: np.random.Generator) -> bytes:
@@ -306,7 +358,10 @@ def _png(random: np.random.Generator) -> bytes:
 
 
 def rows(feeds: Mapping[str, Any], graph: Graph) -> int:
-    """The batch that a set of feeds stands for: the first dimension of the first input that has an open one."""
+    """How many rows some feeds have: the first dimension of the first input where the graph leaves it open.
+
+    Without such an input, the first dimension of the first one that has any; 1 if all are scalars.
+    """
     shapes = {item.name: item.shape for item in graph.placeholders}
     for name, value in feeds.items():
         shape = shapes.get(name, ())

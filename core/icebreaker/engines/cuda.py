@@ -27,7 +27,10 @@ def runtime() -> Any:
     try:
         return importlib.import_module("cuda.bindings.runtime")
     except Exception as error:  # it loads the driver at import, and says so in its own ways
-        raise IcebreakerError(f"the CUDA runtime cannot be used ({error}): pip install cuda-bindings") from error
+        raise IcebreakerError(
+            "cuda_unusable", "the CUDA runtime cannot be used ({why})", "install_with",
+            why=str(error), command="pip install cuda-bindings",
+        ) from error  # fmt: skip
 
 
 def is_on_gpu(value: Any) -> bool:
@@ -80,7 +83,7 @@ class Stream:
         error, *results = getattr(self._cuda, name)(*arguments)
         if error != self._cuda.cudaError_t.cudaSuccess:
             text = self._cuda.cudaGetErrorString(error)[1].decode()
-            raise IcebreakerError(f"the GPU failed in {name}: {text}")
+            raise IcebreakerError("cuda_call_failed", "the GPU failed in {subject}: {words}", subject=name, words=text)
         return results[0] if results else None
 
 

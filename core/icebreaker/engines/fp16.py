@@ -69,7 +69,9 @@ def to_half(model: bytes, samples: Sequence[Sequence[np.ndarray]] = ()) -> bytes
                 return model
         typed = onnx.shape_inference.infer_shapes(proto)
     except Exception as error:
-        raise IcebreakerError(f"the ONNX model cannot be read: {str(error)[:300]}") from error
+        raise IcebreakerError(
+            "onnx_unreadable", "the ONNX model cannot be read: {why}", why=str(error)[:300]
+        ) from error
     converter = _Converter(onnx, proto.graph, typed.graph, _opset(proto))
     converter.convert(_largest(onnx, typed, samples))
     return proto.SerializeToString()

@@ -93,10 +93,15 @@ class OnnxRuntime(Engine):
         why = _why_not_cuda() if gpu.find() else "no NVIDIA GPU"
         if not why:
             if isinstance(payload, Path):
-                raise IcebreakerError("its weights lie beside the graph, for a CPU: convert the original graph here")
+                raise IcebreakerError(
+                    "weights_for_cpu", "its weights lie beside the graph, for a CPU", "convert_original_here"
+                )
             return _OnCuda(payload, precision == "fp16")
         if precision == "fp16":
-            raise IcebreakerError(f"the engine was built in FP16 for an NVIDIA GPU, which cannot be used here: {why}")
+            raise IcebreakerError(
+                "built_for_gpu", "the engine was built in FP16 for an NVIDIA GPU, which cannot be used here: {why}",
+                why=why,
+            )  # fmt: skip
         return _OnCpu(payload)
 
 
@@ -135,7 +140,9 @@ def _cpu_session(model: Model, told: Path | None = None) -> Any:
     try:
         return onnxruntime.InferenceSession(model, _options(told), providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise IcebreakerError(f"ONNX Runtime refuses the segment: {str(error)[:300]}") from error
+        raise IcebreakerError(
+            "onnxruntime_refuses", "ONNX Runtime refuses the segment: {words}", words=str(error)[:300]
+        ) from error
 
 
 def _cuda_session(
@@ -158,9 +165,14 @@ def _cuda_session(
             model, _options(told), providers=[(_PROVIDER, settings), "CPUExecutionProvider"]
         )
     except Exception as error:
-        raise IcebreakerError(f"ONNX Runtime refuses the segment on the GPU: {str(error)[:300]}") from error
+        raise IcebreakerError(
+            "onnxruntime_refuses_gpu", "ONNX Runtime refuses the segment on the GPU: {words}", words=str(error)[:300]
+        ) from error
     if session.get_providers()[0] != _PROVIDER:  # it falls back in silence
-        raise IcebreakerError(f"ONNX Runtime's CUDA provider cannot start: its libraries do not fit; {_INSTALL}")
+        raise IcebreakerError(
+            "cuda_provider_broken",
+            "ONNX Runtime's CUDA provider cannot start: its libraries do not fit; {command}", command=_INSTALL,
+        )  # fmt: skip
     return session
 
 
@@ -171,7 +183,7 @@ def _failures() -> Any:
     except IcebreakerError:
         raise
     except Exception as error:
-        raise IcebreakerError(f"ONNX Runtime failed: {str(error)[:300]}") from error
+        raise IcebreakerError("onnxruntime_failed", "ONNX Runtime failed: {words}", words=str(error)[:300]) from error
 
 
 class _Telling:
@@ -435,4 +447,6 @@ def _numpy_type(name: str) -> Any:
     try:
         return np.dtype(_TYPES.get(inner, inner))
     except TypeError as error:
-        raise IcebreakerError(f"ONNX Runtime cannot take values of type {inner} on the GPU") from error
+        raise IcebreakerError(
+            "gpu_dtype_unsupported", "ONNX Runtime cannot take values of type {dtype} on the GPU", dtype=inner
+        ) from error

@@ -89,7 +89,9 @@ class OpenVINO(Engine):
         try:
             return _Runner(core, payload, precision)
         except (RuntimeError, UnicodeDecodeError) as error:  # it quotes what it could not read
-            raise IcebreakerError(f"OpenVINO refuses the segment: {_words(error)}") from error
+            raise IcebreakerError(
+                "openvino_refuses", "OpenVINO refuses the segment: {words}", words=_words(error)
+            ) from error
 
 
 def nncf_version() -> str:
@@ -130,7 +132,7 @@ def quantized_by_nncf(
     except IcebreakerError:
         raise
     except Exception as error:  # of many kinds
-        raise IcebreakerError(f"NNCF: {_words(error)}") from error
+        raise IcebreakerError("nncf_refuses", "NNCF: {words}", words=_words(error)) from error
     count = sum(op.get_type_name() in _LAYERS and _in_int8(op.input(1)) for op in made.get_ops())
     with tempfile.TemporaryDirectory(prefix="icebreaker-") as name:
         text, weights = Path(name, "model.xml"), Path(name, "model.bin")
@@ -183,7 +185,7 @@ class _Runner:
             try:
                 request.infer(arrays, share_inputs=True)
             except RuntimeError as error:
-                raise IcebreakerError(f"OpenVINO failed: {_words(error)}") from error
+                raise IcebreakerError("openvino_failed", "OpenVINO failed: {words}", words=_words(error)) from error
             # Copies: the request's own memory is written again by the next call.
             return [request.get_output_tensor(i).data.copy() for i in range(self._outputs)]
 
@@ -214,7 +216,7 @@ class _Runner:
                         times.setdefault(item.node_name, []).append(item.real_time.total_seconds() * 1000)
                 found = _layers(request.get_compiled_model().get_runtime_model(), self._known)
             except RuntimeError as error:
-                raise IcebreakerError(f"OpenVINO failed: {_words(error)}") from error
+                raise IcebreakerError("openvino_failed", "OpenVINO failed: {words}", words=_words(error)) from error
         return tuple({**layer, "ms": float(np.median(times[key]))} for key, layer in found if key in times)
 
     def _request(self, inputs: list[np.ndarray]) -> Any:
@@ -229,7 +231,10 @@ class _Runner:
                 self._requests.popitem(last=False)
             request = self._fastest(self._shaped(inputs), inputs)
         except RuntimeError as error:
-            raise IcebreakerError(f"OpenVINO refuses the segment at shapes {shapes}: {_words(error)}") from error
+            raise IcebreakerError(
+                "openvino_refuses_shapes", "OpenVINO refuses the segment at shapes {shapes}: {words}",
+                shapes=str(shapes), words=_words(error),
+            ) from error  # fmt: skip
         self._requests[key] = request
         return request
 

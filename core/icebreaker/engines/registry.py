@@ -24,8 +24,8 @@ from icebreaker.storage import crash_journal
 BUILT_IN = (
     "icebreaker.engines.openvino:OpenVINO",
     "icebreaker.engines.onnxruntime:OnnxRuntime",
-    "icebreaker.engines.tensorrt:TensorRT",
-    "icebreaker.engines.tensorrt:TensorRTRTX",
+    "icebreaker.engines.tensorrt.engine:TensorRT",
+    "icebreaker.engines.tensorrt.rtx:TensorRTRTX",
 )
 ENTRY_POINTS = "icebreaker.engines"
 VARIABLE = "ICEBREAKER_ENGINES"

@@ -24,23 +24,15 @@ import numpy as np
 
 from icebreaker.errors import IcebreakerError
 from icebreaker.export import op_converters
-from icebreaker.graph import external_weights
-from icebreaker.graph.external_weights import MAPPED
-from icebreaker.graph.graph import Graph
-from icebreaker.graph.ops import DTYPES as TYPES
-from icebreaker.graph.ops import WEIGHT_SLOTS
+from icebreaker.export.weights import attach, groups, weights_as_placeholders, with_weights, without_weights
 from icebreaker.messages import Message, message
-from icebreaker.storage.files import Pieces, field
-from icebreaker.storage.weight_store import Store, give_memory_back, opened, rows
+from icebreaker.storage.weight_store import Store, give_memory_back
 from icebreaker.tensors import Tensor
 from icebreaker.tf.rewrite import from_store
 
 os.environ.setdefault("TF2ONNX_CATCH_ERRORS", "FALSE")  # else every optimizer pass deep-copies the graph
 
 OPSET = 18
-# Above this, a constant that feeds a weight slot travels as a placeholder.
-_BIG_BYTES = 16 << 10
-_GRAPPLER_BYTES = 32 << 20
 # What tf2onnx's registry cannot convert on its own or gets wrong, although it lists the op.
 _DENIED = frozenset({
     "PyFunc", "PyFuncStateless", "EagerPyFunc", "PartitionedCall", "StatefulPartitionedCall", "While", "StatelessWhile",
@@ -136,14 +128,14 @@ def export(
     output_names = [f"{item.node}:{item.port}" for item in outputs]
     aside: dict[str, np.ndarray] = {}
     if folds:
-        folded, store = _without_weights(segment, aside, store), None
-        for names in _groups(aside):
-            given = _with_weights(folded, {name: aside.pop(name) for name in names})
-            folded = _without_weights(_grappler(given, input_names, output_names), aside)
+        folded, store = without_weights(segment, aside, store), None
+        for names in groups(aside):
+            given = with_weights(folded, {name: aside.pop(name) for name in names})
+            folded = without_weights(_grappler(given, input_names, output_names), aside)
             give_memory_back()
     else:
-        folded = _grappler(from_store(_without_weights(segment, aside), store), input_names, output_names)
-    slim, weights = _weights_as_placeholders(folded, aside)
+        folded = _grappler(from_store(without_weights(segment, aside), store), input_names, output_names)
+    slim, weights = weights_as_placeholders(folded, aside)
     with _quiet_tf2onnx() as complaints, tf.Graph().as_default() as graph:
         tf.import_graph_def(slim, name="")
 
@@ -171,7 +163,7 @@ def export(
     except onnx.checker.ValidationError as error:
         raise Refused(_blame(segment, str(error), {})) from error
     try:
-        _attach(model, weights, store)
+        attach(model, weights, store)
     except OSError as error:
         raise IcebreakerError(
             "temporary_folder_full", "the weights need room in {subject} ({why})", "free_some_or_tmpdir",
@@ -189,66 +181,6 @@ def export(
         file = store.folder / f"{hashlib.sha256(content).hexdigest()}.onnx"
         file.write_bytes(content)
     return Exported(content, tuple(input_names), tuple(output_names), shapes, nodes, file)
-
-
-def whole(file: Path) -> Pieces:
-    """A model whose weights lie beside it, as one with its weights inside."""
-    import onnx
-
-    slim = onnx.load(str(file), load_external_data=False)
-    inside = [item for item in slim.graph.initializer if not item.external_data]
-    apart = [item for item in slim.graph.initializer if item.external_data]
-    del slim.graph.initializer[:]
-    slim.graph.initializer.extend(inside)
-    # Messages that follow one another are one: what is repeated is appended.
-    pieces: list[bytes | Path] = [slim.SerializeToString()]
-    for item in apart:
-        location = next(entry.value for entry in item.external_data if entry.key == "location")
-        item.ClearField("external_data")
-        item.ClearField("data_location")
-        pieces += field(7, field(5, [item.SerializeToString(), *field(9, [file.with_name(location)])]))
-    return pieces
-
-
-def with_files_in(file: Path, folder: str) -> tuple[bytes, set[str]]:
-    """A model whose weights lie beside it, as it finds them in a folder beside it; and their names."""
-    import onnx
-
-    model = onnx.load(str(file), load_external_data=False)
-    names = set()
-    for entry in _locations(model):
-        names.add(entry.value)
-        entry.value = f"{folder}/{entry.value}"
-    return model.SerializeToString(deterministic=True), names
-
-
-def check_files(file: Path) -> None:
-    """Sees to it that a model reads nothing but weights that lie beside it.
-
-    Raises:
-        IcebreakerError: As `beside.file_at`; or it is no ONNX model.
-    """
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    try:
-        model = onnx.load(str(file), load_external_data=False)
-    except (OSError, DecodeError) as error:
-        raise IcebreakerError(
-            "onnx_file_damaged", "{subject} is no ONNX model, or is damaged", "convert_again", subject=file
-        ) from error
-    for place in {entry.value for entry in _locations(model)}:
-        external_weights.file_at(file.parent, place)
-
-
-def _locations(message: Any) -> Iterator[Any]:
-    """The entries in an ONNX message that name a file, wherever they are."""
-    for kind, value in message.ListFields():
-        for item in (value if kind.is_repeated else (value,)) if kind.message_type else ():
-            if item.DESCRIPTOR.name != "TensorProto":
-                yield from _locations(item)
-            else:
-                yield from (entry for entry in item.external_data if entry.key == "location")
 
 
 def _optimized(convert: Callable[[], Any]) -> Any:
@@ -293,140 +225,6 @@ def _grappler(definition: Any, inputs: Sequence[str], outputs: Sequence[str]) ->
         return tf_optimizer.OptimizeGraph(config, meta)
     except Exception:  # Grappler is a help, not a need
         return definition
-
-
-def _groups(weights: Mapping[str, np.ndarray]) -> list[list[str]]:
-    """Names of the weights that Grappler is given at a time, as it makes about ten copies; without any, one group."""
-    groups: list[list[str]] = [[]]
-    size = 0
-    for name, value in weights.items():
-        if groups[-1] and size + value.nbytes > _GRAPPLER_BYTES:
-            groups.append([])
-            size = 0
-        groups[-1].append(name)
-        size += value.nbytes
-    return groups
-
-
-def _with_weights(definition: Any, weights: Mapping[str, np.ndarray]) -> Any:
-    """The graph with these weights in the place of their stand-ins; changes it."""
-    import tensorflow as tf
-
-    for node in definition.node:
-        if node.name in weights:
-            node.op = "Const"
-            node.attr.pop("shape")
-            node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(weights[node.name]))
-    return definition
-
-
-def _without_weights(definition: Any, aside: dict[str, np.ndarray], store: Store | None = None) -> Any:
-    """The graph with stand-ins for its big weights, whose values go to `aside` by name; so do those in `store`."""
-    import tensorflow as tf
-
-    weights = Graph(definition).weights
-    slim = type(definition)(versions=definition.versions, library=definition.library)
-    for node in definition.node:
-        tensor = node.attr["value"].tensor if node.name in weights else None
-        file = store.of(node) if store is not None else None
-        if tensor is not None and (file or len(tensor.tensor_content) >= _BIG_BYTES) and not node.input:
-            shape = [dim.size for dim in tensor.tensor_shape.dim]
-            aside[node.name] = opened(file, TYPES[tensor.dtype], shape) if file else tf.make_ndarray(tensor)
-            stand_in = slim.node.add(name=node.name, op=MAPPED)
-            stand_in.attr["dtype"].CopyFrom(node.attr["dtype"])
-            stand_in.attr["shape"].shape.CopyFrom(tensor.tensor_shape)
-        else:
-            slim.node.add().CopyFrom(node)
-    return slim
-
-
-def _weights_as_placeholders(definition: Any, aside: Mapping[str, np.ndarray]) -> tuple[Any, dict[str, np.ndarray]]:
-    """Replaces big constants that only feed weight slots; returns the slim graph and tensor name → value.
-
-    The value of one that lies in a store is read as it is needed.
-    """
-    import tensorflow as tf
-
-    readers: dict[str, list[tuple[Any, int]]] = {}
-    for node in definition.node:
-        for slot, text in enumerate(node.input):
-            readers.setdefault(text.removeprefix("^").split(":")[0], []).append((node, slot))
-    slim = type(definition)()
-    slim.versions.CopyFrom(definition.versions)
-    slim.library.CopyFrom(definition.library)
-    weights = {}
-    for node in definition.node:
-        tensor = node.attr["value"].tensor if node.op == "Const" else None
-        if node.op == MAPPED:
-            placeholder = slim.node.add(name=node.name, op="Placeholder")
-            for key in ("dtype", "shape"):
-                placeholder.attr[key].CopyFrom(node.attr[key])
-            value = aside.get(node.name)
-            weights[f"{node.name}:0"] = (
-                value
-                if value is not None
-                else opened(
-                    Path(node.attr["memory_region_name"].s.decode()),
-                    TYPES[node.attr["dtype"].type],
-                    [dim.size for dim in node.attr["shape"].shape.dim],
-                )
-            )
-        elif (
-            tensor is not None
-            and len(tensor.tensor_content) >= _BIG_BYTES
-            and readers.get(node.name)
-            and all(WEIGHT_SLOTS.get(reader.op) == slot for reader, slot in readers[node.name])
-        ):
-            placeholder = slim.node.add(name=node.name, op="Placeholder")
-            placeholder.attr["dtype"].CopyFrom(node.attr["dtype"])
-            placeholder.attr["shape"].shape.CopyFrom(tensor.tensor_shape)
-            weights[f"{node.name}:0"] = tf.make_ndarray(tensor)
-        else:
-            slim.node.add().CopyFrom(node)
-    return slim, weights
-
-
-def _attach(model: Any, weights: Mapping[str, np.ndarray], store: Store | None) -> None:
-    """Makes the weights that travelled as inputs initializers again, transposed where only a Transpose reads them."""
-    graph = model.graph
-    readers: dict[str, list[Any]] = {}
-    for node in graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
-    removed: set[str] = set()
-    for name, value in weights.items():
-        kept = False
-        for reader in readers.get(name, []):
-            if reader.op_type == "Transpose" and reader.output[0] not in {item.name for item in graph.output}:
-                axes = next((list(item.ints) for item in reader.attribute if item.name == "perm"), None)
-                graph.initializer.append(_initializer(value.transpose(axes), reader.output[0], store))
-                removed.add(reader.name)
-            else:
-                kept = True
-        if kept:
-            graph.initializer.append(_initializer(value, name, store))
-    kept_nodes = [node for node in graph.node if node.name not in removed]
-    kept_inputs = [item for item in graph.input if item.name not in weights]
-    del graph.node[:], graph.input[:]
-    graph.node.extend(kept_nodes)
-    graph.input.extend(kept_inputs)
-
-
-def _initializer(value: np.ndarray, name: str, store: Store | None) -> Any:
-    """A weight for an ONNX graph; one from a store stays there."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    if store is None or not isinstance(value, np.memmap):
-        return numpy_helper.from_array(np.ascontiguousarray(value), name)
-    is_as_kept = value.flags.c_contiguous  # all of them are views of whole files
-    location = Path(str(value.filename)) if is_as_kept else store.keep(rows(value))
-    tensor = TensorProto(
-        name=name, dims=value.shape, data_type=helper.np_dtype_to_tensor_dtype(value.dtype),
-        data_location=TensorProto.EXTERNAL,
-    )  # fmt: skip
-    for key, text in {"location": location.name, "offset": "0", "length": str(value.nbytes)}.items():
-        tensor.external_data.add(key=key, value=text)
-    return tensor
 
 
 def _finish(model: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:

@@ -4,8 +4,8 @@ tf2onnx writes FakeQuant as uint8 with a zero point, and QuantizeAndDequantize a
 become symmetric int8 with zero point 0 and the graph's own fixed range. Use it for INT8 only: FakeQuant's asymmetric
 ranges lose up to one bit that way, as they did in TF-TRT.
 
-    graph_def = quantized_ops.with_fixed_ranges(graph_def)
-    tf2onnx.tfonnx.process_tf_graph(..., custom_op_handlers=quantized_ops.HANDLERS)
+    graph_def = fake_quant.with_fixed_ranges(graph_def)
+    tf2onnx.tfonnx.process_tf_graph(..., custom_op_handlers=fake_quant.HANDLERS)
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ def with_fixed_ranges(graph_def: Any, calibrated: bool = False) -> Any:
 
 
 def _attribute(node: Any, name: str, default: bool) -> bool:
+    """A truth value of a node; `default` where the node does not have it."""
     return node.attr[name].b if name in node.attr else default
 
 
@@ -93,19 +94,28 @@ def _fake_quant(ctx: Any, node: Any, name: str, args: Any) -> None:
     else:
         if not all(item is not None and item.is_const() for item in node.inputs[1:3]):
             raise IcebreakerError(
-                f"{name}: its range is computed while the graph runs: only a constant one can be INT8"
-            )
+                "fake_quant_range_computed",
+                "{subject}: its range is computed while the graph runs: only a constant one can be INT8", subject=name,
+            )  # fmt: skip
         low, high = (np.asarray(item.get_tensor_value(as_list=False), np.float32) for item in node.inputs[1:3])
     if (bits := node.get_attr_value("num_bits", 8)) != 8:
-        raise IcebreakerError(f"{name}: it quantizes to {bits} bits: only 8 bits can be INT8")
+        raise IcebreakerError(
+            "fake_quant_bits", "{subject}: it quantizes to {bits} bits: only 8 bits can be INT8",
+            subject=name, bits=bits,
+        )  # fmt: skip
     threshold = np.maximum(np.abs(low), np.abs(high))
     if not (np.isfinite(threshold).all() and (threshold > 0).all()):
-        raise IcebreakerError(f"{name}: its range from {low} to {high} is empty")
+        raise IcebreakerError(
+            "fake_quant_range_empty", "{subject}: its range from {low} to {high} is empty",
+            subject=name, low=str(low), high=str(high),
+        )  # fmt: skip
     scale = (threshold / np.float32(127)).astype(np.float32)
     shape, dtype, attributes = ctx.get_shape(node.output[0]), ctx.get_dtype(node.output[0]), {}
     if node.type == "FakeQuantWithMinMaxVarsPerChannel":
         if shape is None:
-            raise IcebreakerError(f"{name}: the rank of its input is unknown")
+            raise IcebreakerError(
+                "fake_quant_rank_unknown", "{subject}: the rank of its input is unknown", subject=name
+            )
         attributes = {"axis": len(shape) - 1}
     else:
         scale = scale.reshape(())

@@ -1,8 +1,6 @@
-"""Reads graphs from files, whatever they come as.
+"""The front of all formats: reads graphs from files, whatever they come as, and tells what is in them.
 
-Adding a format is one module with `matches(path)` and `read(path, allow_side_effects)`, and one entry in `_FORMATS`. A
-format that needs TensorFlow to freeze its model imports it inside `read`, which then runs in the worker only, and asks
-`safety` before it runs anything.
+Adding a format is one module with the names of `format.Format` and one entry in `FORMATS`.
 """
 
 from __future__ import annotations
@@ -10,11 +8,11 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graphdef, keras, saved_model, structure
+from icebreaker.formats.format import Format
 from icebreaker.graph import external_weights, limits, side_effects
 from icebreaker.graph.graph import Graph, Node
 from icebreaker.reports.reports import Inspection
@@ -25,12 +23,21 @@ from icebreaker.storage.weight_store import Store
 # A graph of so many bytes is big: converted in memory, it would take some 25 times as much there.
 BIG_BYTES = 128 << 20
 # Asked in this order; the last one takes every file that is left.
-_FORMATS: tuple[ModuleType, ...] = (saved_model, keras, graphdef)
+FORMATS: tuple[Format, ...] = (saved_model, keras, graphdef)
 
 
 def needs_worker(path: Path) -> bool:
-    """True for files that only TensorFlow can read: SavedModel folders and Keras models."""
-    return _format_of(path) is not graphdef
+    """True for what only TensorFlow can read, such as SavedModel folders and Keras models.
+
+    Raises:
+        IcebreakerError: There is no such file or folder.
+    """
+    return _format_of(path).NEEDS_TENSORFLOW
+
+
+def name_patterns() -> tuple[str, ...]:
+    """Names that graph files usually have, such as `*.pb`: for a file dialog."""
+    return tuple(pattern for form in reversed(FORMATS) for pattern in form.PATTERNS)
 
 
 def read_definition(path: Path, allow_side_effects: bool = False) -> Any:
@@ -41,7 +48,7 @@ def read_definition(path: Path, allow_side_effects: bool = False) -> Any:
         allow_side_effects: Freeze also what acts outside itself while it is loaded (a SavedModel's initializers).
 
     Raises:
-        IcebreakerError: There is no such file, it holds no graph, or one beyond the limits of `safety`.
+        IcebreakerError: There is no such file, it holds no graph, or one beyond what `limits` takes.
     """
     definition = _format_of(path).read(path, allow_side_effects)
     if not definition.node:
@@ -53,50 +60,51 @@ def read_definition(path: Path, allow_side_effects: bool = False) -> Any:
 def read_graph(
     path: Path, allow_side_effects: bool = False, store: Store | None = None, big: int | None = None
 ) -> Graph:
-    """The frozen graph in a file or folder; arguments and errors as `read_definition`.
+    """The frozen graph in a file or folder.
 
-    With a `store`, the weights of a graph of so many bytes go there; None: `BIG_BYTES`.
+    Args:
+        path: A graph in any form.
+        allow_side_effects: As in `read_definition`.
+        store: Where big weights of a big graph shall lie instead of in memory.
+        big: From how many bytes on a graph is big; None: `BIG_BYTES`.
+
+    Raises:
+        IcebreakerError: As in `read_definition`.
     """
     big = BIG_BYTES if big is None else big
     if store is not None and path.exists():
-        form = _format_of(path)
-        if form is saved_model and (definition := saved_model.read_apart(path, store, big, allow_side_effects)):
-            limits.check_limits(definition, str(path))
-            return Graph(definition, store)
-        if form is graphdef and path.stat().st_size >= big and (graph := _read_apart(path, store)):
-            return graph
+        definition = _format_of(path).read_apart(path, store, big, allow_side_effects)
+        if definition is not None:
+            return _apart(definition, path, store)
     definition = read_definition(path, allow_side_effects)
-    if found := external_weights.take_in(definition, path.absolute().parent, store):
-        return Graph(definition, found)
+    if beside := external_weights.take_in(definition, path.absolute().parent, store):
+        return Graph(definition, beside)
     if store is None or definition.ByteSize() < big:
         return Graph(definition)
     # It was frozen, unpacked or parsed on the way in: from here on it is a file like any other.
     frozen = store.folder / "frozen.pb"
     try:
         frozen.write_bytes(definition.SerializeToString())
-        graph = _read_apart(frozen, store)
+        apart = graphdef.read_apart(frozen, store, 0)
     except OSError:
-        graph = None
+        apart = None
     frozen.unlink(missing_ok=True)
-    return graph or Graph(definition)
+    return Graph(definition) if apart is None else _apart(apart, frozen, store)
 
 
-def _read_apart(path: Path, store: Store) -> Graph | None:
-    """None where it is no binary graph, or the disk is full: then it is read as a whole."""
-    try:
-        definition = structure.read(path)
-        if not definition.node:
-            return None
-        limits.check_limits(definition, str(path))
-        definition = structure.read_apart(path, Graph(definition).weights, store)
-        external_weights.take_in(definition, path.absolute().parent, store)
-        return Graph(definition, store)
-    except (OSError, ValueError):
-        return None
+def _apart(definition: Any, path: Path, store: Store) -> Graph:
+    """A graph of which some weights are in `store`, with those that lie beside it."""
+    limits.check_limits(definition, str(path))
+    external_weights.take_in(definition, path.absolute().parent, store)
+    return Graph(definition, store)
 
 
 def read_structure(path: Path) -> Graph:
-    """The graph in a file without its weights, to be shown and never run; errors as `read_definition`."""
+    """The graph in a file without its weights, to be shown and never run; a graph of gigabytes takes megabytes.
+
+    Raises:
+        IcebreakerError: As in `read_definition`.
+    """
     _format_of(path)  # a pipe must not be opened
     try:
         definition = structure.read(path)
@@ -111,14 +119,23 @@ def read_structure(path: Path) -> Graph:
 
 def read_constant(path: Path, name: str) -> Node | None:
     """A constant with its values, which `read_structure` left in the file; None if it is not there any more."""
-    found = structure.read_node(path, name)
-    return None if found is None or found.op != "Const" else Node(found.name, found.op, (), (), found.device, found)
+    message = structure.read_node(path, name)
+    if message is None or message.op != "Const":
+        return None
+    return Node(message.name, message.op, (), (), message.device, message)
 
 
 def inspect(path: Path, frozen: str | None = None, allow_side_effects: bool = False, job_id: str = "") -> Inspection:
-    """What is in a graph. With `frozen`, what had to be frozen on the way in is written there as a .pb.
+    """What is in a graph file or folder.
 
-    `job_id` is as for `files.write_whole`, the rest and the errors as for `read_definition`.
+    Args:
+        path: A graph in any form.
+        frozen: Where to write what had to be frozen on the way in, as a .pb; None: nowhere.
+        allow_side_effects: As in `read_definition`.
+        job_id: As in `files.write_whole`.
+
+    Raises:
+        IcebreakerError: As in `read_definition`, or `frozen` cannot be written.
     """
     if not needs_worker(path):
         return describe(read_graph(path, allow_side_effects))
@@ -130,13 +147,13 @@ def inspect(path: Path, frozen: str | None = None, allow_side_effects: bool = Fa
 
 
 def describe(graph: Graph, frozen_path: str = "") -> Inspection:
-    """What is in a graph that has been read."""
+    """What is in a graph that has been read; `frozen_path` is where it was written, if it had to be frozen."""
     return Inspection(
         nodes=len(graph),
         ops=graph.op_counts,
         inputs=tuple(
-            {"name": item.name, "dtype": item.dtype, "shape": None if item.shape is None else list(item.shape)}
-            for item in graph.placeholders
+            {"name": entry.name, "dtype": entry.dtype, "shape": None if entry.shape is None else list(entry.shape)}
+            for entry in graph.placeholders
         ),
         outputs=graph.candidate_outputs,
         control_flow=graph.has_control_flow,
@@ -149,19 +166,20 @@ def describe(graph: Graph, frozen_path: str = "") -> Inspection:
 
 
 def _engines(graph: Graph) -> Mapping[str, bool]:
-    found: dict[str, bool] = {}
+    """Engine in an optimized graph → whether this user built all of its parts here; see `runtime.artifact_reader`."""
+    engines: dict[str, bool] = {}
     for node in graph:
         attributes = node.definition.attr
-        if "_icebreaker_engine" in attributes:  # `artifact` tells of the form
-            name = attributes["_icebreaker_engine"].s.decode("utf-8", "replace")
+        if "_icebreaker_engine" in attributes:
+            engine = attributes["_icebreaker_engine"].s.decode("utf-8", "replace")
             digest = attributes["_icebreaker_sha256"].s.decode("utf-8", "replace")
-            found[name] = found.get(name, True) and trusted_engines.built_here(digest)
-    return found
+            engines[engine] = engines.get(engine, True) and trusted_engines.built_here(digest)
+    return engines
 
 
-def _format_of(path: Path) -> ModuleType:
+def _format_of(path: Path) -> Format:
     if not path.exists():
         raise IcebreakerError("file_missing", "{subject} does not exist", "check_path", subject=path)
     if not (path.is_file() or path.is_dir()):
         raise IcebreakerError("not_a_file", "{subject} is no file", "give_graph_or_saved_model", subject=path)
-    return next(candidate for candidate in _FORMATS if candidate.matches(path))
+    return next(form for form in FORMATS if form.matches(path))

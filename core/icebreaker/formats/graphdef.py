@@ -12,8 +12,12 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
 from icebreaker.errors import IcebreakerError
+from icebreaker.formats import structure
+from icebreaker.graph import limits
+from icebreaker.graph.graph import Graph
 from icebreaker.graph.protos import GraphDef
 from icebreaker.storage.files import check_unpacked
+from icebreaker.storage.weight_store import Store
 
 # Protobuf refuses messages of 2 GiB and more; a gzip file that unpacks to more is refused before it fills memory.
 _MOST_BYTES = (1 << 31) - 1
@@ -22,13 +26,21 @@ _PIECE_BYTES = 1 << 22
 _GRAPH_IN_TEXT = re.compile(rb"^\s*(node|library|versions)\s*:?\s*\{", re.MULTILINE)
 
 
+NEEDS_TENSORFLOW = False
+PATTERNS = ("*.pb", "*.pbtxt", "*.gz")
+
+
 def matches(path: Path) -> bool:
     """Takes every file that no other format has claimed."""
     return True
 
 
 def read(path: Path, allow_side_effects: bool = False) -> Any:
-    """Reads a GraphDef message; nothing of it runs."""
+    """Reads a GraphDef message; nothing of it runs.
+
+    Raises:
+        IcebreakerError: The file cannot be read, or holds no graph.
+    """
     if path.is_dir():
         raise IcebreakerError(
             "folder_without_saved_model",
@@ -55,7 +67,28 @@ def read(path: Path, allow_side_effects: bool = False) -> Any:
     return definition
 
 
+def read_apart(path: Path, store: Store, big: int, allow_side_effects: bool = False) -> Any | None:
+    """Reads a binary graph of at least `big` bytes, whose big weights go to `store`.
+
+    None: it is smaller, it is no binary graph, or the disk is full.
+
+    Raises:
+        IcebreakerError: It passes a limit.
+    """
+    if path.stat().st_size < big:
+        return None
+    try:
+        definition = structure.read(path)
+        if not definition.node:
+            return None
+        limits.check_limits(definition, str(path))
+        return structure.read_apart(path, Graph(definition).weights, store)
+    except (OSError, ValueError):
+        return None
+
+
 def _content(path: Path) -> bytes:
+    """What is in a file, unpacked if it is gzip's."""
     try:
         size = path.stat().st_size
         if size > _MOST_BYTES:

@@ -15,10 +15,15 @@ from typing import Any
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats.saved_model import freeze
 from icebreaker.storage.files import check_unpacked
+from icebreaker.storage.weight_store import Store
 
 _MOST_CONFIG_BYTES = 64 << 20
 # Where the classes of an ordinary model come from; "builtins" names functions and numpy values by their name only.
 _KNOWN_MODULES = ("keras.", "builtins.", "tensorflow.keras.", "tf_keras.")
+
+
+NEEDS_TENSORFLOW = True
+PATTERNS = ("*.keras", "*.h5")
 
 
 def matches(path: Path) -> bool:
@@ -27,7 +32,11 @@ def matches(path: Path) -> bool:
 
 
 def read(path: Path, allow_side_effects: bool = False) -> Any:
-    """Freezes the model's inference function."""
+    """Freezes the model's inference function.
+
+    Raises:
+        IcebreakerError: It cannot be loaded or frozen, or it has Python code in it, which is refused.
+    """
     _refuse_code(path, _config(path))
     import tensorflow as tf
 
@@ -51,12 +60,17 @@ def read(path: Path, allow_side_effects: bool = False) -> Any:
     return freeze(infer.get_concrete_function(*specs), str(path))  # pyright: ignore[reportFunctionMemberAccess]
 
 
+def read_apart(path: Path, store: Store, big: int, allow_side_effects: bool = False) -> Any | None:
+    """None: Keras has all weights in memory anyway."""
+    return None
+
+
 def _config(path: Path) -> Any:
     """The model's configuration as plain JSON."""
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                check_unpacked(path, sum(item.file_size for item in archive.infolist()), path.stat().st_size)
+                check_unpacked(path, sum(entry.file_size for entry in archive.infolist()), path.stat().st_size)
                 if archive.getinfo("config.json").file_size > _MOST_CONFIG_BYTES:
                     raise ValueError("its configuration is too big")
                 return json.loads(archive.read("config.json"))
@@ -75,6 +89,7 @@ def _config(path: Path) -> Any:
 
 
 def _refuse_code(path: Path, config: Any) -> None:
+    """Raises for a model with a Lambda layer, or an object of a module that is not Keras's."""
     for layer in _objects(config):
         class_name, module = layer.get("class_name"), layer.get("module")
         if class_name in ("Lambda", "__lambda__"):
@@ -91,13 +106,14 @@ def _refuse_code(path: Path, config: Any) -> None:
             )  # fmt: skip
 
 
-def _objects(value: Any) -> Iterator[dict[str, Any]]:
-    stack = [value]
+def _objects(config: Any) -> Iterator[dict[str, Any]]:
+    """All layers and other objects in a configuration, at any depth."""
+    stack = [config]
     while stack:
-        item = stack.pop()
-        if isinstance(item, dict):
-            if "class_name" in item:
-                yield item
-            stack.extend(item.values())
-        elif isinstance(item, list):
-            stack.extend(item)
+        part = stack.pop()
+        if isinstance(part, dict):
+            if "class_name" in part:
+                yield part
+            stack.extend(part.values())
+        elif isinstance(part, list):
+            stack.extend(part)

@@ -16,7 +16,11 @@ from icebreaker.tensors import Tensor
 from icebreaker.tf.rewrite import inline_functions, prune
 
 _RESOURCE = 20  # among TensorFlow's dtypes
-_BIG = 256 << 10  # bytes of a weight that is worth a file
+BIG_WEIGHT_BYTES = 256 << 10  # of a weight that is worth a file
+
+
+NEEDS_TENSORFLOW = True
+PATTERNS = ("saved_model.pb",)
 
 
 def matches(path: Path) -> bool:
@@ -25,9 +29,14 @@ def matches(path: Path) -> bool:
 
 
 def read(path: Path, allow_side_effects: bool = False) -> Any:
-    """Freezes the serving signature (or the only one there is). Loading runs initializers, so it may need consent."""
+    """Freezes the serving signature (or the first by name).
+
+    Raises:
+        IcebreakerError: It cannot be loaded or frozen; ConsentNeeded: its initializers, which loading runs, act outside
+            the graph.
+    """
     folder = path.parent if path.name == "saved_model.pb" else path
-    _look(folder, allow_side_effects)
+    _checked_message(folder, allow_side_effects)
     import tensorflow as tf
 
     try:
@@ -44,16 +53,16 @@ def read(path: Path, allow_side_effects: bool = False) -> Any:
 
 
 def read_apart(path: Path, store: Store, big: int, allow_side_effects: bool = False) -> Any | None:
-    """Freezes a SavedModel with variables of so many bytes; its weights go from the checkpoint to `store`, one by one.
+    """Freezes a SavedModel whose variables have at least `big` bytes, without loading or running it.
 
-    Nothing of it is loaded or runs. None: it is smaller, or its variables are not only read, so that it takes `read`;
-    or the disk is full.
+    Big weights go from the checkpoint to `store`, one by one. None: it is smaller, its variables are not only read, it
+    is damaged, or the disk is full: then it takes `read`.
     """
     folder = path.parent if path.name == "saved_model.pb" else path
     variables = folder / "variables"
     if sum(file.stat().st_size for file in variables.glob("variables.data-*")) < big:
         return None
-    model = _look(folder, allow_side_effects)
+    model = _checked_message(folder, allow_side_effects)
     meta = next((item for item in model.meta_graphs if "serve" in item.meta_info_def.tags), None)
     if meta is None or not meta.signature_def:
         return None
@@ -71,7 +80,7 @@ def read_apart(path: Path, store: Store, big: int, allow_side_effects: bool = Fa
             tensor = node.attr["value"].tensor
             if value.shape != tuple(dim.size for dim in tensor.tensor_shape.dim):
                 return None
-            if node.name in weights and value.nbytes >= _BIG:
+            if node.name in weights and value.nbytes >= BIG_WEIGHT_BYTES:
                 tensor.tensor_content = store.mark(store.keep(rows(value)))
             else:
                 tensor.CopyFrom(tf.make_tensor_proto(value, tf.as_dtype(tensor.dtype)))
@@ -87,7 +96,14 @@ class _Unsuited(Exception):
 
 
 def _constants(meta: Any, signature: Any) -> tuple[Any, dict[str, str]]:
-    """A signature as a graph whose variables are constants without values; their names → keys of the checkpoint."""
+    """A signature as a graph in which variables are constants, still without values.
+
+    Returns:
+        The GraphDef, and constant → key of its value in the checkpoint.
+
+    Raises:
+        _Unsuited: A variable is not only read, or its key cannot be told.
+    """
     whole = Graph(meta.graph_def)
     keys = _keys(meta, whole)
     outputs = {key: Tensor.parse(item.name) for key, item in signature.outputs.items() if item.name}
@@ -161,7 +177,7 @@ def _as_gather(node: Any, definition: Any) -> None:
 
 
 def _keys(meta: Any, graph: Graph) -> dict[str, str]:
-    """VarHandleOp → where its value is in the checkpoint, as the function that restores it says."""
+    """VarHandleOp → the key of its value in the checkpoint, as the nodes that restore it say."""
     import tensorflow as tf
 
     if not meta.saver_def.restore_op_name:
@@ -190,11 +206,11 @@ def _signature(signatures: Mapping[str, Any]) -> str:
     return "serving_default" if "serving_default" in signatures else sorted(signatures)[0]
 
 
-def _look(folder: Path, allow_side_effects: bool) -> Any:
-    """Reads what TensorFlow would run while it loads; returns the message.
+def _checked_message(folder: Path, allow_side_effects: bool) -> Any:
+    """Reads a SavedModel message and judges what TensorFlow would run while it loads it.
 
     Raises:
-        IcebreakerError: It is no SavedModel, or needs consent.
+        IcebreakerError: It is no SavedModel, or passes a limit; ConsentNeeded: it acts outside itself.
     """
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel

@@ -1,9 +1,9 @@
-"""Reads a binary GraphDef without its weights, for showing it: a graph of gigabytes takes a few megabytes of memory.
+"""Reads a binary GraphDef without its weights: a graph of gigabytes takes a few megabytes of memory.
 
-The message is walked in its wire form (https://protobuf.dev/programming-guides/encoding/) over a memory map, and what
-is long in a tensor or a byte string is left out before protobuf sees it: types and shapes stay. The walk is plain
-Python on purpose: protobuf's own parser would hold Python's lock for as long as it copies the weights, which stops
-every other thread.
+The file is mapped into memory and walked through field by field, in the form that protobuf writes
+(https://protobuf.dev/programming-guides/encoding/). Long values of tensors and byte strings are left out before
+protobuf parses what is left: names, ops, edges, types and shapes. The walk is plain Python on purpose: protobuf's own
+parser would hold Python's lock for as long as it copies the weights, which stops every other thread.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from icebreaker.graph.protos import GraphDef, NodeDef
 from icebreaker.storage.files import field, joined, varint
 from icebreaker.storage.weight_store import Store, part_of_file
 
-_LONG = 4096  # bytes; what is shorter is copied without a look inside
-_BIG = 256 << 10  # a node of so many bytes may have a constant that is worth a file
+LONG_BYTES = 4096  # what is shorter is copied without a look inside
+BIG_WEIGHT_BYTES = 256 << 10  # a node of so many bytes may have a constant that is worth a file
 _BYTES = 2  # the wire type of everything that has a length
 _WIDTHS: Mapping[int, int] = {1: 8, 5: 4}  # of the wire types of fixed length
 
-# What to look into, by field number: messages of tensorflow/core/framework/*.proto. None: leave out what is long.
-_CONTENT = 4
+_CONTENT = 4  # TensorProto.tensor_content
+# Of messages in tensorflow/core/framework/*.proto: field number → the same for the message in that field; None: the
+# content is left out where it is long. Fields that are missing here are kept whole.
 _TENSOR: dict[int, Any] = dict.fromkeys(range(3, 64))  # all but type and shape
 _LIST: dict[int, Any] = {2: None, 8: _TENSOR}
 _VALUE: dict[int, Any] = {1: _LIST, 2: None, 8: _TENSOR}
@@ -35,14 +36,14 @@ _GRAPH: dict[int, Any] = {1: _NODE, 2: {1: {3: _NODE}}}
 
 
 def read(path: Path) -> Any:
-    """The GraphDef in a binary file, with empty weights.
+    """The GraphDef in a binary file, in which long constants have type and shape only.
 
     Raises:
         ValueError: The file is no whole binary GraphDef; whoever reads all of it can say why.
         OSError: It could not be read.
     """
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        definition = _parsed(_skim(data, 0, len(data), _GRAPH))
+        definition = _parsed(_shortened(data, 0, len(data), _GRAPH))
     if not all(node.name and node.op for node in definition.node):
         raise ValueError("some nodes have no name or no op")
     return definition
@@ -86,7 +87,7 @@ def read_node(path: Path, name: str) -> Any | None:
 
 
 def _name(data: mmap.mmap, at: int, end: int) -> bytes:
-    """The name of the node whose message lies there."""
+    """The name in a NodeDef that lies from `at` to `end`; empty if it is no NodeDef."""
     while at < end:
         key, at = _varint(data, at, end)
         if key & 7 != _BYTES:
@@ -99,7 +100,12 @@ def _name(data: mmap.mmap, at: int, end: int) -> bytes:
 
 
 def read_apart(path: Path, weights: Collection[str], store: Store) -> Any:
-    """The GraphDef in a binary file whose constants of these names, where they are big, go to `store`.
+    """The GraphDef in a binary file, with weights of 256 KiB and more moved to a store.
+
+    Args:
+        path: The file.
+        weights: Names of the constants that may be moved.
+        store: Gets their contents; the message has marks in their place.
 
     Raises:
         ValueError: As `read`.
@@ -108,11 +114,12 @@ def read_apart(path: Path, weights: Collection[str], store: Store) -> Any:
     kept = bytearray()
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         for number, begin, inside, end in _fields(data, 0, len(data)):
-            if number == 1 and end - inside >= _BIG:
+            if number == 1 and end - inside >= BIG_WEIGHT_BYTES:
                 contents: list[tuple[int, int, int]] = []
-                node = NodeDef.FromString(bytes(_skim(data, inside, end, _NODE, contents)))
+                node = NodeDef.FromString(bytes(_shortened(data, inside, end, _NODE, contents)))
                 value = tensor_value(node.attr["value"].tensor)
-                if node.name in weights and [item[0::2] for item in contents] == [(_CONTENT, value.nbytes)]:
+                long_fields = [(field_number, length) for field_number, _, length in contents]
+                if node.name in weights and long_fields == [(_CONTENT, value.nbytes)]:
                     file = store.keep(part_of_file(stream, *contents[0][1:]))
                     node.attr["value"].tensor.tensor_content = store.mark(file)
                     kept += joined(field(1, [node.SerializeToString()]))
@@ -121,17 +128,28 @@ def read_apart(path: Path, weights: Collection[str], store: Store) -> Any:
     return _parsed(kept)
 
 
-def _skim(
+def _shortened(
     data: mmap.mmap, at: int, end: int, fields: Mapping[int, Any], left_out: list[tuple[int, int, int]] | None = None
 ) -> bytearray:
-    """A message without what is long; `left_out` gets each of these: field, begin, length."""
+    """Copies a message without what is long.
+
+    Args:
+        data: The file.
+        at: Where the message begins.
+        end: Where it ends.
+        fields: Which fields to look into, as above.
+        left_out: Gets the number of the field, the begin and the length of everything that is left out.
+
+    Raises:
+        ValueError: It is no message, or cut short.
+    """
     kept = bytearray()
     for number, begin, inside, after in _fields(data, at, end):
-        if after - inside > _LONG and number in fields:
+        if after - inside > LONG_BYTES and number in fields:
             deeper = fields[number]
             if deeper is None and left_out is not None:
                 left_out.append((number, inside, after - inside))
-            content = bytearray() if deeper is None else _skim(data, inside, after, deeper, left_out)
+            content = bytearray() if deeper is None else _shortened(data, inside, after, deeper, left_out)
             kept += varint(number << 3 | _BYTES) + varint(len(content)) + content
         else:
             kept += data[begin:after]
@@ -139,9 +157,14 @@ def _skim(
 
 
 def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """Of each field in a message: its number, where it begins, where its content does, and where that ends.
+    """Walks through the fields of a message.
 
-    The content of a field without a length is empty.
+    Yields:
+        Of each its number, where it begins, where its content begins, and where that ends; the content of a field that
+        has no length, such as a number, is empty.
+
+    Raises:
+        ValueError: It is no message, or cut short.
     """
     while at < end:
         begin = at
@@ -164,6 +187,7 @@ def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int,
 
 
 def _varint(data: mmap.mmap, at: int, end: int) -> tuple[int, int]:
+    """Reads a whole number of variable length; also gives where it ends."""
     value = shift = 0
     while at < end and shift < 64:
         byte = data[at]

@@ -38,7 +38,11 @@ def folder_of(path: Path) -> Path:
 
 
 def file_at(folder: Path, place: str) -> Path:
-    """The file that a graph in `folder` means by `place`, checked.
+    """The file of a weight, checked.
+
+    Args:
+        folder: Where the graph lies.
+        place: What the graph names the file by: `NAME.pb.weights/SHA-256`.
 
     Raises:
         IcebreakerError: It would lie elsewhere, is missing, or holds something else.
@@ -74,7 +78,7 @@ def _digest(file: Path, modified: int) -> str:
 
 
 def take_in(definition: Any, folder: Path, store: Store | None = None) -> Store | None:
-    """Makes constants of the weights that lie beside a graph in `folder`; changes the message.
+    """Makes constants of the weights that lie in files beside a graph; changes the message.
 
     Args:
         definition: A GraphDef message.
@@ -85,7 +89,7 @@ def take_in(definition: Any, folder: Path, store: Store | None = None) -> Store 
         The store that they belong to; None if there are none.
 
     Raises:
-        IcebreakerError: As `file_at`; a weight has not the size that the graph says; or `store` is on another disk,
+        IcebreakerError: As in `file_at`; a weight's size is not what the graph says; or the store is on another disk,
             which is full.
     """
     files: dict[str, Path] = {}
@@ -116,17 +120,24 @@ def take_in(definition: Any, folder: Path, store: Store | None = None) -> Store 
 
 
 def show(definition: Any) -> None:
-    """Makes constants without content of the weights that lie beside a graph; changes the message, reads no file."""
+    """Makes constants without content of the weights that lie beside a graph, to show it without reading them.
+
+    Changes the message.
+    """
     _to_constants(definition, lambda name, place, value: b"")
 
 
 def _to_constants(definition: Any, content: Callable[[str, str, TensorValue], bytes]) -> None:
+    """Makes a Const of each ImmutableConst that has this form, in functions too.
+
+    `content` gives its `tensor_content` from its name, the place of its file, and its dtype and shape.
+    """
     for nodes in (definition.node, *(function.node_def for function in definition.library.function)):
         changed: set[str] = set()
         for node in nodes:
             place = node.attr["memory_region_name"].s.decode("utf-8", "replace") if node.op == MAPPED else ""
             if not _PLACE.fullmatch(place):
-                continue  # of another graph that reads a file, which `safety` tells of
+                continue  # of another graph that reads a file, which `side_effects` tells of
             tensor = type(node.attr["value"].tensor)(dtype=node.attr["dtype"].type)
             tensor.tensor_shape.CopyFrom(node.attr["shape"].shape)
             value = tensor_value(tensor)
@@ -153,9 +164,12 @@ def stored(definition: Any, store: Store) -> set[Path]:
 
 
 def mapped(definition: Any, store: Store, folder: str = "") -> Any:
-    """A copy in which the constants that lie in a store are read from its files, in functions too.
+    """A copy in which the constants that lie in a store are read from files, by ImmutableConst, in functions too.
 
-    With a `folder`, from there, beside the graph.
+    Args:
+        definition: A GraphDef message.
+        store: Where the contents of constants are.
+        folder: Name of the folder beside the graph that the files will be in; empty: they stay in the store.
     """
     result = type(definition)()
     result.CopyFrom(definition)
@@ -179,12 +193,12 @@ def mapped(definition: Any, store: Store, folder: str = "") -> Any:
 def pieces(
     definition: Any, store: Store | None = None, parts: Mapping[str, tuple[str, Pieces]] | None = None
 ) -> Pieces:
-    """A serialized graph in which what lies in files is where it belongs.
+    """A graph in serialized form, in which contents that lie in files are spelled as if they were in the message.
 
     Args:
         definition: A GraphDef message.
-        store: Where some of its constants lie.
-        parts: Node → one of its attributes and what that holds, bytes in files.
+        store: Where the contents of some of its constants are; None: it is complete.
+        parts: Node → name of an attribute of it and the bytes that this shall hold, in files or in memory.
     """
     if store is None:
         return [definition.SerializeToString(deterministic=True)]
@@ -204,7 +218,14 @@ def pieces(
 
 
 def _taken_out(nodes: Any, number: int, parts: Mapping[str, tuple[str, Pieces]], store: Store) -> list[bytes | Path]:
-    """Removes the nodes that have something in a file from a repeated field, and spells them for it."""
+    """Removes the nodes that have something in a file from a repeated field, and serializes them as its entries.
+
+    Args:
+        nodes: The field, of NodeDef messages.
+        number: Its number in the message that it is in.
+        parts: As in `pieces`.
+        store: As in `pieces`.
+    """
     found: list[bytes | Path] = []
     kept: list[Any] = []
     for node in nodes:
@@ -226,7 +247,11 @@ def _taken_out(nodes: Any, number: int, parts: Mapping[str, tuple[str, Pieces]],
 
 
 def files(path: Path, definition: Any, store: Store | None) -> dict[Path, Pieces]:
-    """What to write for a graph at `path`: one file, or the graph with its weights beside it."""
+    """What to write for a graph at `path`: one file, or, beyond 2 GiB, the graph with its weights beside it.
+
+    Returns:
+        File → its content, for `files.write_together`.
+    """
     whole = pieces(definition, store)
     if store is None or size_of(whole) <= MOST_BYTES:
         return {path: whole}
@@ -244,10 +269,10 @@ def sweep(path: Path, keep: Collection[Path]) -> None:
     """
     folder = folder_of(path)
     with contextlib.suppress(OSError):
-        engines = [item for item in path.parent.glob(f"{glob.escape(path.name)}.TRTEngineOp_*") if item.suffix in SIDES]
-        weights = [item for item in folder.glob("*") if re.fullmatch("[0-9a-f]{64}", item.name)]
+        engines = [file for file in path.parent.glob(f"{glob.escape(path.name)}.TRTEngineOp_*") if file.suffix in SIDES]
+        weights = [file for file in folder.glob("*") if re.fullmatch("[0-9a-f]{64}", file.name)]
         old = {*engines, *weights} - set(keep)
-        others = (item for item in path.parent.iterdir() if item not in old and item not in keep)
+        others = (file for file in path.parent.iterdir() if file not in old and file not in keep)
         if not old or any(_may_name(other, path.name) for other in others):
             return
         for file in old:

@@ -75,9 +75,9 @@ def _benchmark(request: requests.Benchmark, emit: Emit, job_id: str) -> reports.
 
 
 def _compare(request: requests.Compare, emit: Emit, job_id: str) -> reports.Comparison:
-    from icebreaker.benchmarking import benchmark
+    from icebreaker.benchmarking import compare
 
-    return benchmark.compare(request.model, request.optimized, request.settings, request.consent, emit)
+    return compare.compare(request.model, request.optimized, request.settings, request.consent, emit)
 
 
 # Kind of request → what does it, with the request, a way to tell events, and the job's id for temporary files.

@@ -1,7 +1,6 @@
 """How one output differs from its reference: numbers for the user and for accepting or refusing an engine.
 
-Owns: the definition of every figure in `reports.OutputDifference`. Refuses: saying what is good enough
-(`trial`, `convert`).
+The definition of every figure in `reports.OutputDifference`. What is good enough is not said here.
 """
 
 from __future__ import annotations
@@ -40,10 +39,16 @@ def difference(reference: Any, other: Any) -> OutputDifference:
     """
     left, right = _array(reference), _array(other)
     if left.shape != right.shape:
-        raise IcebreakerError(f"the output's shape is {list(right.shape)}, but the original's is {list(left.shape)}")
+        raise IcebreakerError(
+            "output_shape_differs", "the output's shape is [{shape}], but the original's is [{original}]",
+            shape=right.shape, original=left.shape,
+        )  # fmt: skip
     if (left.dtype == object) != (right.dtype == object):
         text, number = ("original", "other") if left.dtype == object else ("other", "original")
-        raise IcebreakerError(f"the output is text in the {text} graph and numbers in the {number}")
+        raise IcebreakerError(
+            "output_kind_differs", "the output is text in the {text_graph} graph and numbers in the {number_graph}",
+            text_graph=text, number_graph=number,
+        )  # fmt: skip
     if left.dtype == object:
         return _text_difference(left, right)
     return OutputDifference(**_figures(left, right), top1_agreement=_top1(left, right))

@@ -1,7 +1,8 @@
-"""What is remembered between runs, in the user's cache folder: small notes and engines' own caches, by kind and key.
+"""What is remembered between runs, in the user's cache folder: notes of a few values and engines' own caches.
 
-A note is a JSON file of its own, written whole, so that any number of processes may share the folder without locks. The
-folder may vanish at any time: then nothing is remembered, and that is all.
+An entry has a kind, which is a folder, and a key, which is a hex digest. Each is a file of its own, written whole, so
+that any number of processes may share the folder without locks. The folder may vanish at any time: then nothing is
+remembered, and that is all. Entries of another user are not read.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import platformdirs
 
 from icebreaker.errors import IcebreakerError
 from icebreaker.storage.files import write_whole
@@ -22,25 +24,32 @@ _MOST_BLOB_BYTES = 1 << 28
 
 
 def folder() -> Path:
-    """The cache folder: `ICEBREAKER_CACHE`, or the place that the platform has for such things."""
+    """The cache folder: `ICEBREAKER_CACHE`, or the place that the platform has for such things.
+
+    Raises:
+        RuntimeError: There is no home folder.
+    """
     if given := os.environ.get("ICEBREAKER_CACHE"):
         return Path(given)
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = str(Path.home() / "Library" / "Caches")
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "icebreaker"
+    return platformdirs.user_cache_path("icebreaker", appauthor=False, opinion=False)
 
 
 def write_note(kind: str, key: str, content: Mapping[str, Any]) -> bool:
-    """Remembers `content`; `key` is a hex digest. False if it could not be written, which is no error."""
+    """Remembers what JSON can hold, at most 64 KiB.
+
+    Args:
+        kind: Folder in the cache folder, such as `crashes`.
+        key: Hex digest of all that decides whether the note still holds.
+        content: The values.
+
+    Returns:
+        False if it could not be written, which is no error.
+    """
     return _write(kind, f"{_checked(key)}.json", json.dumps(content).encode())
 
 
 def read_note(kind: str, key: str) -> dict[str, Any] | None:
-    """What was remembered; None if nothing was, or another user wrote it."""
+    """A note's values; None if there is none, or another user wrote it."""
     try:
         content = json.loads(_read(kind, f"{_checked(key)}.json", _MOST_BYTES))
     except (ValueError, RecursionError):
@@ -49,31 +58,32 @@ def read_note(kind: str, key: str) -> dict[str, Any] | None:
 
 
 def write_blob(kind: str, key: str, content: bytes) -> bool:
-    """Remembers bytes, such as an engine's own cache; else like `write_note`."""
+    """Remembers bytes, such as an engine's own cache, at most 256 MiB; arguments and result as of `write_note`."""
     return _write(kind, f"{_checked(key)}.bin", content)
 
 
 def read_blob(kind: str, key: str) -> bytes:
-    """What was remembered; nothing if there is none, or another user wrote it."""
+    """Bytes that were remembered; empty if there are none, or another user wrote them."""
     return _read(kind, f"{_checked(key)}.bin", _MOST_BLOB_BYTES)
 
 
 def drop_note(kind: str, key: str) -> None:
-    """Forgets."""
+    """Removes a note, if it is there."""
     with contextlib.suppress(OSError, RuntimeError):
         (folder() / kind / f"{_checked(key)}.json").unlink()
 
 
 def keep_latest(kind: str, most: int) -> None:
-    """Forgets the oldest notes of a kind beyond `most`."""
+    """Removes the oldest entries of a kind beyond `most`."""
     with contextlib.suppress(OSError, RuntimeError):
         notes = list((folder() / kind).iterdir())
         if len(notes) > most:
-            for note in sorted(notes, key=lambda item: item.stat().st_mtime)[: len(notes) - most]:
+            for note in sorted(notes, key=lambda note: note.stat().st_mtime)[: len(notes) - most]:
                 note.unlink()
 
 
 def _checked(key: str) -> str:
+    """The key, which is part of a file's name; raises ValueError if it could lead elsewhere."""
     if not (key.isascii() and key.isalnum()):
         raise ValueError(f"{key!r} is no key")
     return key

@@ -1,9 +1,9 @@
-"""What ended a worker: written down before it is tried, remembered, and not tried again unasked.
+"""What an engine that crashed was doing: so that it is blamed, and not asked for the same thing again.
 
-An engine is native code and may take its process with it. So the worker writes into a journal what it is about to do
-with which engine. If it dies, the parent (`jobs.Job`) reads the journal, remembers the crash in the user's cache folder
-and starts the job again with that step denied: its segment stays in TensorFlow. The order of two processes, the journal
-between them, and the memory are owned here; what a step is, is `trial`'s business.
+An engine is native code and may take its process with it. So a worker writes the step that it begins, and the engines
+that take part, into a file of the job's: the journal. If the worker dies, the process that started it (`jobs`) reads
+the journal, remembers the crash in the user's cache folder, and starts the job again with those attempts denied: their
+segment stays in TensorFlow, or goes to another engine. Which steps there are is up to the caller.
 """
 
 from __future__ import annotations
@@ -25,15 +25,21 @@ _MOST_CRASHES = 3  # of one engine within a job; then it is left alone altogethe
 
 @dataclass(frozen=True)
 class Attempt:
-    """One thing that is tried with an engine; `key` stands for engine, version, precision and segment, or the like."""
+    """One thing that an engine is asked to do.
+
+    Attributes:
+        engine: The engine's name.
+        key: A digest, by `key`, of all that decides whether it crashes again: engine, version, precision, segment.
+        lasting: A crash is remembered beyond the job.
+    """
 
     engine: str
     key: str
-    lasting: bool = True  # remembered beyond the job
+    lasting: bool = True
 
 
 def key(*parts: str | bytes) -> str:
-    """A key from all that decides whether the same thing happens again."""
+    """A hex digest of texts and bytes; the same parts in the same order give the same one."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
@@ -44,19 +50,29 @@ def key(*parts: str | bytes) -> str:
 # -- in the worker -------------------------------------------------------------------------------------------------
 
 _folder: Path | None = None  # of the job; None outside of a worker: a crash ends the user's own process then
-_denied: Mapping[str, str] = {}
-_open: list[tuple[str, Sequence[Attempt]]] = []  # steps within steps
+_denied: Mapping[str, str] = {}  # key of an attempt, or an engine's name → why it must not be made
+_open: list[tuple[str, Sequence[Attempt]]] = []  # steps that have begun and not ended, the innermost last
 
 
 def begin(folder: str, denied: Mapping[str, str]) -> None:
-    """Takes over the job's journal, and what its earlier starts died of: a key, or an engine's name, and the reason."""
+    """Opens the journal; to be called once, as the worker starts.
+
+    Args:
+        folder: The job's, which the parent made and will read the journal in.
+        denied: What `remember` gave after the job's earlier starts.
+    """
     global _folder, _denied
     _folder, _denied = Path(folder), denied
 
 
 @contextlib.contextmanager
 def step(words: str, attempts: Sequence[Attempt]) -> Iterator[None]:
-    """Notes down what is being done, in words that follow "while", until it is over."""
+    """Has the journal say what is being done, until it is over; steps may lie within steps.
+
+    Args:
+        words: What is done, in words that follow "while", such as "building TRTEngineOp_000 with openvino".
+        attempts: What is denied at the job's next start if the process dies meanwhile.
+    """
     _open.append((words, attempts))
     _write_journal()
     try:
@@ -67,19 +83,27 @@ def step(words: str, attempts: Sequence[Attempt]) -> Iterator[None]:
 
 
 def _write_journal() -> None:
-    """Keeps the journal at the innermost step's words and the attempts of all."""
+    """Writes the innermost step's words and the attempts of all open steps; removes the journal if there is none."""
     if _folder is None:
         return
     with contextlib.suppress(OSError):  # a full disk: the work matters more than its journal
         if not _open:
             (_folder / _JOURNAL).unlink()
             return
-        attempts = [[item.engine, item.key, item.lasting] for _, items in _open for item in items]
+        attempts = [[made.engine, made.key, made.lasting] for _, attempts in _open for made in attempts]
         (_folder / _JOURNAL).write_text(json.dumps({"words": _open[-1][0], "attempts": attempts}), encoding="utf-8")
 
 
 def reason(attempt: Attempt, retry: bool = False) -> str:
-    """Why an attempt must not be made, or nothing. With `retry`, crashes of earlier jobs are forgotten."""
+    """Why an attempt must not be made: it crashed in this job, or in an earlier one.
+
+    Args:
+        attempt: What is about to be tried.
+        retry: Forget crashes of earlier jobs.
+
+    Returns:
+        Words that follow the engine's or the segment's name; empty: it may be made.
+    """
     if why := _denied.get(attempt.key) or _denied.get(attempt.engine):
         return why
     note = cache.read_note(_NOTES, attempt.key)
@@ -96,14 +120,26 @@ def reason(attempt: Attempt, retry: bool = False) -> str:
 
 @dataclass(frozen=True)
 class Step:
-    """What a worker was doing when it died."""
+    """What a worker was doing when it died.
+
+    Attributes:
+        words: The innermost step, in words that follow "while".
+        attempts: All that were being made.
+    """
 
     words: str
     attempts: tuple[Attempt, ...]
 
 
 def interrupted(folder: str) -> Step | None:
-    """The step that a dead worker did not end; None if it died of something else."""
+    """Reads and removes the journal of a worker that died.
+
+    Args:
+        folder: The job's.
+
+    Returns:
+        The step that it did not end; None if it died outside of any.
+    """
     try:
         data = json.loads((Path(folder) / _JOURNAL).read_text(encoding="utf-8"))
         (Path(folder) / _JOURNAL).unlink()
@@ -112,25 +148,26 @@ def interrupted(folder: str) -> Step | None:
         return None
 
 
-def remember(found: Step, why: str, denied: Mapping[str, str], crashed: Iterable[str]) -> dict[str, str]:
-    """Notes a crash in the cache folder.
+def remember(step: Step, why: str, denied: Mapping[str, str], crashed: Iterable[str]) -> dict[str, str]:
+    """Remembers a crash in the user's cache folder, and denies its attempts to the job's next start.
 
     Args:
-        found: What the worker was doing.
-        why: What happened, in words.
-        denied: What is denied already.
-        crashed: Engine of every crash of this job so far, this one included.
+        step: What the worker was doing.
+        why: What happened, in words that follow "the worker process".
+        denied: What this gave after earlier crashes of the job.
+        crashed: Engine of every crash of this job so far, this one included: one that crashes three times is denied
+            as a whole.
 
     Returns:
-        What the job's next start must not do.
+        Key of an attempt, or name of an engine → why it must not be tried; for `begin`.
     """
     result = dict(denied)
     day = datetime.date.today().isoformat()
     counts = list(crashed)
-    for item in found.attempts:
-        result[item.key] = f"with {item.engine} the worker process {why}"
-        if item.lasting:
-            cache.write_note(_NOTES, item.key, {"why": result[item.key], "day": day})
-        if counts.count(item.engine) >= _MOST_CRASHES:
-            result[item.engine] = f"{result[item.key]}; after {_MOST_CRASHES} times it was left alone"
+    for attempt in step.attempts:
+        result[attempt.key] = f"with {attempt.engine} the worker process {why}"
+        if attempt.lasting:
+            cache.write_note(_NOTES, attempt.key, {"why": result[attempt.key], "day": day})
+        if counts.count(attempt.engine) >= _MOST_CRASHES:
+            result[attempt.engine] = f"{result[attempt.key]}; after {_MOST_CRASHES} times it was left alone"
     return result

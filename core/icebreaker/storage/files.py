@@ -1,6 +1,7 @@
-"""Writes files so that a reader never sees half of one; knows packed files that unpack to too much.
+"""Writes files so that a reader never sees half of one; stops packed files that unpack to too much.
 
-What is too big to be built in memory is written in pieces: bytes, or files that stand for their content.
+What is too big to be built in memory is written in pieces: bytes, or files whose content belongs there. Protocol
+buffers can be spelled in pieces, too.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from icebreaker.errors import IcebreakerError
 
@@ -19,14 +21,20 @@ _MOST_RATIO = 200
 _HARMLESS_BYTES = 64 << 20
 PIECE_BYTES = 4 << 20
 
-Pieces = Sequence[bytes | Path]
+# Bytes, and files that stand for their content, in a row.
+Pieces: TypeAlias = Sequence[bytes | Path]
 
 
 def check_unpacked(path: Path, size: int, packed: int) -> None:
-    """Stops a decompression bomb: call it with what has been unpacked so far, or what the file promises.
+    """Stops a decompression bomb.
+
+    Args:
+        path: The packed file, for the error.
+        size: Bytes that have been unpacked so far, or that the file promises.
+        packed: Bytes of the packed file.
 
     Raises:
-        IcebreakerError: `packed` bytes do not honestly become `size`.
+        IcebreakerError: It unpacks to more than 64 MiB and more than 200 times its size.
     """
     if size > max(_HARMLESS_BYTES, packed * _MOST_RATIO):
         raise IcebreakerError(
@@ -51,12 +59,12 @@ def write_whole(path: Path, data: bytes, job_id: str = "") -> None:
 
 
 def size_of(pieces: Pieces) -> int:
-    """Bytes that pieces have in all."""
+    """Number of bytes in all pieces."""
     return sum(len(piece) if isinstance(piece, bytes) else piece.stat().st_size for piece in pieces)
 
 
 def digest_of(pieces: Pieces) -> str:
-    """Hex digest of the SHA-256 of all pieces in a row."""
+    """Hex digest of the SHA-256 of all pieces in a row; files are read a few MiB at a time."""
     digest = hashlib.sha256()
     for part in _parts(pieces):
         digest.update(part)
@@ -64,17 +72,25 @@ def digest_of(pieces: Pieces) -> str:
 
 
 def joined(pieces: Pieces) -> bytes:
-    """All pieces in memory."""
+    """All pieces as one bytes object."""
     return b"".join(_parts(pieces))
 
 
 def field(number: int, pieces: Pieces) -> list[bytes | Path]:
-    """A field of a protocol buffer that has a length (bytes, a message): its head, then its content."""
+    """Spells a field of a protocol buffer that holds bytes, a text or a message.
+
+    Args:
+        number: The field's number in the message.
+        pieces: Its content.
+
+    Returns:
+        The field's key and length as one piece, then the content's pieces.
+    """
     return [varint(number << 3 | 2) + varint(size_of(pieces)), *pieces]
 
 
 def varint(value: int) -> bytes:
-    """A whole number as protocol buffers spell it."""
+    """A whole number from 0 as protocol buffers spell it: 7 bits a byte, the lowest first."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -94,9 +110,15 @@ def _parts(pieces: Pieces) -> Iterator[bytes]:
 
 
 def write_together(files: Mapping[Path, bytes | Path | Pieces], job_id: str = "") -> None:
-    """As `write_whole`, for files that belong together: all are on the disk before the first is renamed.
+    """Writes files that belong together: all are on the disk under temporary names before the first is renamed.
 
-    A path in place of the content names a file to copy. A folder beside the other files is made if need be.
+    Args:
+        files: Where → the content; a path in place of it names a file to copy. A folder that lies beside the other
+            files is made if need be.
+        job_id: As in `write_whole`.
+
+    Raises:
+        IcebreakerError: As in `write_whole`; then none of the files is there, unless renaming failed halfway.
     """
     home = min((path.parent for path in files), key=lambda folder: len(folder.parts))
     pairs: list[tuple[Path, Path]] = []

@@ -11,7 +11,11 @@ _MOST_REMEMBERED = 2000
 
 
 def remember_engines(digests: Iterable[str]) -> None:
-    """Notes in the user's cache folder that the engines with these SHA-256 were built here: the latest 2,000."""
+    """Notes in the user's cache folder that engines were built here; the latest 2,000 are remembered.
+
+    Args:
+        digests: Hex digests of the SHA-256 of the engines' serialized forms.
+    """
     for digest in digests:
         cache.write_note(_BUILT_HERE, digest, {})
     cache.keep_latest(_BUILT_HERE, _MOST_REMEMBERED)

@@ -1,8 +1,8 @@
 """Keeps the big constants of a big graph out of memory: the content of each lies in a file of its own.
 
 TensorFlow, ONNX Runtime and OpenVINO hold several copies each of a weight that comes within a message; a file they map
-into memory, all of them the same one. Messages carry a mark in the content's place, which nobody takes for a value: its
-length fits no shape, so whatever overlooks it fails at once.
+into memory, all of them the same one. In the place of the content, the graph's message carries a mark that names the
+file. Nobody takes it for a value: its length fits no shape, so whatever overlooks it fails at once.
 """
 
 from __future__ import annotations
@@ -25,14 +25,18 @@ _MARK = b"kept apart: "
 
 
 class Store:
-    """A folder of contents, each named by its SHA-256; two constants with one content share a file."""
+    """A folder with the contents of constants, each in a file named by its SHA-256: equal ones share a file.
+
+    Attributes:
+        folder: Where the files are.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Begins an empty store, or opens one to read; `folder` is there already, and whoever made it removes it."""
         self.folder = folder
 
     def keep(self, pieces: Iterable[bytes]) -> Path:
-        """Takes a content in; returns its file.
+        """Writes the content of a constant, which comes in pieces; returns its file.
 
         Raises:
             OSError: The disk is full.
@@ -46,7 +50,7 @@ class Store:
         return draft.replace(self.folder / digest.hexdigest())
 
     def link(self, file: Path) -> None:
-        """Takes in a content that lies elsewhere under its SHA-256, and stays there.
+        """Takes in a file that bears its content's SHA-256 as its name, as a hard link or a copy.
 
         Raises:
             OSError: It had to be copied, and the disk is full.
@@ -63,11 +67,11 @@ class Store:
 
     @staticmethod
     def mark(path: Path) -> bytes:
-        """What stands for a file in the content's place."""
+        """The mark to put into a tensor's `tensor_content` in place of what is in a file."""
         return _MARK + path.name.encode()
 
     def file(self, content: bytes) -> Path | None:
-        """The file that a content stands for; None if it is a content itself."""
+        """The file that a `tensor_content` names; None if it is no mark, or the file is not in this folder."""
         if not content.startswith(_MARK):
             return None
         name = content.removeprefix(_MARK).decode("ascii", "replace")
@@ -75,9 +79,10 @@ class Store:
         return path if len(name) == 64 and name.isalnum() and path.is_file() else None
 
     def rest(self) -> None:
-        """Lets go of what was read into memory from the files: whoever still maps them reads it again if need be.
+        """Has the system drop the pages of these files from the process's memory; who maps them reads them anew.
 
-        Only while nothing else runs: a mapping must not change hands meanwhile.
+        Use it after a step that went through many weights, and only while no other thread runs: one that unmaps a file
+        meanwhile could have its address taken by something else. Does nothing outside of Linux.
         """
         libc = ctypes.CDLL(None, use_errno=True)
         with contextlib.suppress(OSError, AttributeError):  # another system
@@ -88,12 +93,16 @@ class Store:
                     libc.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), _DONTNEED)
 
     def of(self, node: Any) -> Path | None:
-        """Of a NodeDef: the file with its content, if that lies here."""
+        """The file with the content of a Const (a NodeDef); None if it has its content, and for any other node."""
         return self.file(node.attr["value"].tensor.tensor_content) if node.op == "Const" else None
 
 
 def part_of_file(stream: BinaryIO, at: int, length: int) -> Iterator[bytes]:
-    """A part of an open file, read piece by piece."""
+    """Bytes `at` to `at + length` of an open file, in pieces of at most 4 MiB.
+
+    Raises:
+        OSError: It ends before.
+    """
     while length > 0:
         piece = os.pread(stream.fileno(), min(length, PIECE_BYTES), at)
         if not piece:
@@ -104,18 +113,18 @@ def part_of_file(stream: BinaryIO, at: int, length: int) -> Iterator[bytes]:
 
 
 def rows(values: np.ndarray) -> Iterator[bytes]:
-    """An array's content in its order, a few rows at a time: it need not be contiguous."""
+    """An array's content in row-major order, in pieces of about 4 MiB; the array need not be contiguous."""
     count = max(1, PIECE_BYTES * len(values) // max(values.nbytes, 1))
     for begin in range(0, len(values), count):
         yield np.ascontiguousarray(values[begin : begin + count]).tobytes()
 
 
 def opened(path: Path, dtype: Any, shape: Sequence[int]) -> np.ndarray:
-    """A content as an array that is read from its file as needed."""
+    """A file's content as an array of this dtype and shape, which is read as needed and cannot be changed."""
     return np.memmap(path, dtype, "r", shape=tuple(shape))
 
 
 def give_memory_back() -> None:
-    """Gives the system what was freed: the C library keeps much of it."""
+    """Returns memory that was freed to the system: the C library keeps much of it otherwise."""
     with contextlib.suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)

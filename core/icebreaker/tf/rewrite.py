@@ -1,7 +1,7 @@
 """Rewrites graphs as messages: parts cut out, functions put in the place of their calls, constants read from files.
 
 Needs TensorFlow for what its ops are. Owns: changes that leave what a graph computes as it is. Refuses: running it
-(`original`), choosing what goes to engines (`partition`).
+(`session`), choosing what goes to engines (`partitioning`).
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from typing import Any
 from icebreaker.graph import external_weights, limits
 from icebreaker.graph.graph import Graph
 from icebreaker.graph.ops import V1_CONTROL_FLOW
+from icebreaker.graph.traversal import reachable
 from icebreaker.storage.weight_store import Store
 from icebreaker.tensors import Tensor
 
 
 def to_tensorflow(definition: Any) -> Any:
-    """TensorFlow's own GraphDef message with the same content."""
+    """TensorFlow's own GraphDef message with the same content: the given one if it is TensorFlow's."""
     from tensorflow.core.framework.graph_pb2 import GraphDef
 
     return definition if isinstance(definition, GraphDef) else GraphDef.FromString(definition.SerializeToString())
@@ -36,14 +37,15 @@ def prune(graph: Graph, outputs: Iterable[Tensor]) -> Graph:
     leaves a NoOp that waits for every weight: followed, it would keep all weights beside the engine that has them.
     """
     pure = _pure_nodes(graph)
-    needed: set[str] = set()
-    stack = [item.node for item in outputs]
-    while stack:
-        name = stack.pop()
-        if name not in needed:
-            needed.add(name)
-            stack.extend(tensor.node for tensor in graph[name].inputs)
-            stack.extend(item for item in graph[name].controls if item not in pure)
+
+    def needs(name: str) -> list[str]:
+        node = graph[name]
+        return [
+            *(tensor.node for tensor in node.inputs),
+            *(control for control in node.controls if control not in pure),
+        ]
+
+    needed = set(reachable((tensor.node for tensor in outputs), needs))
     whole = to_tensorflow(graph.definition)
     if whole is not graph.definition and len(needed) == len(graph):
         definition = whole  # ours alone: no need to copy the weights once more
@@ -51,8 +53,8 @@ def prune(graph: Graph, outputs: Iterable[Tensor]) -> Graph:
         definition = type(whole)(versions=whole.versions, library=whole.library)
         definition.node.extend(node for node in whole.node if node.name in needed)
     for node in definition.node:
-        if any(item.startswith("^") and item[1:] in pure for item in node.input):
-            kept = [item for item in node.input if not (item.startswith("^") and item[1:] in pure)]
+        if any(text.startswith("^") and text[1:] in pure for text in node.input):
+            kept = [text for text in node.input if not (text.startswith("^") and text[1:] in pure)]
             del node.input[:]
             node.input.extend(kept)
     return Graph(definition, graph.store)
@@ -63,7 +65,7 @@ def inline_functions(graph: Graph) -> Graph:
 
     A call becomes an Identity of the same name on its results; its ops are called `call/op`. Conditions and loops,
     whose functions run sometimes or often, stay. So do the engine nodes of an optimized graph, and all calls where
-    the result would pass `safety.MOST_NODES`, or where a call and its function do not go together: TensorFlow says
+    the result would pass `limits.MOST_NODES`, or where a call and its function do not go together: TensorFlow says
     that better when it imports them.
     """
     if not graph.definition.library.function:
@@ -102,7 +104,7 @@ def _called(node: Any, library: Mapping[str, Any]) -> str:
 
 
 def _sizes(library: Mapping[str, Any]) -> Mapping[str, int]:
-    """Nodes of each function with those of the functions that it calls; `safety` has seen that none calls itself."""
+    """Nodes of each function with those of the functions that it calls; `limits` has seen that none calls itself."""
     sizes: dict[str, int] = {}
 
     def size(name: str) -> int:
@@ -193,13 +195,6 @@ def _pure_nodes(graph: Graph) -> set[str]:
     ops = {"Const", "Identity", "IdentityN", "NoOp"}
     if V1_CONTROL_FLOW.isdisjoint(graph.op_counts):
         definitions = {op: op_def_registry.get(op) for op in graph.op_counts}
-        ops |= {op for op, item in definitions.items() if item is not None and not item.is_stateful}
+        ops |= {op for op, op_def in definitions.items() if op_def is not None and not op_def.is_stateful}
         ops.discard("CheckNumerics")  # it is waited for because it may fail
-    found = {node.name for node in graph if node.op in ops}
-    stack = [node.name for node in graph if node.name not in found]
-    while stack:
-        for reader in graph.consumers[stack.pop()]:
-            if reader in found:
-                found.remove(reader)
-                stack.append(reader)
-    return found
+    return {node.name for node in graph} - graph.descendants(node.name for node in graph if node.op not in ops)

@@ -17,7 +17,7 @@ from icebreaker.tf.rewrite import from_store
 
 # Ops that hold or make variables: a graph with one of them is not frozen.
 _VARIABLES = frozenset({"VariableV2", "Variable", "VarHandleOp", "VarIsInitializedOp", "ReadVariableOp"})
-# Their values come from outside or cannot be had twice.
+# What TensorFlow says of a fetched tensor in a branch that was not taken.
 _DEAD = "does not have value"
 
 
@@ -51,18 +51,25 @@ def exact_float32() -> Iterator[None]:
 class GraphSession:
     """A graph imported into TensorFlow, with one session on it at a time.
 
-    Raises:
-        IcebreakerError: TensorFlow refuses the graph, or it is not frozen.
+    Attributes:
+        graph: The `tf.Graph`.
     """
 
     def __init__(
         self, definition: Any, memory_fraction: float | None = None, *, reference: bool = False,
         store: Store | None = None,
     ) -> None:  # fmt: skip
-        """Imports a GraphDef message, with constants that lie in `store`; nothing of it runs yet.
+        """Imports a graph; nothing of it runs yet.
 
-        A `reference` is what others are compared with: its `run` computes exact FP32, and TensorFlow runs the graph
-        as it stands, since each new set of fetches would be optimized anew.
+        Args:
+            definition: A GraphDef message.
+            memory_fraction: TensorFlow's share of the GPU's memory, 0 to 1; None: it takes what it wants.
+            reference: It is what others are compared with: `run` computes exact FP32, and TensorFlow runs the graph as
+                it stands, since each new set of fetches would be optimized anew.
+            store: Where the contents of some of its constants are.
+
+        Raises:
+            IcebreakerError: TensorFlow refuses the graph, or it is not frozen.
         """
         import tensorflow as tf
 
@@ -134,8 +141,16 @@ class GraphSession:
         )
 
     def run(self, fetches: Sequence[Tensor], feeds: Mapping[str, Any]) -> list[np.ndarray]:
-        """Runs the graph once; `feeds` by canonical tensor name."""
-        wanted = [self._get(item) for item in fetches]
+        """Runs the graph once.
+
+        Args:
+            fetches: What to compute.
+            feeds: Canonical tensor name → its value.
+
+        Returns:
+            The values of the fetches, in their order.
+        """
+        wanted = [self._get(tensor) for tensor in fetches]
         given = {self._get(Tensor.parse(key)): value for key, value in feeds.items()}
         with exact_float32() if self._reference else contextlib.nullcontext():
             values = self.session.run(wanted, given)
@@ -161,7 +176,7 @@ class GraphSession:
     def callable(self, fetches: Sequence[Tensor], feeds: Sequence[str]) -> Callable[..., list[np.ndarray]]:
         """A function of the fed values, in their order: the fastest way to call a session."""
         return self.session.make_callable(
-            [self._get(item) for item in fetches], [self._get(Tensor.parse(key)) for key in feeds]
+            [self._get(tensor) for tensor in fetches], [self._get(Tensor.parse(key)) for key in feeds]
         )
 
     def close(self) -> None:

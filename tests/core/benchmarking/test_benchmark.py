@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from icebreaker import events
-from icebreaker.benchmarking import benchmark
+from icebreaker.benchmarking import benchmark, compare, graph_pair
 from icebreaker.errors import IcebreakerError
+from icebreaker.metrics import timing
+from icebreaker.settings import ConvertSettings
 
 
 def turns(rng, median, count=40, calls=12, drift=None):
@@ -17,12 +19,12 @@ def turns(rng, median, count=40, calls=12, drift=None):
 
 
 def test_latency_of_known_calls():
-    found = benchmark._latency(np.arange(1, 101, dtype=float), rows=8)
+    found = timing.latency(np.arange(1, 101, dtype=float), rows=8)
     assert list(dataclasses.astuple(found)) == pytest.approx([50.5, 90.1, 95.05, 99.01, 50.5, 8000 / 50.5, 100])
 
 
 def test_speedup_is_the_ratio_of_the_medians():
-    found = benchmark.speedup([np.array([4.0, 4.0, 100.0])] * 6, [np.array([2.0, 1.0, 2.0])] * 6)
+    found = timing.speedup([np.array([4.0, 4.0, 100.0])] * 6, [np.array([2.0, 1.0, 2.0])] * 6)
     assert found.median == 2.0 and found.ci95 == (2.0, 2.0)
 
 
@@ -30,7 +32,7 @@ def test_interval_covers_the_truth_about_as_often_as_it_says():
     covered = 0
     for seed in range(40):
         rng = np.random.default_rng(seed)
-        low, high = benchmark.speedup(turns(rng, 3.0, 12, 5), turns(rng, 2.0, 12, 5), seed).ci95
+        low, high = timing.speedup(turns(rng, 3.0, 12, 5), turns(rng, 2.0, 12, 5), seed).ci95
         assert low < high < 1.1 * low
         covered += low <= 1.5 <= high
     assert covered >= 34
@@ -39,7 +41,7 @@ def test_interval_covers_the_truth_about_as_often_as_it_says():
 def test_what_slows_both_does_not_widen_the_interval():
     rng = np.random.default_rng(1)
     drift = np.repeat([1.0, 3.0], 20)  # the machine throttles half-way
-    low, high = benchmark.speedup(turns(rng, 3.0, drift=drift), turns(rng, 2.0, drift=drift)).ci95
+    low, high = timing.speedup(turns(rng, 3.0, drift=drift), turns(rng, 2.0, drift=drift)).ci95
     assert low <= 1.5 <= high
     assert high / low < 1.6
 
@@ -47,20 +49,20 @@ def test_what_slows_both_does_not_widen_the_interval():
 def test_speedup_can_be_repeated():
     rng = np.random.default_rng(2)
     slow, fast = turns(rng, 3.0), turns(rng, 2.0)
-    assert benchmark.speedup(slow, fast) == benchmark.speedup(slow, fast)
+    assert timing.speedup(slow, fast) == timing.speedup(slow, fast)
 
 
 def test_rows_of_any_shape_are_joined():
-    one, two = benchmark._joined([np.zeros((1, 2)), np.ones((1, 2))], [np.zeros((1, 2)), np.ones((1, 2))])
+    one, two = graph_pair.joined([np.zeros((1, 2)), np.ones((1, 2))], [np.zeros((1, 2)), np.ones((1, 2))])
     assert one.shape == two.shape == (2, 2)
-    one, _ = benchmark._joined([np.zeros((1, 2)), np.ones((1, 3))], [np.zeros((1, 2)), np.ones((1, 3))])
+    one, _ = graph_pair.joined([np.zeros((1, 2)), np.ones((1, 3))], [np.zeros((1, 2)), np.ones((1, 3))])
     assert one.shape == (5,)
-    one, _ = benchmark._joined([1.0, 2.0], [1.0, 2.0])
+    one, _ = graph_pair.joined([1.0, 2.0], [1.0, 2.0])
     assert one.tolist() == [1.0, 2.0]
-    one, _ = benchmark._joined([b"a\0", b"b"], [b"a\0", b"b"])
+    one, _ = graph_pair.joined([b"a\0", b"b"], [b"a\0", b"b"])
     assert one.tolist() == [b"a\0", b"b"]
     with pytest.raises(IcebreakerError, match="shape"):
-        benchmark._joined([np.zeros((1, 2)), np.zeros((1, 2))], [np.zeros((1, 2)), np.zeros((1, 3))])
+        graph_pair.joined([np.zeros((1, 2)), np.zeros((1, 2))], [np.zeros((1, 2)), np.zeros((1, 3))])
 
 
 @pytest.fixture(scope="module")
@@ -118,27 +120,28 @@ def test_two_graphs_in_turns(graphs):
 
 
 def test_compare_finds_what_differs(graphs):
-    found = benchmark.compare(graphs("deep"), graphs("off")).outputs
+    found = compare.compare(graphs("deep"), graphs("off")).outputs
     assert list(found) == ["y"]
     assert found["y"].max_rel == pytest.approx(0.25, rel=1e-3)
     assert found["y"].cosine == pytest.approx(1, abs=1e-6)
     assert found["y"].sqnr_db == pytest.approx(12.04, abs=0.05)
-    assert benchmark.compare(graphs("label"), graphs("label")).outputs["y"].max_abs == 0
+    assert compare.compare(graphs("label"), graphs("label")).outputs["y"].max_abs == 0
 
 
 def test_compare_asks_every_row(graphs, tmp_path):
     rows = np.zeros((5, 512), "f4")
     rows[3, 7] = 2.0  # only here do the graphs differ
     np.savez(tmp_path / "data.npz", **{"x:0": rows})  # pyright: ignore[reportArgumentType]
-    found = benchmark.compare(graphs("shallow"), graphs("off"), str(tmp_path / "data.npz")).outputs["y"]
+    settings = ConvertSettings(data=str(tmp_path / "data.npz"))
+    found = compare.compare(graphs("shallow"), graphs("off"), settings).outputs["y"]
     assert found.max_abs == pytest.approx(0.5, rel=1e-3)
 
 
 def test_errors_name_what_is_wrong(graphs, tmp_path):
     with pytest.raises(IcebreakerError, match=r"output 'y': the output's shape is \[1, 1024\]"):
-        benchmark.compare(graphs("shallow"), graphs("wide"))
+        compare.compare(graphs("shallow"), graphs("wide"))
     with pytest.raises(IcebreakerError, match="output 'z' is not in the graph: did you mean y"):
-        benchmark.benchmark(graphs("deep"), settings={"outputs": ["z"]})
+        benchmark.benchmark(graphs("deep"), settings=ConvertSettings(outputs=("z",)))
     with pytest.raises(IcebreakerError, match="does not exist"):
         benchmark.benchmark(graphs("missing"))
     with pytest.raises(IcebreakerError, match="batch 0"):
@@ -147,4 +150,4 @@ def test_errors_name_what_is_wrong(graphs, tmp_path):
         benchmark.benchmark(graphs("deep"), seconds=float("nan"))
     np.savez(tmp_path / "data.npz", x=np.zeros((0, 512), "f4"))
     with pytest.raises(IcebreakerError, match="has no rows"):
-        benchmark.compare(graphs("shallow"), graphs("off"), str(tmp_path / "data.npz"))
+        compare.compare(graphs("shallow"), graphs("off"), ConvertSettings(data=str(tmp_path / "data.npz")))

@@ -14,7 +14,7 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
 from icebreaker.graph.graph import Graph
 from icebreaker.reports.reports import Conversion
-from icebreaker.runtime import artifact
+from icebreaker.runtime import artifact_reader, artifact_writer
 from icebreaker.settings import ConvertSettings
 from icebreaker.tensors import Tensor
 
@@ -109,14 +109,14 @@ def test_outputs_agree_in_plain_tensorflow_and_in_the_engine(
 def test_the_artifact_holds_what_it_promises(converted: tuple[Path, Conversion]) -> None:
     path, _ = converted
     graph = graph_files.read_graph(path)
-    (stored,) = artifact.stored_engines(graph, path.parent)
+    (stored,) = artifact_reader.stored_engines(graph, path.parent)
     node = graph[stored.node]
     assert node.op == "PartitionedCall" and stored.node == "TRTEngineOp_000"
     assert stored.function in graph.functions
     assert stored.payload() and stored.precision == "fp32" and stored.version.startswith("openvino ")
     assert all(key.startswith("_") for key in node.attrs if "icebreaker" in key)
-    assert artifact.stored_outputs(graph) == (Tensor("label"), Tensor("probabilities"))
-    slim = artifact.without_payloads(graph.definition)
+    assert artifact_reader.stored_outputs(graph) == (Tensor("label"), Tensor("probabilities"))
+    slim = artifact_reader.without_payloads(graph.definition)
     assert slim.ByteSize() < graph.definition.ByteSize() - len(stored.payload()) + 1000
 
 
@@ -125,7 +125,7 @@ def test_a_damaged_payload_is_found_and_the_native_segment_takes_over(
 ) -> None:
     path, _ = converted
     graph = graph_files.read_graph(path)
-    payload = artifact.stored_engines(graph, path.parent)[0].payload()
+    payload = artifact_reader.stored_engines(graph, path.parent)[0].payload()
     assert isinstance(payload, bytes)
     damaged = tmp_path / "damaged.pb"
     damaged.write_bytes(path.read_bytes().replace(payload, payload[:-1] + bytes([payload[-1] ^ 1])))
@@ -155,9 +155,9 @@ def test_big_payloads_go_beside_the_graph(
 ) -> None:
     path, _ = converted
     definition = graph_files.read_definition(path)
-    monkeypatch.setattr(artifact, "INLINE_BYTES", 1000)
+    monkeypatch.setattr(artifact_writer, "INLINE_BYTES", 1000)
     target = tmp_path / "split.pb"
-    artifact.write(definition, target)
+    artifact_writer.write(definition, target)
     (side,) = tmp_path.glob("split.pb.*.engine")
     x = np.random.default_rng(0).random((2, 16, 16, 4), np.float32)
     expected = icebreaker.load(path, fallback=False)(x)["probabilities"]

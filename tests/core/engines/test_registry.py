@@ -21,6 +21,7 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.graph.protos import AttrValue, GraphDef, NodeDef
 from icebreaker.jobs import requests, supervisor
 from icebreaker.reports.reports import EngineStatus
+from icebreaker.settings import ConvertSettings
 from icebreaker_gui.style import formatting, theme
 
 PLACE = f"{Path(__file__).stem}:Reference"
@@ -171,3 +172,63 @@ def test_asking_for_classes_loads_no_vendor_library():
     script += "; assert not {'openvino', 'onnxruntime', 'onnx', 'tensorrt', 'tensorrt_rtx'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "OpenVINO,ONNX Runtime,TensorRT,TensorRT-RTX", done.stderr
+
+
+class Session(Engine):
+    """TensorFlow itself, as an engine that starts from TensorFlow's form of a segment."""
+
+    name = "session"
+    title = "TensorFlow's Session"
+    starts_from = "tensorflow"
+
+    def status(self) -> EngineStatus:
+        return EngineStatus(self.name, True, True, "TensorFlow", {"fp32": "fp32"})
+
+    def supported_ops(self) -> frozenset[str]:
+        return frozenset({"Digamma", "MatMul", "Tanh"})
+
+    def build(self, segment: SegmentModel, options: BuildOptions) -> Built:
+        names = [[port.name for port in ports] for ports in (segment.inputs, segment.outputs)]
+        payload = json.dumps(names).encode() + b"\n" + segment.graph_def().SerializeToString()
+        return Built(payload, options.precision, "1", "CPU")
+
+    def load(self, payload: Model, precision: str) -> Runner:
+        import tensorflow as tf
+
+        assert isinstance(payload, bytes)
+        line, _, content = payload.partition(b"\n")
+        inputs, outputs = json.loads(line)
+        with tf.Graph().as_default() as graph:
+            tf.import_graph_def(tf.compat.v1.GraphDef.FromString(content), name="")
+        session = tf.compat.v1.Session(graph=graph)
+        return lambda values: session.run(outputs, dict(zip(inputs, values, strict=True)))
+
+
+def test_an_engine_that_starts_from_tensorflow_takes_what_has_no_form_in_onnx(model, tmp_path):
+    from icebreaker.conversion.pipeline import convert
+
+    definition = GraphDef.FromString(model.read_bytes())
+    next(node for node in definition.node if node.name == "y0").op = "Digamma"
+    (tmp_path / "digamma.pb").write_bytes(definition.SerializeToString())
+    registry.register(Session)
+    try:
+        settings = ConvertSettings(engine="session", minimum_segment_size=1)
+        report = convert(tmp_path / "digamma.pb", tmp_path / "faster.pb", settings)
+        (segment,) = report.segments
+        assert {"m0", "y0", "m1", "y1"} <= set(segment.nodes) and segment.engine == "session"
+        rows = np.full((2, 8), 0.25, np.float32)
+        plain, loaded = icebreaker.load(tmp_path / "digamma.pb"), icebreaker.load(tmp_path / "faster.pb")
+        assert loaded.engines == {"TRTEngineOp_000": "session"}
+        np.testing.assert_allclose(loaded(rows)["y1"], plain(rows)["y1"], rtol=1e-5)
+    finally:
+        registry.unregister("session")
+
+
+def test_what_an_engine_is_handed_is_made_when_it_asks():
+    made = []
+    segment = SegmentModel((), (), lambda: made.append("onnx") or b"model", lambda: made.append("graph"))
+    assert not made
+    assert segment.onnx == segment.onnx == segment.onnx_bytes() == b"model" and made == ["onnx"]
+    assert segment.with_onnx(b"other").onnx == b"other" and made == ["onnx"]
+    with pytest.raises(IcebreakerError, match="no form in TensorFlow"):
+        segment.with_onnx(b"other").graph_def()

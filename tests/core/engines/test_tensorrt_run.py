@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from icebreaker.engines import cuda, tensorrt
+from icebreaker.engines import cuda
+from icebreaker.engines.tensorrt import runner
 from icebreaker.errors import IcebreakerError
 
 
@@ -112,7 +113,7 @@ def plan_of(engine: Any) -> Any:
     def new_context(trt: Any, made: Any, plan: bytes, is_static: bool) -> Any:
         return engine, lambda: None
 
-    return tensorrt._Plan(engine, "TensorRT", header, b"", b"", new_context, captures=True)
+    return runner.PlanRunner(engine, "TensorRT", header, b"", b"", new_context, captures=True)
 
 
 def check(plan: Any, shapes: Sequence[tuple[int, ...]]) -> None:
@@ -134,7 +135,7 @@ class Again:
 @pytest.fixture
 def on_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda, "Stream", HostStream)
-    monkeypatch.setattr(tensorrt, "_Graph", Again)
+    monkeypatch.setattr(runner, "CudaGraph", Again)
 
 
 @pytest.mark.usefixtures("on_host")
@@ -156,7 +157,7 @@ def test_work_that_cannot_be_recorded_runs_as_it_is(monkeypatch: pytest.MonkeyPa
     def refuse(*_: Any) -> None:
         raise IcebreakerError("the GPU cannot record the work")
 
-    monkeypatch.setattr(tensorrt, "_Graph", refuse)
+    monkeypatch.setattr(runner, "CudaGraph", refuse)
     plan = plan_of(Copies((2, 3)))
     check(plan, [(2, 3)] * 4)
     assert not plan._captures and plan._graph is None

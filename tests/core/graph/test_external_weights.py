@@ -18,7 +18,7 @@ import pytest
 import icebreaker
 from benchmarks import bench_memory
 from icebreaker import events
-from icebreaker.benchmarking import benchmark
+from icebreaker.benchmarking import benchmark, compare
 from icebreaker.conversion.pipeline import convert
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files, saved_model, structure
@@ -27,7 +27,7 @@ from icebreaker.graph.graph import Graph
 from icebreaker.graph.protos import GraphDef
 from icebreaker.jobs.requests import Inspect
 from icebreaker.jobs.supervisor import Job
-from icebreaker.runtime import artifact
+from icebreaker.runtime import artifact_reader, artifact_writer
 from icebreaker.settings import ConvertSettings
 from icebreaker.storage.files import write_together
 from icebreaker.storage.weight_store import Store
@@ -40,9 +40,9 @@ VALUES = np.random.default_rng(1).standard_normal((3, 8, 8, 16)).astype("f4")
 @pytest.fixture(autouse=True)
 def protobuf_holds_little(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graph_files, "BIG_BYTES", 0)
-    monkeypatch.setattr(structure, "_BIG", structure._LONG)
-    monkeypatch.setattr(saved_model, "_BIG", structure._LONG)
-    monkeypatch.setattr(artifact, "INLINE_BYTES", 0)
+    monkeypatch.setattr(structure, "BIG_WEIGHT_BYTES", structure.LONG_BYTES)
+    monkeypatch.setattr(saved_model, "BIG_WEIGHT_BYTES", structure.LONG_BYTES)
+    monkeypatch.setattr(artifact_writer, "INLINE_BYTES", 0)
     monkeypatch.setattr(external_weights, "MOST_BYTES", 20_000)
 
 
@@ -88,13 +88,13 @@ def test_runs_from_anywhere(model: Path, engine: str) -> None:
     assert np.abs(found - expected(model)).max() < 1e-5
     (found,) = loaded.function(VALUES)
     assert np.abs(np.asarray(found) - expected(model)).max() < 1e-5
-    assert benchmark.compare(str(model), str(target)).outputs
+    assert compare.compare(str(model), str(target)).outputs
 
 
 def test_plain_tensorflow_runs_it_in_its_folder(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = optimized(model)
     definition = GraphDef.FromString(target.read_bytes())
-    (output,) = artifact.stored_outputs(Graph(definition))
+    (output,) = artifact_reader.stored_outputs(Graph(definition))
     monkeypatch.chdir(target.parent)
     found = GraphSession(definition).run([output], {"x": VALUES})[0]
     assert np.abs(found - expected(model)).max() < 1e-6

@@ -17,14 +17,14 @@ import pytest
 
 import icebreaker
 from icebreaker import codec
-from icebreaker.benchmarking import benchmark
+from icebreaker.benchmarking import benchmark, compare
 from icebreaker.conversion.pipeline import convert
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
 from icebreaker.graph import limits, side_effects
 from icebreaker.graph.protos import GraphDef
 from icebreaker.reports.reports import Inspection
-from icebreaker.runtime import artifact
+from icebreaker.runtime import artifact_reader
 from icebreaker.settings import Consent, ConvertSettings
 from icebreaker.storage import trusted_engines
 
@@ -197,7 +197,7 @@ def test_nothing_runs_without_consent(writer: tuple[Path, Path], tmp_path: Path)
     for run in (
         lambda: convert(path, tmp_path / "out.pb", settings),
         lambda: benchmark.benchmark(str(path), settings=settings),
-        lambda: benchmark.compare(str(path), str(path), settings=settings),
+        lambda: compare.compare(str(path), str(path), settings=settings),
     ):
         with pytest.raises(side_effects.ConsentNeeded, match=r"WriteFile.*allow its side effects"):
             run()
@@ -362,7 +362,7 @@ def test_engines_load_only_where_they_were_built_or_are_trusted(
     source.write_bytes(frozen.graph.as_graph_def().SerializeToString())
     convert(source, target, ConvertSettings.of(outputs=("y",), engine="onnxruntime"))
     assert icebreaker.load(target, fallback=False).engines
-    (stored,) = artifact.stored_engines(graph_files.read_graph(target), tmp_path)
+    (stored,) = artifact_reader.stored_engines(graph_files.read_graph(target), tmp_path)
     assert trusted_engines.built_here(stored.sha256)
     shutil.rmtree(tmp_path / "cache" / "engines")  # as on another machine
     with pytest.raises(IcebreakerError, match="not built by you on this machine"):

@@ -27,7 +27,7 @@ NO = Refusal("unsupported_op", "no converter for this op")
 
 
 def said(refusal: Refusal) -> tuple[str, str]:
-    return refusal.code, refusal.text
+    return refusal.code, str(refusal.text)
 
 
 def graph(*lines: str) -> Graph:
@@ -201,7 +201,7 @@ def test_passive_nodes_are_no_segment():
 def test_what_is_only_waited_for_is_no_segment():
     found = split(graph("x Placeholder", "a Relu x", "b Relu a", "e Erf x ^b"), "e", "e")
     assert found.segments == ()
-    assert "waited for" in found.left["b"].text
+    assert "waited for" in str(found.left["b"].text)
 
 
 def test_too_small():
@@ -615,7 +615,7 @@ def test_tensorflow_runs_v1_control_flow_around_native_segments():
     tf = pytest.importorskip("tensorflow")
     v1 = tf.compat.v1
     from icebreaker.engines.protocol import Built
-    from icebreaker.runtime import artifact
+    from icebreaker.runtime import artifact_writer
     from icebreaker.tf.session import GraphSession
 
     with tf.Graph().as_default() as made:
@@ -646,10 +646,10 @@ def test_tensorflow_runs_v1_control_flow_around_native_segments():
     assert len(found.segments) > 3
     original = GraphSession(source.definition)
     nodes = [
-        artifact.EngineNode(segment, "none", Built(b"", "fp32", "", ""), tuple(() for _ in segment.inputs))
+        artifact_writer.EngineNode(segment, "none", Built(b"", "fp32", "", ""), tuple(() for _ in segment.inputs))
         for segment in found.segments
     ]
-    changed = GraphSession(artifact.assemble(source, outputs, nodes, original))
+    changed = GraphSession(artifact_writer.assemble(source, outputs, nodes, original))
     value = np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 4)
     for first in (False, True):
         for second in (False, True):

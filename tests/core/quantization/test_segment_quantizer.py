@@ -19,9 +19,9 @@ from icebreaker.engines import registry
 from icebreaker.engines.openvino import nncf_version, quantized_by_nncf
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
-from icebreaker.quantization import segment_quantizer
+from icebreaker.quantization import nncf
 from icebreaker.reports.reports import Conversion
-from icebreaker.runtime import artifact
+from icebreaker.runtime import artifact_reader
 from icebreaker.settings import ConvertSettings
 
 CLASSES = 6
@@ -113,7 +113,8 @@ def test_a_table_stands_for_the_data(folder: Path, kept: Conversion) -> None:
     assert segment.quantization is not None and segment.quantization.int8_layers == 3  # what was kept stays kept
     assert any("nobody has judged" in str(text) for text in again.warnings)
     engines = [
-        artifact.stored_engines(graph_files.read_graph(folder / name), folder)[0] for name in ("kept.pb", "again.pb")
+        artifact_reader.stored_engines(graph_files.read_graph(folder / name), folder)[0]
+        for name in ("kept.pb", "again.pb")
     ]
     x = np.random.default_rng(0).random((4, 10, 10, 3), np.float32)
     first, second = (icebreaker.load(folder / name)(x=x)["classes"] for name in ("kept.pb", "again.pb"))
@@ -162,7 +163,7 @@ def test_what_breaks_the_budget_is_not_given(folder: Path) -> None:
     assert segment.precision == "fp32"  # bf16 does not hold it either
     assert segment.quantization is not None and segment.quantization.int8_layers == 0
     assert "cannot keep the budget" in str(segment.quantization.message)
-    assert any("is not INT8" in str(text) and "cannot keep the budget" in str(text) for text in report.warnings)
+    assert any("is not INT8" in text and "cannot keep the budget" in text for text in map(str, report.warnings))
 
 
 @pytest.mark.parametrize(
@@ -258,7 +259,7 @@ def test_nncf_competes_with_our_own(folder: Path, tmp_path: Path, quantizer: str
     is_nncf = quantizer == "nncf"
     assert (told.method == "nncf") == is_nncf
     assert is_nncf or ("NNCF's error is" in tried["nncf"]["note"] and "NNCF's error is" in str(told.message))
-    stored = artifact.stored_engines(graph_files.read_graph(output), tmp_path)[0]
+    stored = artifact_reader.stored_engines(graph_files.read_graph(output), tmp_path)[0]
     payload = stored.payload()
     assert isinstance(payload, bytes) and (b"<net" in payload[:100]) == is_nncf
     with np.load(folder / "data.npz") as archive:
@@ -319,7 +320,7 @@ def test_a_damaged_network_of_nncf_is_refused() -> None:
 def test_nncf_that_cannot_be_is_told(
     folder: Path, monkeypatch: pytest.MonkeyPatch, installed: str, changes: Any, text: str
 ) -> None:
-    monkeypatch.setattr(segment_quantizer, "nncf_version", lambda: installed)
+    monkeypatch.setattr(nncf, "nncf_version", lambda: installed)
     with pytest.raises(IcebreakerError, match=text):
         convert(folder / "model.pb", folder / "never.pb", settings(quantizer="nncf", **changes))
 

@@ -17,7 +17,7 @@ import icebreaker.conversion.pipeline as convert_module
 from benchmarks import bench_memory
 from icebreaker.conversion.pipeline import convert
 from icebreaker.formats import graph_files, structure
-from icebreaker.runtime import artifact
+from icebreaker.runtime import artifact_reader, artifact_writer
 from icebreaker.settings import ConvertSettings
 from icebreaker.storage.weight_store import Store
 from icebreaker.tensors import Tensor
@@ -28,7 +28,7 @@ from icebreaker.tf.session import GraphSession
 def all_are_big(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every graph counts as big, and every constant of more than 4 kB."""
     monkeypatch.setattr(graph_files, "BIG_BYTES", 0)
-    monkeypatch.setattr(structure, "_BIG", structure._LONG)
+    monkeypatch.setattr(structure, "BIG_WEIGHT_BYTES", structure.LONG_BYTES)
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def model(tmp_path: Path) -> Path:
 
 def run(path: Path, values: np.ndarray) -> np.ndarray:
     definition = graph_files.read_definition(path)
-    (output,) = artifact.stored_outputs(graph_files.read_graph(path))
+    (output,) = artifact_reader.stored_outputs(graph_files.read_graph(path))
     return GraphSession(definition).run([output], {"x": values})[0]
 
 
@@ -92,13 +92,14 @@ def test_what_is_overlooked_fails(all_are_big: None, model: Path, tmp_path: Path
 def test_converts_as_it_would_in_memory(
     all_are_big: None, model: Path, engine: str, inline: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(artifact, "INLINE_BYTES", inline)
+    monkeypatch.setattr(artifact_writer, "INLINE_BYTES", inline)
     target = model.with_name("optimized.pb")
     report = convert(model, target, ConvertSettings.of(engine=engine, minimum_segment_size=2))
     assert [item.engine for item in report.segments] == [engine, engine]
     assert bool(list(model.parent.glob("*.engine"))) == (inline == 0)
     assert all(
-        len(item.payload()) > 10_000 for item in artifact.stored_engines(graph_files.read_graph(target), model.parent)
+        len(item.payload()) > 10_000
+        for item in artifact_reader.stored_engines(graph_files.read_graph(target), model.parent)
     )
     values = np.random.default_rng(1).standard_normal((3, 8, 8, 16)).astype("f4")
     expected = run(model, values)
@@ -108,7 +109,7 @@ def test_converts_as_it_would_in_memory(
 
 
 def test_int8_has_the_same_ranges_as_in_memory(model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(structure, "_BIG", structure._LONG)
+    monkeypatch.setattr(structure, "BIG_WEIGHT_BYTES", structure.LONG_BYTES)
     data = tmp_path / "data.npz"
     np.savez(data, x=np.random.default_rng(2).standard_normal((96, 8, 8, 16)).astype("f4"))
     settings = ConvertSettings.of(precision="int8", calibration=str(data), minimum_segment_size=2)

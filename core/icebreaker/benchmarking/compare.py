@@ -1,0 +1,50 @@
+"""Compares what the original and the optimized graph answer to the same inputs. Runs in the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from icebreaker import events
+from icebreaker.benchmarking.graph_pair import Emit, GraphPair, warnings_logged
+from icebreaker.errors import IcebreakerError
+from icebreaker.reports.reports import Comparison
+from icebreaker.settings import Consent, ConvertSettings
+
+
+def compare(
+    model: str,
+    optimized: str,
+    settings: ConvertSettings = ConvertSettings(),
+    consent: Consent = Consent(),
+    emit: Emit = lambda event: None,
+) -> Comparison:
+    """Compares the answers of both graphs to the same inputs.
+
+    With `data`, every row is asked by itself, because an engine may take no larger batch and would then leave the
+    work to TensorFlow, with which it is compared; the figures are over all rows together.
+
+    Args:
+        model: The original graph.
+        optimized: What `convert` made of it.
+        settings: Of its data, all rows are used; else as for `benchmark`.
+        consent: What the user has allowed.
+        emit: Receives `Progress`.
+
+    Returns:
+        The differences by canonical output name.
+
+    Raises:
+        IcebreakerError: A file, a name or the inputs do not fit.
+    """
+    with warnings_logged(emit), GraphPair(model, optimized, settings, consent, emit) as pair:
+        answers: dict[str, list[Sequence[Any]]] = {"original": [], "optimized": []}
+        for feeds, fraction in pair.every_row():
+            emit(events.Progress("Comparing the outputs", 0.15 + 0.85 * fraction))
+            for series, call in pair.calls(feeds).items():
+                answers[series].append(call())
+        if not answers["original"]:
+            raise IcebreakerError(
+                "data_without_rows", "{subject} has no rows", "give_a_value_each", subject=settings.data
+            )
+        return Comparison(pair.differences(answers["original"], answers["optimized"]))

@@ -1,0 +1,72 @@
+"""Calibration data: a folder of images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from icebreaker.data.preprocessing import Preprocessing
+from icebreaker.data.source import Batch, Data, Request, Source
+from icebreaker.errors import IcebreakerError
+from icebreaker.graph.graph import Placeholder
+
+_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+
+
+def image_input(path: Path, request: Request) -> tuple[Placeholder, Preprocessing, str]:
+    """The input that takes the images at a path, how they become its values, and that in words for `Data.notes`.
+
+    Raises:
+        IcebreakerError: The graph does not take just one image.
+    """
+    fitting = [(item, guess) for item in request.inputs if (guess := Preprocessing.guess(item))]
+    if len(fitting) != 1 or len(request.inputs) != 1:
+        raise IcebreakerError(
+            "images_unfit", "{file} has images, but the graph's inputs ({inputs}) are not one image", "give_npz",
+            subject=path, file=str(path), inputs=tuple(item.name for item in request.inputs),
+        )  # fmt: skip
+    wanted, guess = fitting[0]
+    chosen = request.preprocessing or guess
+    guessed = "" if request.preprocessing else " (guessed: please check)"
+    return wanted, chosen, f"images become {wanted.name}: {chosen}{guessed}"
+
+
+def _open(path: Path, request: Request) -> Data:
+    from PIL import Image
+
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in _ENDINGS and file.is_file())
+    if not files:
+        raise IcebreakerError(
+            "no_images", "{file} has no images: {endings} are read, in subfolders too",
+            subject=path, file=str(path), endings=tuple(sorted(_ENDINGS)),
+        )  # fmt: skip
+    # A graph that decodes its images itself takes the files as they are.
+    if len(request.inputs) == 1 and request.inputs[0].dtype == "string":
+        wanted, how, note = request.inputs[0], None, f"{request.inputs[0].name} takes the files' bytes"
+    else:
+        wanted, how, note = image_input(path, request)
+    taken = [files[k] for k in request.rows(len(files))]
+
+    def rows() -> Iterator[Batch]:
+        for file in taken:
+            try:
+                if how is None:
+                    yield {wanted.name: np.array(file.read_bytes(), object)}
+                    continue
+                with Image.open(file) as image:
+                    yield {wanted.name: how.values(image, wanted.dtype)}
+            except Exception as error:  # decoders raise what they like
+                raise IcebreakerError(
+                    "image_unreadable", "{file} is no image that can be read ({reason})", "remove_it",
+                    subject=file, file=str(file), reason=str(error),
+                ) from error  # fmt: skip
+
+    return Data(
+        "images", len(taken), request.batch, (request.note(len(files)), note), (), how,
+        read=lambda: request.batches(rows()),
+    )  # fmt: skip
+
+
+SOURCE = Source(Path.is_dir, _open)

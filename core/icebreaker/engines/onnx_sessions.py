@@ -1,0 +1,41 @@
+"""ONNX Runtime as a tool on the CPU: what a float or quantized model gives; the engine itself is `onnxruntime`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from icebreaker.errors import IcebreakerError
+
+
+def quiet_options() -> Any:
+    """Session options under which ONNX Runtime writes nothing but fatal errors to stderr."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    return options
+
+
+def open_session(model: bytes, options: Any = None, disabled_optimizers: Sequence[str] = ()) -> Any:
+    """An `InferenceSession` on the CPU.
+
+    Args:
+        model: The ONNX model, its weights inside.
+        options: Its `SessionOptions`; None: those of `quiet_options`.
+        disabled_optimizers: ONNX Runtime's names of graph transformers that must not run.
+
+    Raises:
+        IcebreakerError: ONNX Runtime does not take the model.
+    """
+    import onnxruntime
+
+    try:
+        return onnxruntime.InferenceSession(
+            model, options or quiet_options(), providers=["CPUExecutionProvider"],
+            disabled_optimizers=list(disabled_optimizers),
+        )  # fmt: skip
+    except Exception as error:
+        raise IcebreakerError(
+            "session_refused", "ONNX Runtime does not run the segment: {reason}", reason=str(error)
+        ) from error

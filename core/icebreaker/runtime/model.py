@@ -1,0 +1,278 @@
+"""A loaded graph: call it with arrays, or use its TensorFlow session; its segments run in their engines.
+
+A graph that is one segment calls its engine directly and never imports TensorFlow. Otherwise TensorFlow runs the
+graph, and each engine node is a `tf.numpy_function` that hands arrays over without copying.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from icebreaker.engines import cuda
+from icebreaker.engines.protocol import Runner
+from icebreaker.errors import IcebreakerError
+from icebreaker.graph import functions
+from icebreaker.graph.graph import Graph, Placeholder
+from icebreaker.messages import message
+from icebreaker.runtime import artifact_reader
+from icebreaker.runtime.engine_node import EngineNode, EngineWarning, load_engine, numpy_type
+from icebreaker.runtime.function_nodes import with_functions
+from icebreaker.tensors import canonical
+
+_log = logging.getLogger(__name__)
+
+
+class Outputs(dict[str, np.ndarray]):
+    """Output name → array, in the graph's order; `a:0` finds what is stored under `a`."""
+
+    def __missing__(self, name: str) -> np.ndarray:
+        spelled = canonical(name)
+        if spelled == name:
+            raise KeyError(name)
+        return self[spelled]
+
+
+class Model:
+    """A loaded graph: call it with arrays, or use its `session`.
+
+    Attributes:
+        inputs: The graph's placeholders.
+        outputs: Canonical names of its outputs.
+        engines: Engine node → engine, of the segments that run in engines here.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        folder: Path,
+        *,
+        fallback: bool = True,
+        trust: bool = False,
+        runners: Mapping[str, Runner] | None = None,
+    ) -> None:
+        """Loads the engines of `graph` (see `load`), except those whose runners (by engine node) are given."""
+        self._graph = graph
+        self._fallback = fallback
+        self._lock = threading.Lock()
+        self.nodes: dict[str, EngineNode] = {}
+        for stored in artifact_reader.stored_engines(graph, folder):
+            try:
+                runner = (runners or {}).get(stored.node) or load_engine(stored, trust)
+                node = EngineNode(graph, stored, runner, fallback)
+            except (IcebreakerError, KeyError, ImportError, TypeError) as error:  # TypeError: a dtype that numpy lacks
+                told = message(
+                    "stored_engine_unusable", "engine {subject} ({engine}) cannot be used here: {why}",
+                    subject=stored.node, engine=stored.engine,
+                    why=error.message if isinstance(error, IcebreakerError) else str(error),
+                )  # fmt: skip
+                if not fallback:
+                    raise IcebreakerError(told) from error
+                warnings.warn(f"{told}; its segment runs in TensorFlow", EngineWarning, stacklevel=3)
+                continue
+            self.nodes[stored.node] = node
+        tensors = artifact_reader.stored_outputs(graph)
+        self._output_tensors = tensors
+        self.inputs: tuple[Placeholder, ...] = graph.placeholders
+        self.outputs: tuple[str, ...] = tuple(map(str, tensors))
+        self.engines: Mapping[str, str] = {name: node.stored.engine for name, node in self.nodes.items()}
+        self._required = {item.name: item for item in self.inputs if not item.optional}
+        self._direct = self._find_direct()
+
+    @property
+    def is_direct(self) -> bool:
+        """True if a call goes straight to one engine, without TensorFlow."""
+        return self._direct is not None
+
+    def __call__(self, *arrays: Any, **named: Any) -> Outputs:
+        """Runs the graph once.
+
+        Args:
+            *arrays: Values of the inputs in the order of `inputs`; or one mapping from input name to value. Tensors of
+                TensorFlow that are on the GPU stay there; where `is_direct`, others with `__dlpack__` as well.
+            **named: Values by input name.
+
+        Returns:
+            The outputs by name: arrays, or tensors on the GPU if the inputs were.
+
+        Raises:
+            IcebreakerError: An input is missing or unknown.
+        """
+        given = self._given(arrays, named)
+        if given and all(map(cuda.is_on_gpu, given.values())):
+            if self._direct is not None and self._direct[0].takes_device:
+                node, order, ports = self._direct
+                if given.keys() == set(order):
+                    results = node.on_device([given[name] for name in order])
+                    return Outputs(zip(self.outputs, (results[port] for port in ports), strict=True))
+            elif given.keys() == set(self._required) and all(map(_is_tensorflow, given.values())):
+                results = self.function(*(given[name] for name in self._required))
+                return Outputs(zip(self.outputs, results, strict=True))
+        feeds = self._feeds(given)
+        if self._direct is not None and len(feeds) == len(self._direct[1]):
+            node, order, ports = self._direct
+            values = node([feeds[name] for name in order])
+            return Outputs(zip(self.outputs, (values[port] for port in ports), strict=True))
+        names = tuple(feeds)
+        with self._lock:
+            call = self._callables.get(names) or self._callables.setdefault(names, self._callable(names))
+        return Outputs(zip(self.outputs, call(*feeds.values()), strict=True))
+
+    @cached_property
+    def session(self) -> Any:
+        """An ordinary `tf.compat.v1.Session` on the graph, with the segments in their engines."""
+        import tensorflow as tf
+
+        from icebreaker.tf.rewrite import from_store
+        from icebreaker.tf.session import session_config
+
+        made = with_functions(self._graph, self.nodes, from_host=True)
+        graph = tf.Graph()
+        with graph.as_default():
+            tf.import_graph_def(from_store(made.definition, self._graph.store), name="")
+        # TensorFlow holds registered functions weakly, by the graph that made them.
+        graph._icebreaker_functions = made.functions  # pyright: ignore[reportAttributeAccessIssue]
+        return tf.compat.v1.Session(graph=graph, config=session_config(store=self._graph.store))
+
+    @property
+    def graph(self) -> Graph:
+        """The optimized graph as it was loaded."""
+        return self._graph
+
+    def inside(self, node: str) -> set[str]:
+        """Names of the original nodes that an engine node does the work of."""
+        wanted = self.nodes[node].stored.function
+        return {
+            item.name.removesuffix("__node")
+            for function in self._graph.definition.library.function if function.signature.name == wanted
+            for item in function.node_def
+        }  # fmt: skip
+
+    def layer_times(self, feeds: Mapping[str, Any], runs: int) -> dict[str, Sequence[Mapping[str, Any]]]:
+        """Engine node → its layers with their `ms`, for the engines that tell and that these inputs reach."""
+        found = {}
+        for name, node in self.nodes.items():
+            if (tell := getattr(node.runner, "layer_times", None)) is None:
+                continue
+            try:
+                found[name] = tell(self._reaching(node, feeds), runs)
+            except Exception as error:  # the engine runs all the same
+                _log.info("%s does not tell of its layers: %s", name, error)
+        return found
+
+    def _reaching(self, node: EngineNode, feeds: Mapping[str, Any]) -> list[np.ndarray]:
+        """What an engine node reads when the graph runs on these inputs."""
+        if self._direct is not None:
+            given = self._feeds(feeds)
+            return [given[name] for name in self._direct[1]]
+        get = self.session.graph.get_tensor_by_name
+        tensors = [get(f"{item.node}:{item.port}") for item in node.stored.inputs]
+        return self.session.run(tensors, {get(f"{name}:0"): value for name, value in self._feeds(feeds).items()})
+
+    @cached_property
+    def function(self) -> Callable[..., list[Any]]:
+        """The graph as a TensorFlow function of its required inputs, in order; gives its outputs, in order.
+
+        Tensors that are on the GPU stay there on their way to an engine and back.
+        """
+        import tensorflow as tf
+
+        from icebreaker.tf.rewrite import from_store
+
+        made = with_functions(self._graph, self.nodes)
+        whole = from_store(made.definition, self._graph.store)
+        # TensorFlow knows functions by name, in all graphs alike: native segments that nothing calls stay out.
+        called = functions.reachable_functions(whole.node, whole.library)
+        kept = [item for item in whole.library.function if item.signature.name in called]
+        del whole.library.function[:]
+        whole.library.function.extend(kept)
+        wanted = [f"{item.node}:{item.port}" for item in self._output_tensors]
+
+        def body(*tensors: Any) -> list[Any]:
+            given = {f"{name}:0": tensor for name, tensor in zip(self._required, tensors, strict=True)}
+            return tf.import_graph_def(whole, input_map=given, return_elements=wanted, name="")
+
+        specs: Any = [tf.TensorSpec(item.shape, getattr(tf, item.dtype)) for item in self._required.values()]  # pyright: ignore
+        function = tf.compat.v1.wrap_function(body, specs)
+        function._icebreaker_functions = made.functions  # TensorFlow holds them weakly
+        return function
+
+    def _find_direct(self) -> tuple[EngineNode, list[str], list[int]] | None:
+        if len(self.nodes) != 1:
+            return None
+        name, node = next(iter(self.nodes.items()))
+        order = []
+        for tensor in node.stored.inputs:
+            source = self._graph[tensor.node]
+            if source.op != "Placeholder":
+                return None
+            order.append(source.name)
+        ports = []
+        for tensor in self._output_tensors:
+            source = self._graph[tensor.node]
+            if source.op not in ("Identity", "IdentityN") or source.controls or tensor.port >= len(source.inputs):
+                return None
+            inner = source.inputs[tensor.port]
+            if inner.node != name:
+                return None
+            ports.append(inner.port)
+        return node, order, ports
+
+    def _given(self, arrays: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Any]:
+        """What a call was given, by input name."""
+        by_name = {item.name: item for item in self.inputs}
+        given: dict[str, Any] = {}
+        if len(arrays) == 1 and isinstance(arrays[0], Mapping):
+            given.update({canonical(key): value for key, value in arrays[0].items()})
+        elif len(arrays) > len(by_name):
+            raise IcebreakerError(
+                "too_many_values", "{given} values given, but the graph has {inputs} inputs",
+                given=len(arrays), inputs=len(by_name),
+            )  # fmt: skip
+        else:
+            given.update(zip(by_name, arrays, strict=False))
+        given.update({canonical(key): value for key, value in named.items()})
+        if unknown := set(given) - set(by_name):
+            name = sorted(unknown)[0]
+            raise IcebreakerError(
+                "input_unknown", "{subject!r} is no input of the graph: its inputs are {inputs}",
+                subject=name, inputs=tuple(by_name) or "none",
+            )  # fmt: skip
+        return given
+
+    def _feeds(self, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        by_name = {item.name: item for item in self.inputs}
+        if missing := [item.name for item in self.inputs if item.name not in given and not item.optional]:
+            # An input may be needed by nothing but another input's default.
+            optional_given = any(item.optional and item.name in given for item in self.inputs)
+            if not optional_given:
+                raise IcebreakerError(
+                    "input_missing", "no value given for the input {subject!r}", subject=missing[0]
+                )  # fmt: skip
+        return {
+            name: np.asarray(given[name], object if item.dtype == "string" else numpy_type(item.dtype))
+            for name, item in by_name.items()
+            if name in given
+        }
+
+    @cached_property
+    def _callables(self) -> dict[tuple[str, ...], Callable[..., list[np.ndarray]]]:
+        return {}
+
+    def _callable(self, names: tuple[str, ...]) -> Callable[..., list[np.ndarray]]:
+        get = self.session.graph.get_tensor_by_name
+        return self.session.make_callable(
+            [get(f"{item.node}:{item.port}") for item in self._output_tensors], [get(f"{name}:0") for name in names]
+        )
+
+
+def _is_tensorflow(value: Any) -> bool:
+    """Whether it is a tensor of TensorFlow, without importing it."""
+    return type(value).__module__.partition(".")[0] == "tensorflow"
