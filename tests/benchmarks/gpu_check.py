@@ -191,7 +191,7 @@ def measure_model(model: Path, label: str, arguments: argparse.Namespace, report
             left={item.op: str(item.reason) for item in done.left_in_tensorflow},
         )  # fmt: skip
         optimized = loader.load(target, fallback=False, trust=True)
-        runner = next(iter(optimized._nodes.values())).runner if optimized.engines else None
+        runner = next(iter(optimized.nodes.values())).runner if optimized.engines else None
         for batch in arguments.batches:
             feeds, _ = sample_run(original, graph, tuple(outputs), wanted, batch)
             reference = original.callable(tuple(outputs), tuple(feeds))
