@@ -8,6 +8,8 @@ ARGS :=
 # Two at a time, each file by one of them, since its tests share what is costly to make: `make test PARALLEL=` for one.
 PARALLEL := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 MODEL := resources/samples/digits.pb
+# For `make texts`: a language that Qt knows.
+LANGUAGE := de
 
 # What Qt loads at run time and which Debian package has it. Found with ldd on PySide6's libQt6*.so and
 # plugins/platforms/libqxcb.so. `make run LIBRARIES=` skips the check.
@@ -27,7 +29,7 @@ FIND_PYTHON = for name in python3 python3.13 python3.12 python3.11; do \
 	then echo $$name; break; fi; done
 
 .DEFAULT_GOAL := help
-.PHONY: bench-graph bench-memory help run test test-fast setup lint faults fuzz soak conformance bench bench-int8 gpu-check screenshot lock system
+.PHONY: bench-graph bench-memory help run test test-fast setup lint faults fuzz soak conformance bench bench-int8 gpu-check screenshot texts lock system
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null \
@@ -79,6 +81,10 @@ bench-int8: setup ## Measure what INT8 promises: accuracy on data that calibrati
 
 gpu-check: setup ## On an NVIDIA GPU: convert and measure ResNet-50, or more: make gpu-check ARGS="--model FILE"
 	PYTHONPATH=tests $(PY) -m benchmarks.gpu_check --json gpu-check.json --table gpu-check.md $(ARGS)
+
+texts: setup ## Bring resources/translations/icebreaker_LANGUAGE.ts up to date: LANGUAGE=de
+	mkdir -p resources/translations
+	$(PY) -m icebreaker_gui.style.texts resources/translations/icebreaker_$(LANGUAGE).ts
 
 screenshot: setup ## Remake the picture in the README: the app converts and measures the sample
 	$(PY) -m icebreaker_gui $(MODEL) --screenshot docs/images/app.png --convert --theme light --size 1280x800

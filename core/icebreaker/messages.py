@@ -160,6 +160,10 @@ REMEDIES: Mapping[str, str] = {
     "another_output_folder": "choose another folder",
     "write_whole_numbers": "write whole numbers, such as 1x224x224x3",
     "write_width_height": "write width and height, such as 224x224",
+    # the app
+    "another_place": "choose another place",
+    "sizes_with_commas": "write sizes with commas, such as 1, 224, 224, 3",
+    "use_chart_suffix": "use .png, .svg or .csv",
     "give_preprocessing": "give RGB, BGR or L, mean=, std=, crop= or layout=",
     # the app's pictures of graphs
     "end_as_picture": "end it in .png, .svg or .pdf",

@@ -12,7 +12,7 @@ import pytest
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QTimer, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent, QImage
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QLineEdit, QListView, QPushButton, QTreeWidget, QWidget
+from PySide6.QtWidgets import QApplication, QLabel, QLineEdit, QListView, QPushButton, QTreeWidget, QWidget
 from pytestqt.qtbot import QtBot
 
 from icebreaker import events
@@ -141,8 +141,8 @@ def test_a_hundred_thousand_samples_are_shown_as_fast_as_a_thousand(
         for turn in range(20):  # as while measuring: some more calls, then a frame
             session.samplesArrived.emit([events.Sample("original", 9 + turn / 100, 1.0)] * 20)
             began = time.thread_time()
-            window._latency._draw()
-            window._latency._chart.grab()
+            window.docks.latency._draw()
+            window.docks.latency._chart.grab()
             turns.append(1000 * (time.thread_time() - began))
         took[total] = sorted(turns)[len(turns) // 2]
         assert len(session.samples) == total
@@ -161,7 +161,7 @@ def test_a_bad_file_is_told_of_in_the_window(window: Window, session: Session, q
     assert enter.isAccepted()
     QApplication.sendEvent(window, QDropEvent(QPointF(400, 300), copy, mime, left, none))
     wait_idle(qtbot, session)
-    banner = window._banner
+    banner = window.notices.banner
     assert banner.isVisible()
     named(window, "Show the log").click()
     assert QApplication.activeModalWidget() is None
@@ -176,12 +176,12 @@ def test_long_names_do_not_widen_the_window(
     before = window.minimumSizeHint().width()
     session.open(tmp_path / ("a_long_name_of_mine" * 10 + ".pb"))
     wait_idle(qtbot, session)
-    assert window._banner.isVisible()
-    window._ask("x" * 300, "yes", "no", lambda: None)
+    assert window.notices.banner.isVisible()
+    window.notices.question.ask("x" * 300, "yes", "no", lambda: None)
     copy = tmp_path / ("another_long_name" * 10 + ".pb")
     shutil.copy(digits, copy)
-    session._remember(copy)
-    link = next(item for item in window._welcome.findChildren(QPushButton) if item.toolTip() == str(copy))
+    session.recent.add(copy)
+    link = next(item for item in window.welcome.findChildren(QPushButton) if item.toolTip() == str(copy))
     assert "…" in link.text() and link.sizeHint().width() < 620
     qtbot.wait(50)
     assert window.minimumSizeHint().width() <= before
@@ -206,7 +206,7 @@ def test_keys_reach_what_is_seen_and_nothing_else(window: Window, session: Sessi
         qtbot.wait(50)
         named(window, "Open…").setFocus()
         passed = _tab(60) + _tab(60, back=True)
-        inside = {name for name, dock in window._docks.items() for item in passed if dock.isAncestorOf(item)}
+        inside = {name for name, dock in window.docks.by_name.items() for item in passed if dock.isAncestorOf(item)}
         assert inside == {"setup"} | reached
         assert {window.graph_panel.before_pane, window.graph_panel.search_field} <= set(passed)
     pane = window.graph_panel.before_pane
@@ -218,7 +218,7 @@ def test_keys_reach_what_is_seen_and_nothing_else(window: Window, session: Sessi
 
 def test_keys_bring_a_panel_forward(window: Window, qtbot: QtBot) -> None:
     qtbot.wait(50)
-    log = window._docks["log"]
+    log = window.docks.by_name["log"]
     for shown in (True, False, True):
         QTest.keyClick(window, Qt.Key.Key_4, Qt.KeyboardModifier.ControlModifier)
         qtbot.wait(50)
@@ -229,7 +229,7 @@ def test_keys_bring_a_panel_forward(window: Window, qtbot: QtBot) -> None:
 def test_keys_stay_with_the_button_that_began(window: Window, session: Session, qtbot: QtBot, digits: Path) -> None:
     session.open(digits)
     wait_idle(qtbot, session)
-    convert, cancel = named(window, "Convert"), window._setup._start._cancel
+    convert, cancel = named(window, "Convert"), window.docks.setup.convert_bar._cancel
     convert.setFocus()
     QTest.keyClick(convert, Qt.Key.Key_Space)
     assert session.busy and QApplication.focusWidget() is cancel
@@ -243,7 +243,7 @@ def test_keys_stay_with_the_button_that_began(window: Window, session: Session, 
 
 
 def test_words_in_the_toolbar_do_not_press_upon_the_docks(window: Window, qtbot: QtBot) -> None:
-    window._pages.setCurrentWidget(window.graph_panel)
+    window.pages.setCurrentWidget(window.graph_panel)
     qtbot.wait(20)
     before = window.graph_panel.minimumSizeHint().width()
     window.graph_panel.state.busyChanged.emit("Laying out the graph …")
@@ -256,17 +256,17 @@ def test_what_cannot_be_converted_is_told_and_no_key_converts_it(
 ) -> None:
     session.open(digits)
     wait_idle(qtbot, session)
-    assert window._convert.isEnabled() and named(window, "Convert").isEnabled()
+    assert window.menus.convert_action.isEnabled() and named(window, "Convert").isEnabled()
     session.change(precision="int8", data=None)
-    assert "INT8 needs data" in window._setup.why_not()
-    assert not window._convert.isEnabled() and not named(window, "Convert").isEnabled()
+    assert "INT8 needs data" in window.docks.setup.why_not()
+    assert not window.menus.convert_action.isEnabled() and not named(window, "Convert").isEnabled()
     (tmp_path / "mine.py").write_text("def batches(): yield {}")
     session.change(calibration=str(tmp_path / "mine.py"))
-    assert not window._convert.isEnabled() and not named(window, "Convert").isEnabled()
+    assert not window.menus.convert_action.isEnabled() and not named(window, "Convert").isEnabled()
     session.allow(python=True)
-    assert window._convert.isEnabled() and named(window, "Convert").isEnabled()
+    assert window.menus.convert_action.isEnabled() and named(window, "Convert").isEnabled()
     session.change(calibration=None, calibration_table=str(tmp_path / "ranges.json"))
-    assert window._convert.isEnabled()
+    assert window.menus.convert_action.isEnabled()
 
 
 def test_closing_mid_work_asks(window: Window, session: Session, qtbot: QtBot, digits: Path) -> None:
@@ -279,10 +279,10 @@ def test_closing_mid_work_asks(window: Window, session: Session, qtbot: QtBot, d
     assert pid
     assert not window.close()
     assert window.isVisible() and session.busy
-    window._question.no.click()
-    assert window.isVisible() and not window._question.isVisible()
+    window.notices.question.no.click()
+    assert window.isVisible() and not window.notices.question.isVisible()
     window.close()
-    window._question.yes.click()
+    window.notices.question.yes.click()
     assert not window.isVisible()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
@@ -306,13 +306,13 @@ def test_a_graph_that_acts_outside_itself_runs_only_if_allowed(
     wait_idle(qtbot, session)
     for begin in (session.convert, session.measure):
         begin()
-        assert not session.busy and window._question.isVisible()
-        assert "write (WriteFile) writes files" in window._question._text.text()
-        window._question.no.click()
+        assert not session.busy and window.notices.question.isVisible()
+        assert "write (WriteFile) writes files" in window.notices.question.text
+        window.notices.question.no.click()
         assert not session.consent.side_effects
     session.measure_after_convert = False
     session.convert()
-    window._question.yes.click()
+    window.notices.question.yes.click()
     assert session.consent.side_effects and session.busy
     session.cancel()
     wait_idle(qtbot, session)
@@ -323,23 +323,23 @@ def test_a_graph_that_acts_outside_itself_runs_only_if_allowed(
 
 def test_engines_from_elsewhere_are_loaded_only_if_trusted(window: Window, session: Session) -> None:
     answers: list[bool] = []
-    for button, answer in ((window._question.no, False), (window._question.yes, True)):
+    for button, answer in ((window.notices.question.no, False), (window.notices.question.yes, True)):
         session.trustWanted.emit(["onnxruntime", "<b>" + "x" * 500], answers.append)
-        assert window._question.isVisible() and not answers[1 if answer else 0 :]
-        text = window._question._text.text().replace("\u200b", "")
+        assert window.notices.question.isVisible() and not answers[1 if answer else 0 :]
+        text = window.notices.question.text.replace("\u200b", "")
         assert "not built here: ONNX Runtime, <b>xxx" in text and "x" * 50 not in text
         button.click()
-        assert answers[-1] is answer and not window._question.isVisible()
+        assert answers[-1] is answer and not window.notices.question.isVisible()
 
 
 def test_docks_come_back_where_they_were(window: Window, session: Session, qtbot: QtBot) -> None:
-    window._docks["log"].hide()
+    window.docks.by_name["log"].hide()
     assert window.close()
     other = Session()
     again = Window(other)
     qtbot.addWidget(again)
-    assert again._docks["log"].isHidden()
-    assert not again._docks["result"].isHidden()
+    assert again.docks.by_name["log"].isHidden()
+    assert not again.docks.by_name["result"].isHidden()
     other.shutdown()
 
 
@@ -383,7 +383,7 @@ def test_an_open_shape_is_edited(setup: Setup, session: Session) -> None:
     assert row
     row.setText(2, "four")
     assert session.settings.input_shapes == {}
-    assert any("is not a shape" in item.text() for item in setup.findChildren(type(setup._parts[0]._problem)))
+    assert any("is not a shape" in item.text() for item in setup.findChildren(QLabel))
     row = inputs.topLevelItem(0)  # made anew
     assert row
     row.setText(2, "4")
@@ -404,10 +404,10 @@ def test_engines_say_what_they_can(setup: Setup, session: Session) -> None:
         gpu_memory_bytes=12_000_000_000,
     )
     session.machineChanged.emit()
-    texts = [item.text() for item in setup.findChildren(type(setup._parts[0]._problem)) if item.isVisibleTo(setup)]
+    texts = [item.text() for item in setup.findChildren(QLabel) if item.isVisibleTo(setup)]
     assert "no NVIDIA driver: install one" in texts
     session.change(precision="fp16", memory_fraction=2 / 3)
-    texts = [item.text() for item in setup.findChildren(type(setup._parts[0]._problem)) if item.isVisibleTo(setup)]
+    texts = [item.text() for item in setup.findChildren(QLabel) if item.isVisibleTo(setup)]
     assert "computes in bfloat16 here" in texts
     assert "TensorFlow 8.0 GB · engines 4.0 GB of 12.0 GB" in texts
     assert not named_in(setup, "INT8").isEnabled()

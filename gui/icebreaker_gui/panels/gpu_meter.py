@@ -1,45 +1,23 @@
-"""The NVIDIA GPU's memory: how TensorFlow and the engines share it, and how full and busy the GPU is now."""
+"""How full and busy the NVIDIA GPU is now."""
 
 from __future__ import annotations
 
-import contextlib
-import threading
-
-from PySide6.QtCore import QTimer, Signal
+from PySide6.QtCore import QTimer
 from PySide6.QtGui import QHideEvent, QShowEvent
 from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from icebreaker import gpu
 from icebreaker.gpu import Gpu
+from icebreaker_gui.session.background import Work
 from icebreaker_gui.session.session import Session
 from icebreaker_gui.style import formatting, theme
 from icebreaker_gui.style.widgets import Progress, label
 
-_STEP_BYTES = 100_000_000
-_LEAST, _MOST = 0.05, 0.95
 _INTERVAL_MILLISECONDS = 1000
 
 
-def fraction_for(memory_bytes: int, workspace_bytes: int) -> float | None:
-    """TensorFlow's share that leaves the engines their workspace, to two digits; None if it cannot.
-
-    Args:
-        memory_bytes: All of the GPU's memory.
-        workspace_bytes: What the engines shall have of it.
-    """
-    if memory_bytes <= 0:
-        return None
-    fraction = round((memory_bytes - workspace_bytes) / memory_bytes, 2)
-    return fraction if _LEAST <= fraction <= _MOST else None
-
-
-def workspace_for(memory_bytes: int, fraction: float) -> int:
-    """Bytes that TensorFlow's share leaves to the engines, to 0.1 GB, as the share has two digits only."""
-    return max(0, round(memory_bytes * (1 - fraction) / _STEP_BYTES)) * _STEP_BYTES
-
-
 def words(state: Gpu) -> str:
-    """A GPU's load and memory in a line."""
+    """A GPU's load and memory in a line, `34 % · 3.0 GB / 12.0 GB`."""
     memory = f"{formatting.size(state.used_bytes)} / {formatting.size(state.memory_bytes)}"
     return f"{formatting.percent(state.utilization)} · {memory}"
 
@@ -47,12 +25,10 @@ def words(state: Gpu) -> str:
 class Meter(QWidget):
     """The GPU's load and memory, read every second in a thread while it is seen; hidden where there is none."""
 
-    _read = Signal(object)
-
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._session = session
-        self._thread: threading.Thread | None = None
+        self._reading: Work[Gpu | Exception | None] | None = None
         self._bar = Progress()
         self._bar.setFixedWidth(72)
         self._words = label(look="muted")
@@ -64,7 +40,6 @@ class Meter(QWidget):
         row.addWidget(self._words)
         self._timer = QTimer(self, interval=_INTERVAL_MILLISECONDS)
         self._timer.timeout.connect(self._ask)
-        self._read.connect(self.show_state)
         session.machineChanged.connect(self._update)
         self._update()
 
@@ -73,16 +48,12 @@ class Meter(QWidget):
         self.setVisible(bool(machine and machine.gpu))
 
     def _ask(self) -> None:
-        if self._thread and self._thread.is_alive():
-            return
+        if not (self._reading and self._reading.alive):
+            self._reading = Work(self, self._on_read)
+            self._reading.run_thread(gpu.find, "gpu-meter")
 
-        def work() -> None:
-            state = gpu.find()
-            with contextlib.suppress(RuntimeError):  # the window is gone
-                self._read.emit(state)
-
-        self._thread = threading.Thread(target=work, name="gpu-meter", daemon=True)
-        self._thread.start()
+    def _on_read(self, batch: list[Gpu | Exception | None]) -> None:
+        self.show_state(batch[0] if isinstance(batch[0], Gpu) else None)
 
     def show_state(self, state: Gpu | None) -> None:
         """Shows what was read; None: the GPU could not be asked."""
@@ -101,6 +72,6 @@ class Meter(QWidget):
         self._timer.start()
 
     def hideEvent(self, event: QHideEvent) -> None:
-        """Rests."""
+        """Reads no more while nobody sees it."""
         super().hideEvent(event)
         self._timer.stop()

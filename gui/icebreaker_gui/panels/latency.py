@@ -15,12 +15,16 @@ from PySide6.QtWidgets import (
 )
 
 from icebreaker.errors import IcebreakerError
+from icebreaker.events import Sample
+from icebreaker.reports.reports import Benchmark
 from icebreaker.reports.reports import Latency as Statistics
 from icebreaker_gui.panels import latency_chart
 from icebreaker_gui.panels.gpu_meter import Meter
+from icebreaker_gui.session.activity import Activity
 from icebreaker_gui.session.session import Session
 from icebreaker_gui.style import formatting, theme
 from icebreaker_gui.style.widgets import Table, button, label, number, set_look
+from icebreaker_gui.style.wording import error_text
 
 _FRAME_MILLISECONDS = 66
 
@@ -133,7 +137,7 @@ class Latency(QWidget):
         try:
             latency_chart.export(target, self._session.samples, self._session.benchmark)
         except IcebreakerError as error:
-            self._session.report(self.tr("The charts could not be exported"), str(error))
+            self._session.report(self.tr("The charts could not be exported"), error_text(error))
 
     def _on_measure(self) -> None:
         if self._measuring:
@@ -146,7 +150,7 @@ class Latency(QWidget):
         activity = self._session.activity
         return activity is not None and activity.kind == "measure"
 
-    def _on_samples(self, samples: list) -> None:
+    def _on_samples(self, samples: list[Sample]) -> None:
         if samples:
             self._chart.add(samples)
         else:
@@ -164,39 +168,42 @@ class Latency(QWidget):
         benchmark = self._session.benchmark
         self._update_controls()
         self._tabs.setVisible(benchmark is not None)
-        if benchmark is None:
-            return
-        self._chart.finish(benchmark)
+        if benchmark:
+            self._chart.finish(benchmark)
+            self._show_percentiles(benchmark)
+            self._show_outputs(benchmark)
+
+    def _show_percentiles(self, benchmark: Benchmark) -> None:
         series: list[tuple[str, Statistics]] = [(self.tr("Original"), benchmark.original)]
         if benchmark.optimized:
             series.append((self.tr("Optimized"), benchmark.optimized))
         rows = [
-            [words, *(formatting.milliseconds(getattr(item, key)) for _, item in series)]
-            for words, key in (
+            [words, *(formatting.milliseconds(getattr(statistics, field)) for _, statistics in series)]
+            for words, field in (
                 ("p50", "p50_ms"), ("p90", "p90_ms"), ("p95", "p95_ms"), ("p99", "p99_ms"),
                 (self.tr("mean"), "mean_ms"),
             )
         ]  # fmt: skip
-        rows.append([self.tr("throughput"), *(self.tr("{n:.4g} / s").format(n=item.throughput) for _, item in series)])
-        rows.append([self.tr("calls"), *(str(item.samples) for _, item in series)])
+        rate = self.tr("{n:.4g} / s")
+        rows.append([self.tr("throughput"), *(rate.format(n=statistics.throughput) for _, statistics in series)])
+        rows.append([self.tr("calls"), *(str(statistics.samples) for _, statistics in series)])
         tip = self.tr("Rows of a batch a second; this measurement had a batch of {n}").format(n=benchmark.batch)
         self._percentiles.fill(["", *(words for words, _ in series)], rows, [""] * 5 + [tip, ""])
+
+    def _show_outputs(self, benchmark: Benchmark) -> None:
         headers = [self.tr("Output"), self.tr("max abs"), self.tr("max rel"), "cosine", "SQNR", "top-1"]
-        self._outputs.fill(
-            headers,
+        rows = [
             [
-                [
-                    name,
-                    formatting.scientific(item.max_abs),
-                    formatting.scientific(item.max_rel),
-                    f"{item.cosine:.6f}",
-                    self.tr("identical") if item.sqnr_db is None else f"{item.sqnr_db:.0f} dB",
-                    "–" if item.top1_agreement is None else formatting.percent(item.top1_agreement),
-                ]
-                for name, item in benchmark.outputs.items()
-            ],
-            list(benchmark.outputs),
-        )
+                name,
+                formatting.scientific(difference.max_abs),
+                formatting.scientific(difference.max_rel),
+                f"{difference.cosine:.6f}",
+                self.tr("identical") if difference.sqnr_db is None else f"{difference.sqnr_db:.0f} dB",
+                "–" if difference.top1_agreement is None else formatting.percent(difference.top1_agreement),
+            ]
+            for name, difference in benchmark.outputs.items()
+        ]
+        self._outputs.fill(headers, rows, list(benchmark.outputs))
 
     def _update_controls(self) -> None:
         session, measuring = self._session, self._measuring
@@ -207,31 +214,33 @@ class Latency(QWidget):
         self._export.setEnabled(bool(session.samples) and not measuring)
         for field in (self._batch, self._seconds):
             field.setEnabled(not measuring)
-        if measuring and activity:
-            medians = self._chart.medians()
-            finding, sure = self.tr("Measuring…"), activity.stage
-            if len(medians) == 2:
-                so_far = medians["original"] / medians["optimized"]
-                finding, sure = (
-                    self.tr("{ratio} so far").format(ratio=formatting.ratio(so_far)),
-                    self.tr("still measuring"),
-                )
-        elif session.benchmark:
-            finding, sure = formatting.headline(session.benchmark).values()
-        elif session.samples:
-            finding, sure = self.tr("Stopped"), self.tr("The measurement was stopped before its end.")
-        elif session.conversion:
-            finding, sure = self.tr("Not measured yet"), self.tr("Press Measure to let both graphs race.")
-        elif session.inspection and session.inspection.engines:
-            finding = self.tr("Not measured yet")
-            sure = self.tr("Press Measure to let its engines race plain TensorFlow.")
-        elif session.graph:
-            finding = self.tr("Not measured yet")
-            sure = self.tr("Press Measure to time the graph as it is, or convert it first and let both race.")
-        else:
-            finding, sure = self.tr("Nothing to measure"), self.tr("Open a graph first.")
+        finding, sure = self._finding_text(activity if measuring else None)
         self._finding.setText(finding)
         self._sure.setText(sure)
         speedup = session.benchmark.speedup if session.benchmark else None
         slower = speedup is not None and speedup.ci95[1] < 1
         set_look(self._finding, "muted" if measuring or not session.benchmark else "warning" if slower else "finding")
+
+    def _finding_text(self, measuring: Activity | None) -> tuple[str, str]:
+        """What is known of the latency, or what to do to know it; and how sure that is, or what it needs."""
+        session = self._session
+        if measuring:
+            medians = self._chart.medians()
+            if len(medians) < 2:
+                return self.tr("Measuring…"), measuring.stage
+            so_far = formatting.ratio(medians["original"] / medians["optimized"])
+            return self.tr("{ratio} so far").format(ratio=so_far), self.tr("still measuring")
+        if session.benchmark:
+            headline = formatting.headline(session.benchmark)
+            return headline["finding"], headline["sure"]
+        if session.samples:
+            return self.tr("Stopped"), self.tr("The measurement was stopped before its end.")
+        if session.graph is None:
+            return self.tr("Nothing to measure"), self.tr("Open a graph first.")
+        if session.conversion:
+            advice = self.tr("Press Measure to let both graphs race.")
+        elif session.inspection and session.inspection.engines:
+            advice = self.tr("Press Measure to let its engines race plain TensorFlow.")
+        else:
+            advice = self.tr("Press Measure to time the graph as it is, or convert it first and let both race.")
+        return self.tr("Not measured yet"), advice

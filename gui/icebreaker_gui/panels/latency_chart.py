@@ -45,6 +45,12 @@ class _Series:
         self._values: list[float] = []
 
     def add(self, seconds: float, milliseconds: float) -> None:
+        """Takes a call, which came after all that were taken before it.
+
+        Args:
+            seconds: When it was, since measuring began.
+            milliseconds: How long it took.
+        """
         index = int(seconds / self.width)
         if index != self._slice:
             self.settle()
@@ -82,8 +88,8 @@ class LatencyChart(pg.PlotWidget):
         for name in reversed(SERIES):  # the original lies above where they meet
             low, high, line = (pg.PlotDataItem(connect="all", antialias=True) for _ in range(3))
             band = pg.FillBetweenItem(low, high)
-            for item in (low, high, band, line):
-                plot.addItem(item)
+            for part in (low, high, band, line):
+                plot.addItem(part)
             self._items[name] = (low, high, line, band)
         self.restyle()
         self.begin(self._seconds)
@@ -108,7 +114,7 @@ class LatencyChart(pg.PlotWidget):
 
     def medians(self) -> dict[str, float]:
         """Series → about its median so far, in milliseconds."""
-        return {name: statistics.median(item.medians) for name, item in self._series.items() if item.medians}
+        return {name: statistics.median(series.medians) for name, series in self._series.items() if series.medians}
 
     def redraw(self) -> None:
         """Draws what has been added."""
@@ -183,7 +189,7 @@ def export(
     match path.suffix.lower():
         case ".csv":
             lines = ["series,seconds,milliseconds"]
-            lines += [f"{item.series},{item.seconds:.6f},{item.milliseconds:.6f}" for item in samples]
+            lines += [f"{call.series},{call.seconds:.6f},{call.milliseconds:.6f}" for call in samples]
             data = ("\n".join(lines) + "\n").encode()
         case ".png":
             image = QImage(size, QImage.Format.Format_RGB32)
@@ -199,9 +205,16 @@ def export(
                 _paint(generator, samples, benchmark, size)
 
             data = _saved(draw)
-        case other:
-            kind = other or "a name without suffix"
-            raise IcebreakerError(f"{path}: {kind} is no chart format: use .png, .svg or .csv")
+        case "":
+            raise IcebreakerError(
+                "chart_without_suffix", "{subject}: a name without suffix is no chart format", "use_chart_suffix",
+                subject=path,
+            )  # fmt: skip
+        case suffix:
+            raise IcebreakerError(
+                "chart_suffix_unknown", "{subject}: {suffix} is no chart format", "use_chart_suffix",
+                subject=path, suffix=suffix,
+            )  # fmt: skip
     write_whole(path, data)
 
 
@@ -221,7 +234,7 @@ def _paint(device: QPaintDevice, samples: Iterable[Sample], benchmark: reports.B
     chart.setAttribute(Qt.WidgetAttribute.WA_DontShowOnScreen)
     chart.resize(size.width() // 2 - 24, size.height() // 2 - (56 if benchmark else 16))
     chart.show()
-    chart.begin(max((item.seconds for item in samples), default=1.0) or 1.0)
+    chart.begin(max((call.seconds for call in samples), default=1.0) or 1.0)
     chart.add(samples)
     chart.redraw()
     if benchmark:
@@ -259,7 +272,7 @@ def main(arguments: list[str]) -> int:
     theme.install(app, "light")  # type: ignore[arg-type]
     try:
         data = json.loads(Path(arguments[0]).read_text("utf-8"))
-        samples = [Sample(*item) for item in data["samples"]]
+        samples = [Sample(*call) for call in data["samples"]]
         benchmark = codec.from_plain(data["benchmark"], reports.Benchmark)
     except (OSError, ValueError, KeyError, TypeError) as error:
         print(f"{arguments[0]} could not be read as a measurement: {error}", file=sys.stderr)

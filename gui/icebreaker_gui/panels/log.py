@@ -9,11 +9,11 @@ from PySide6.QtCore import QAbstractListModel, QModelIndex, QPersistentModelInde
 from PySide6.QtGui import QGuiApplication, QKeySequence
 from PySide6.QtWidgets import QAbstractItemView, QComboBox, QHBoxLayout, QLineEdit, QListView, QVBoxLayout, QWidget
 
-from icebreaker_gui.session.session import KEPT_LOG_LINES, LogLine, Session
+from icebreaker_gui.session.log_book import KEPT_LINES, LEVELS, LogLine
+from icebreaker_gui.session.session import Session
 from icebreaker_gui.style import theme
 from icebreaker_gui.style.widgets import button, label
 
-LEVELS = ("debug", "info", "warning", "error")
 _COLORS = {"debug": "faint", "info": "text", "warning": "warning", "error": "error"}
 
 
@@ -24,7 +24,7 @@ class _Lines(QAbstractListModel):
         super().__init__()
         self.level = "info"
         self.text = ""
-        self._shown: collections.deque[LogLine] = collections.deque(maxlen=KEPT_LOG_LINES)
+        self._shown: collections.deque[LogLine] = collections.deque(maxlen=KEPT_LINES)
 
     def show_all(self, lines: collections.deque[LogLine]) -> None:
         """Shows what matches now."""
@@ -36,7 +36,7 @@ class _Lines(QAbstractListModel):
     def append(self, lines: list[LogLine]) -> None:
         """Adds what matches of new lines."""
         new = [line for line in lines if self._matches(line)]
-        excess = len(self._shown) + len(new) - KEPT_LOG_LINES
+        excess = len(self._shown) + len(new) - KEPT_LINES
         if excess > 0:
             self.beginRemoveRows(QModelIndex(), 0, min(excess, len(self._shown)) - 1)
             for _ in range(min(excess, len(self._shown))):
@@ -108,7 +108,7 @@ class Log(QWidget):
         layout.setContentsMargins(12, theme.SMALL, 12, theme.SPACE)
         layout.addLayout(row)
         layout.addWidget(self._list, 1)
-        session.logged.connect(self._on_logged)
+        session.log.added.connect(self._on_logged)
         self._filter()
 
     def copy(self) -> None:
@@ -120,7 +120,7 @@ class Log(QWidget):
     def _filter(self) -> None:
         self._model.level = self._level.currentData()
         self._model.text = self._search.text()
-        self._model.show_all(self._session.log)
+        self._model.show_all(self._session.log.lines)
         self._list.scrollToBottom()
 
     def _on_logged(self, lines: list[LogLine]) -> None:

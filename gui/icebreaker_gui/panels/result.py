@@ -18,11 +18,14 @@ from PySide6.QtWidgets import (
 )
 
 from icebreaker.reports.reports import REASONS, Conversion, Left, SegmentReport
-from icebreaker_gui.panels.accuracy import Accuracy, Layers, Ranges, quantizations
+from icebreaker_gui.panels.accuracy.layers import Layers
+from icebreaker_gui.panels.accuracy.ranges import Ranges
+from icebreaker_gui.panels.accuracy.segments import quantizations
+from icebreaker_gui.panels.accuracy.summary import Accuracy
 from icebreaker_gui.session.session import Session
 from icebreaker_gui.style import formatting, theme
 from icebreaker_gui.style.widgets import Table, breakable, clear, label
-from icebreaker_gui.style.wording import worded
+from icebreaker_gui.style.wording import translated, worded
 
 
 class Result(QWidget):
@@ -102,8 +105,8 @@ class Result(QWidget):
                 self.tr("Segment"), self.tr("Engine"), self.tr("Nodes"), self.tr("TensorFlow → engine"),
                 self.tr("Faster"), self.tr("Deviation"),
             ],
-            [self._row(item) for item in conversion.segments],
-            [self._tip(item) for item in conversion.segments],
+            [self._row(segment) for segment in conversion.segments],
+            [self._tip(segment) for segment in conversion.segments],
         )  # fmt: skip
         self._show_left(conversion)
 
@@ -116,8 +119,8 @@ class Result(QWidget):
     def _show_figures(self, conversion: Conversion) -> None:
         clear(self._figures)
         segments = len(conversion.segments)
-        left = sum(item.code != "passive" for item in conversion.left_in_tensorflow)
-        engines = " + ".join(dict.fromkeys(formatting.engine(item.engine) for item in conversion.segments))
+        left = sum(left.code != "passive" for left in conversion.left_in_tensorflow)
+        engines = " + ".join(dict.fromkeys(formatting.engine(segment.engine) for segment in conversion.segments))
         for value, words in (
             (formatting.percent(conversion.coverage), self.tr("of the real ops in engines")),
             (
@@ -130,47 +133,49 @@ class Result(QWidget):
             self._figures.addWidget(_figure(value, words))
         self._figures.addStretch()
 
-    def _row(self, item: SegmentReport) -> list[str]:
-        measured = item.tensorflow_ms > 0 and item.engine_ms > 0
-        times = self.tr("not run here") if not item.runs_here else "–"
+    def _row(self, segment: SegmentReport) -> list[str]:
+        """A segment's cells in the table."""
+        measured = segment.tensorflow_ms > 0 and segment.engine_ms > 0
+        times = self.tr("not run here") if not segment.runs_here else "–"
         if measured:
-            times = f"{formatting.milliseconds(item.tensorflow_ms)} → {formatting.milliseconds(item.engine_ms)}"
+            times = f"{formatting.milliseconds(segment.tensorflow_ms)} → {formatting.milliseconds(segment.engine_ms)}"
         return [
-            item.name,
-            f"{formatting.engine(item.engine)} {formatting.precision(item.precision)}",
-            str(len(item.nodes)),
+            segment.name,
+            f"{formatting.engine(segment.engine)} {formatting.precision(segment.precision)}",
+            str(len(segment.nodes)),
             times,
-            formatting.ratio(item.tensorflow_ms / item.engine_ms) if measured else "–",
-            formatting.scientific(item.deviation) if item.runs_here else self.tr("not checked"),
+            formatting.ratio(segment.tensorflow_ms / segment.engine_ms) if measured else "–",
+            formatting.scientific(segment.deviation) if segment.runs_here else self.tr("not checked"),
         ]
 
-    def _tip(self, item: SegmentReport) -> str:
+    def _tip(self, segment: SegmentReport) -> str:
+        """What else is known of a segment: its tensors and every engine that was tried for it."""
         lines = [
-            self.tr("in: {names}").format(names=", ".join(item.inputs[:4])),
-            self.tr("out: {names}").format(names=", ".join(item.outputs[:4])),
-            self.tr("built in {n:.2f} s").format(n=item.build_seconds),
+            self.tr("in: {names}").format(names=", ".join(segment.inputs[:4])),
+            self.tr("out: {names}").format(names=", ".join(segment.outputs[:4])),
+            self.tr("built in {n:.2f} s").format(n=segment.build_seconds),
         ]
-        if item.candidates:
+        if segment.candidates:
             lines.append(self.tr("Tried:"))
-        for tried in item.candidates:
-            parts = [formatting.engine(str(tried.get("engine", "")))]
-            if tried.get("precision"):
-                parts.append(formatting.precision(str(tried["precision"])))
-            if tried.get("ms"):
-                parts.append(formatting.milliseconds(tried["ms"]))
-            if tried.get("note"):
-                parts.append(str(tried["note"]))
+        for candidate in segment.candidates:
+            parts = [formatting.engine(str(candidate.get("engine", "")))]
+            if candidate.get("precision"):
+                parts.append(formatting.precision(str(candidate["precision"])))
+            if candidate.get("ms"):
+                parts.append(formatting.milliseconds(candidate["ms"]))
+            if candidate.get("note"):
+                parts.append(str(candidate["note"]))
             lines.append("  " + " · ".join(parts))
         return "\n".join(lines)
 
     def _show_left(self, conversion: Conversion) -> None:
         self._left.clear()
         self._groups = collections.defaultdict(list)
-        for item in conversion.left_in_tensorflow:
-            self._groups[item.code].append(item)
+        for left in conversion.left_in_tensorflow:
+            self._groups[left.code].append(left)
         look = theme.current()
         for code, nodes in sorted(self._groups.items(), key=lambda pair: (pair[0] == "passive", -len(pair[1]))):
-            head = QTreeWidgetItem([REASONS.get(code, code), str(len(nodes))])
+            head = QTreeWidgetItem([translated(REASONS.get(code, code)), str(len(nodes))])
             head.setData(0, Qt.ItemDataRole.UserRole, code)
             head.setToolTip(0, head.text(0))
             head.setForeground(0, look.reason(code))
@@ -182,9 +187,9 @@ class Result(QWidget):
         if head.childCount():
             return
         rows = []
-        for item in self._groups[head.data(0, Qt.ItemDataRole.UserRole)]:
-            row = QTreeWidgetItem([item.node, item.op])
-            row.setToolTip(0, f"{item.node}\n{worded(item.reason)}")
+        for left in self._groups[head.data(0, Qt.ItemDataRole.UserRole)]:
+            row = QTreeWidgetItem([left.node, left.op])
+            row.setToolTip(0, f"{left.node}\n{worded(left.reason)}")
             rows.append(row)
         head.addChildren(rows)
 

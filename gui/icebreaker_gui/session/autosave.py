@@ -7,7 +7,6 @@ that says the rest, written anew after each change. A folder whose app has died 
 from __future__ import annotations
 
 import contextlib
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from icebreaker.reports import reports
 from icebreaker.settings import ConvertSettings, Limits
 from icebreaker.storage.files import write_whole
 from icebreaker_gui.session import folders
+from icebreaker_gui.session.background import Work
 from icebreaker_gui.session.session import Session
 
 _STATE = "state.json"
@@ -94,14 +94,14 @@ class Lost:
 
 def find_lost() -> Lost | None:
     """The latest session whose app has died; what cannot be read, and what is older, is removed."""
-    found = None
+    latest = None
     for folder in folders.abandoned():
-        lost = _read(folder) if found is None else None
+        lost = _read(folder) if latest is None else None
         if lost:
-            found = lost
+            latest = lost
         else:
             folders.remove_later(folder)
-    return found
+    return latest
 
 
 def _read(folder: Path) -> Lost | None:
@@ -120,7 +120,7 @@ class Autosave(QObject):
         """Begins to watch `session`."""
         super().__init__(session)
         self._session = session
-        self._thread: threading.Thread | None = None
+        self._writing: Work[None] | None = None
         self._timer = QTimer(self, singleShot=True, interval=_DELAY_MILLISECONDS)
         self._timer.timeout.connect(self._write)
         for signal in (
@@ -133,14 +133,14 @@ class Autosave(QObject):
     def stop(self) -> None:
         """Writes no more."""
         self._timer.stop()
-        if self._thread:
-            self._thread.join()
+        if self._writing:
+            self._writing.wait()
 
     def _write(self) -> None:
         session = self._session
         if session.path is None or session.folder in session.path.parents:  # a sample that can be made again
             return
-        if self._thread and self._thread.is_alive():
+        if self._writing and self._writing.alive:
             self._timer.start()
             return
         state = State(  # frozen: a thread may take its time with it
@@ -148,9 +148,9 @@ class Autosave(QObject):
             session.conversion, session.converted_with, str(session.saved_path or ""), session.benchmark,
         )  # fmt: skip
 
-        def work() -> None:
+        def write() -> None:
             with contextlib.suppress(IcebreakerError):  # a full disk: the work itself goes on
                 write_whole(session.folder / _STATE, codec.encode(state).encode())
 
-        self._thread = threading.Thread(target=work, name="autosave", daemon=True)
-        self._thread.start()
+        self._writing = Work(self, lambda _batch: None)
+        self._writing.run_thread(write, "autosave")

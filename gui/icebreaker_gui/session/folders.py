@@ -11,7 +11,6 @@ import os
 import shutil
 import stat
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 from PySide6.QtCore import QLockFile
 
 from icebreaker.storage import cache
+from icebreaker_gui.session.background import start_thread
 
 _PREFIX = "icebreaker-session-"
 _LOCK = "lock"
@@ -56,7 +56,7 @@ def remove_later(*paths: Path) -> None:
                 with contextlib.suppress(OSError):
                     path.unlink()
 
-    threading.Thread(target=work, name="remove", daemon=True).start()
+    start_thread(work, "remove")
 
 
 def abandoned() -> Iterator[Path]:
@@ -64,8 +64,8 @@ def abandoned() -> Iterator[Path]:
     folders: dict[Path, float] = {}
     for parent in (_parent(), Path(tempfile.gettempdir())):
         with contextlib.suppress(OSError):
-            folders |= {item: item.stat().st_mtime for item in parent.glob(f"{_PREFIX}*") if _is_ours(item)}
-    for folder in sorted(folders, key=lambda item: folders[item], reverse=True):
+            folders |= {folder: folder.stat().st_mtime for folder in parent.glob(f"{_PREFIX}*") if _is_ours(folder)}
+    for folder in sorted(folders, key=lambda folder: folders[folder], reverse=True):
         if not _has_owner(folder):  # its app is only just beginning, or a power cut has left the lock empty
             if time.time() - folders[folder] < _BEGINNING_SECONDS:
                 continue

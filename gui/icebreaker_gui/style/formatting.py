@@ -31,6 +31,14 @@ def size(count: float) -> str:
     return f"{count:.1f} GB"
 
 
+def exact_size(count: int) -> str:
+    """Bytes with the largest unit that gives a whole number, so that `settings.parse_size` reads back what it was."""
+    for unit, factor in (("GiB", 1 << 30), ("GB", 10**9), ("MiB", 1 << 20), ("MB", 10**6)):
+        if count and count % factor == 0:
+            return f"{count // factor} {unit}"
+    return str(count)
+
+
 def milliseconds(value: float) -> str:
     """A latency with three significant digits, in ms or µs."""
     if value < 1:
@@ -70,18 +78,18 @@ def count(number: int, one: str, many: str) -> str:
 
 def headline(benchmark: Benchmark) -> dict[str, str]:
     """What a measurement says: `finding` in two or three words, and how `sure` it is."""
-    tr = QCoreApplication.translate
     if benchmark.speedup is None:
-        finding = tr("figures", "{median} a call").format(median=milliseconds(benchmark.original.p50_ms))
-        return {"finding": finding, "sure": tr("figures", "the original, median")}
+        finding = QCoreApplication.translate("figures", "{median} a call")
+        sure = QCoreApplication.translate("figures", "the original, median")
+        return {"finding": finding.format(median=milliseconds(benchmark.original.p50_ms)), "sure": sure}
     low, high = benchmark.speedup.ci95
     times = benchmark.speedup.median
-    sure = tr("figures", "95 % between {low} and {high}").format(low=ratio(low), high=ratio(high))
     if low <= 1 <= high:
-        finding = tr("figures", "No clear difference")
+        finding = QCoreApplication.translate("figures", "No clear difference")
     elif times > 1:
-        finding = tr("figures", "{ratio} faster").format(ratio=ratio(times))
+        finding = QCoreApplication.translate("figures", "{ratio} faster").format(ratio=ratio(times))
     else:
-        finding = tr("figures", "{ratio} slower").format(ratio=ratio(1 / times))
-        sure = tr("figures", "95 % between {low} and {high}").format(low=ratio(1 / high), high=ratio(1 / low))
-    return {"finding": finding, "sure": sure}
+        finding = QCoreApplication.translate("figures", "{ratio} slower").format(ratio=ratio(1 / times))
+        low, high = 1 / high, 1 / low
+    sure = QCoreApplication.translate("figures", "95 % between {low} and {high}")
+    return {"finding": finding, "sure": sure.format(low=ratio(low), high=ratio(high))}

@@ -25,6 +25,7 @@ RADIUS = 6
 CONTROL_HEIGHT, LARGE_HEIGHT = 28, 40
 
 ICONS = Path(str(files("icebreaker_gui.resources"))) / "icons"
+APP_ICON = ICONS / "icebreaker.svg"
 
 _PROPERTY = "icebreakerTheme"
 
@@ -248,7 +249,7 @@ def palette(theme: Theme) -> QPalette:
 
 def stylesheet(theme: Theme) -> str:
     """The Qt style sheet of a theme."""
-    values = {item.name: getattr(theme, item.name) for item in dataclasses.fields(theme) if item.type == "str"} | {
+    values = {field.name: getattr(theme, field.name) for field in dataclasses.fields(theme) if field.type == "str"} | {
         "icons": ICONS.as_posix(),
         "radius": RADIUS,
         "small": SMALL,

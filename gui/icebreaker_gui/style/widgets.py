@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from PySide6.QtCore import QRectF, Qt, QTimer, Signal
+from PySide6.QtCore import QRectF, Qt, QTimer
 from PySide6.QtGui import QHideEvent, QPainter, QPaintEvent, QShowEvent
 from PySide6.QtWidgets import (
-    QFrame,
+    QGridLayout,
     QHBoxLayout,
     QHeaderView,
     QLabel,
@@ -18,12 +18,10 @@ from PySide6.QtWidgets import (
     QSpinBox,
     QTableWidget,
     QTableWidgetItem,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
-from icebreaker_gui.problem import Problem
 from icebreaker_gui.style import formatting, theme
 
 _FRAME_MILLISECONDS = 33
@@ -78,6 +76,24 @@ def number(least: int, most: int, value: int, tip: str) -> QSpinBox:
     return result
 
 
+def form_grid(rows: Sequence[tuple[str, QWidget]], field_width: int) -> tuple[QGridLayout, list[QLabel]]:
+    """A grid with fields of one width on the right and labels, with the same tool tips, on the left; and the labels."""
+    grid = QGridLayout()
+    grid.setHorizontalSpacing(theme.SPACE)
+    grid.setVerticalSpacing(theme.SMALL)
+    grid.setColumnStretch(0, 1)
+    names = []
+    for row, (text, field) in enumerate(rows):
+        name = label(text)
+        name.setBuddy(field)
+        name.setToolTip(field.toolTip())
+        field.setFixedWidth(field_width)
+        grid.addWidget(name, row, 0)
+        grid.addWidget(field, row, 1)
+        names.append(name)
+    return grid, names
+
+
 class Elided(QWidget):
     """One line of text that is shortened in its middle where it does not fit; the tool tip has all of it."""
 
@@ -103,7 +119,7 @@ class Elided(QWidget):
         self.update()
 
     def paintEvent(self, event: QPaintEvent) -> None:
-        """Draws what fits."""
+        """Draws as much of the text as fits."""
         painter = QPainter(self)
         painter.setFont(theme.font(bold=self._bold))
         painter.setPen(theme.current().color(self.property("look")))
@@ -151,7 +167,7 @@ class Progress(QWidget):
         self._run()
 
     def hideEvent(self, event: QHideEvent) -> None:
-        """Rests."""
+        """Keeps no timer running while nobody sees it."""
         super().hideEvent(event)
         self._run()
 
@@ -187,44 +203,6 @@ class Section(QWidget):
         layout.addLayout(self.body)
 
 
-class Banner(QFrame):
-    """A calm notice at the top of the window: what went wrong and what helps. It stays until it is dismissed."""
-
-    dismissed = Signal()
-    detailsWanted = Signal()
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setProperty("look", "banner-error")
-        self._title = label(look="title", wrap=True, select=True)
-        self._text = label(wrap=True, select=True)
-        self._text.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.MinimumExpanding)
-        details = button(self.tr("Show the log"), self.tr("All that is known about it is in the log"), "link")
-        details.clicked.connect(self.detailsWanted)
-        close = QToolButton()
-        close.setText("✕")
-        close.setToolTip(self.tr("Dismiss this notice"))
-        close.setAccessibleName(self.tr("Dismiss"))
-        close.clicked.connect(self.dismissed)
-        words = QVBoxLayout()
-        words.setSpacing(theme.TINY)
-        words.addWidget(self._title)
-        words.addWidget(self._text)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(theme.LARGE, theme.SPACE, theme.SPACE, theme.SPACE)
-        layout.addLayout(words, 1)
-        layout.addWidget(details, 0, Qt.AlignmentFlag.AlignTop)
-        layout.addWidget(close, 0, Qt.AlignmentFlag.AlignTop)
-        self.hide()
-
-    def show_problem(self, problem: Problem | None) -> None:
-        """Shows a problem, or nothing."""
-        self.setVisible(problem is not None)
-        if problem:
-            self._title.setText(breakable(problem.title, 60))
-            self._text.setText(breakable(problem.text, 60))
-
-
 def clear(layout: QLayout) -> None:
     """Empties a layout, and deletes what was in it."""
     for index in reversed(range(layout.count())):
@@ -234,33 +212,6 @@ def clear(layout: QLayout) -> None:
             widget.deleteLater()
         else:
             layout.takeAt(index)
-
-
-class Question(QFrame):
-    """A question in the window with two answers; nothing waits for it, and it can be left unanswered."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setProperty("look", "banner-warning")
-        self._text = label(wrap=True)
-        self.yes = button("")
-        self.no = button("")
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(theme.LARGE, theme.SPACE, theme.SPACE, theme.SPACE)
-        layout.addWidget(self._text, 1)
-        layout.addWidget(self.no)
-        layout.addWidget(self.yes)
-        self.no.clicked.connect(self.hide)
-        self.yes.clicked.connect(self.hide)
-        self.hide()
-
-    def ask(self, text: str, yes: str, no: str) -> None:
-        """Shows the question; the answers come as `yes.clicked` and `no.clicked`."""
-        self._text.setText(breakable(text, 60))
-        self.yes.setText(yes)
-        self.no.setText(no)
-        self.show()
-        self.no.setFocus()
 
 
 class Table(QTableWidget):

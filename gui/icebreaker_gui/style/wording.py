@@ -6,10 +6,13 @@ from collections.abc import Mapping
 
 from PySide6.QtCore import QCoreApplication
 
+from icebreaker.errors import IcebreakerError
 from icebreaker.messages import Message
 
+CONTEXT = "icebreaker"  # of the library's texts in a translator's file; `style.texts` collects them
+
 # Remedies that are something in the window, by their code.
-_REMEDIES: Mapping[str, str] = {
+REMEDIES: Mapping[str, str] = {
     "one_engine_or_more_time": "choose one engine in place of auto, or allow it more time under Advanced",
     "other_engine_or_more_patience": "choose another engine or exclude these nodes, or allow it more patience under "
     "Advanced",
@@ -18,8 +21,22 @@ _REMEDIES: Mapping[str, str] = {
 }
 
 
+def translated(text: str) -> str:
+    """A text of the library's own, such as an entry of `reports.REASONS`, in the user's language."""
+    return QCoreApplication.translate(CONTEXT, text)
+
+
 def worded(message: Message | str) -> str:
     """A message in the user's language; a vendor's words stay as they are."""
     if isinstance(message, str):
         return message
-    return message.worded(_REMEDIES, lambda text: QCoreApplication.translate("icebreaker", text))
+    return message.worded(REMEDIES, translated)
+
+
+def error_text(error: Exception) -> str:
+    """What the user is told of an exception, on one line; only those of our own are written for users."""
+    if isinstance(error, IcebreakerError):
+        return worded(error.message)
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror or error}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -20,7 +20,9 @@ from icebreaker.reports.reports import (
     TradeOff,
 )
 from icebreaker.settings import ConvertSettings
-from icebreaker_gui.panels import accuracy
+from icebreaker_gui.panels.accuracy import layers as layers_tab
+from icebreaker_gui.panels.accuracy import range_plots, summary
+from icebreaker_gui.panels.accuracy import ranges as ranges_tab
 from icebreaker_gui.panels.result import Result
 from icebreaker_gui.session.session import Session
 
@@ -67,13 +69,13 @@ def result(session: Session, qtbot: QtBot) -> Result:
 
 def show(session: Session, conversion: Conversion, **settings: object) -> None:
     session.conversion = conversion
-    session.converted_with = dataclasses.replace(ConvertSettings.of(precision="int8"), **settings)  # type: ignore[arg-type]
+    session.converted_with = ConvertSettings.of(precision="int8", **settings)
     session.conversionChanged.emit()
 
 
 def test_the_finding_and_the_curve(session: Session, result: Result, conversion: Conversion) -> None:
     show(session, conversion)
-    panel = result.findChild(accuracy.Accuracy)
+    panel = result.findChild(summary.Accuracy)
     assert panel and "98 %" in panel._finding.text()
     for words in ("400 held-back", "99.9 %", "95.3 % before, 95.1 % after", "2 layers stay in float"):
         assert words in panel._words.text()
@@ -90,7 +92,7 @@ def test_a_small_error_is_not_shown_a_thousandfold(session: Session, result: Res
         session,
         dataclasses.replace(conversion, segments=(dataclasses.replace(conversion.segments[0], quantization=told),)),
     )
-    panel = result.findChild(accuracy.Accuracy)
+    panel = result.findChild(summary.Accuracy)
     assert panel
     result._tabs.setCurrentIndex(1)
     result.grab()
@@ -103,7 +105,7 @@ def test_what_was_tried_in_vain_is_not_called_int8(session: Session, result: Res
     vain = dataclasses.replace(_QUANTIZATION, int8_layers=0, message="FP32 is faster")
     segment = dataclasses.replace(conversion.segments[0], precision="fp32", quantization=vain)
     show(session, dataclasses.replace(conversion, segments=(segment,)))
-    panel, layers = result.findChild(accuracy.Accuracy), result.findChild(accuracy.Layers)
+    panel, layers = result.findChild(summary.Accuracy), result.findChild(layers_tab.Layers)
     assert panel and "Nothing runs in INT8" in panel._finding.text() and "FP32 is faster" in panel._words.text()
     assert panel._curve._words.text().startswith("Best that was tried")
     state = layers._table.item(0, 2) if layers else None
@@ -112,7 +114,7 @@ def test_what_was_tried_in_vain_is_not_called_int8(session: Session, result: Res
 
 def test_random_data_has_no_finding(session: Session, result: Result, conversion: Conversion) -> None:
     show(session, conversion, calibration="random")
-    panel = result.findChild(accuracy.Accuracy)
+    panel = result.findChild(summary.Accuracy)
     assert panel and "not known" in panel._finding.text() and "random" in panel._words.text()
 
 
@@ -126,7 +128,7 @@ def test_without_int8_there_is_nothing_of_it(session: Session, result: Result, c
 
 def test_a_checked_layer_is_kept_next_time(session: Session, result: Result, conversion: Conversion) -> None:
     show(session, conversion)
-    layers = result.findChild(accuracy.Layers)
+    layers = result.findChild(layers_tab.Layers)
     assert layers
     first, second = layers._table.item(0, 0), layers._table.item(1, 0)
     assert first and second and second.data(Qt.ItemDataRole.CheckStateRole) is None  # no node can be named
@@ -139,7 +141,7 @@ def test_a_checked_layer_is_kept_next_time(session: Session, result: Result, con
 
 def test_the_ranges_with_their_values(session: Session, result: Result, conversion: Conversion) -> None:
     show(session, conversion)
-    ranges = result.findChild(accuracy.Ranges)
+    ranges = result.findChild(ranges_tab.Ranges)
     assert ranges and ranges._choice.count() == 2, "a tensor that is always 0 has no threshold"
     assert ranges._choice.currentText() == "block1/conv1"
     assert "-3 to 5" in ranges._words.text() and "above 4" in ranges._words.text()
@@ -173,13 +175,13 @@ def test_nncf_does_not_tell_of_layers(session: Session, result: Result, conversi
         session,
         dataclasses.replace(conversion, segments=(dataclasses.replace(conversion.segments[0], quantization=told),)),
     )
-    layers, ranges = result.findChild(accuracy.Layers), result.findChild(accuracy.Ranges)
+    layers, ranges = result.findChild(layers_tab.Layers), result.findChild(ranges_tab.Ranges)
     assert layers and ranges and "NNCF" in layers._words.text() and "NNCF" in ranges._words.text()
 
 
 def test_the_types_hold_what_they_are_said_to() -> None:
     numpy = pytest.importorskip("numpy")
     for name, kind in (("FP32", numpy.float32), ("FP16", numpy.float16)):
-        low, high, _ = accuracy._TYPES[name]
+        low, high, _ = range_plots.TYPES[name]
         assert math.isclose(low, float(numpy.finfo(kind).smallest_subnormal), rel_tol=0.01)
         assert math.isclose(high, float(numpy.finfo(kind).max), rel_tol=0.01)

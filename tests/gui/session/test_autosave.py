@@ -25,8 +25,8 @@ import sys
 from pathlib import Path
 from PySide6.QtCore import QSettings, QTimer
 from PySide6.QtWidgets import QApplication
-from icebreaker_gui.autosave import Autosave
-from icebreaker_gui.session import Session
+from icebreaker_gui.session.autosave import Autosave
+from icebreaker_gui.session.session import Session
 app = QApplication([])
 QSettings.setDefaultFormat(QSettings.Format.IniFormat)
 QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, sys.argv[2])
@@ -67,14 +67,14 @@ def test_work_comes_back_after_a_kill(qtbot: QtBot, digits: Path, tmp_path: Path
     qtbot.addWidget(window)
     window.show()
     window.offer_restore()
-    assert window._question.isVisible() and "digits.pb" in window._question._text.text()
+    assert window.notices.question.isVisible() and "digits.pb" in window.notices.question.text
     with qtbot.waitSignal(session.conversionChanged, timeout=_SECONDS, check_params_cb=lambda: True):
-        window._question.yes.click()
+        window.notices.question.yes.click()
         qtbot.waitUntil(lambda: session.conversion is not None, timeout=_SECONDS)
     qtbot.waitUntil(lambda: not session.busy, timeout=_SECONDS)
     assert session.conversion and session.conversion.segments and session.optimized_graph
     assert session.settings.max_batch_size == 4 and session.path == digits and session.unsaved
-    assert session.batch == window._latency._batch.value() == 3
+    assert session.batch == window.docks.latency._batch.value() == 3
     assert session.benchmark is None and session.measure_after_convert
     assert not left.exists() and session.folder in Path(session.conversion.output).parents
     session.save(tmp_path / "saved.pb")
@@ -89,8 +89,8 @@ def _state(folder: Path, **changes: object) -> None:
     folder.mkdir(parents=True)
     (folder / "lock").write_text("")  # as after a power cut
     values = {
-        "path": "/somewhere/graph.pb", "settings": {}, "converted_with": None, "conversion": None, "saved_path": None,
-        "benchmark": None, "batch": 1, "seconds": 1.0,
+        "path": "/somewhere/graph.pb", "settings": {}, "limits": {}, "converted_with": None, "conversion": None,
+        "saved_path": "", "benchmark": None, "batch": 1, "seconds": 1.0,
     }  # fmt: skip
     (folder / "state.json").write_text(json.dumps(values | changes))
     os.utime(folder, (0, 0))  # long ago
@@ -103,10 +103,10 @@ def test_discarded_is_gone(qtbot: QtBot, session: Session, tmp_path: Path) -> No
     qtbot.addWidget(window)
     window.show()
     window.offer_restore()
-    assert "settings for graph.pb" in window._question._text.text()
-    window._question.no.click()
+    assert "settings for graph.pb" in window.notices.question.text
+    window.notices.question.no.click()
     window.offer_restore()
-    assert not window._question.isVisible()
+    assert not window.notices.question.isVisible()
     qtbot.waitUntil(lambda: not folder.exists(), timeout=5000)
     assert session.folder.exists()
 
@@ -114,11 +114,13 @@ def test_discarded_is_gone(qtbot: QtBot, session: Session, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "changes",
     [
-        {"settings": {"engine": "evil"}},
+        {"settings": {"precision": "evil"}},
         {"settings": []},
         {"path": None},
         {"conversion": {"output": "/etc/passwd"}},
         {"batch": "x"},
+        {"consent": {"side_effects": True}},
+        {"settings": {"consent": {"engines": True}}},
     ],
 )
 def test_damaged_states_are_removed(session: Session, qtbot: QtBot, tmp_path: Path, changes: dict[str, object]) -> None:
@@ -132,9 +134,8 @@ def test_damaged_states_are_removed(session: Session, qtbot: QtBot, tmp_path: Pa
 def test_what_cannot_be_restored_does_not_cling_to_the_next_result(
     qtbot: QtBot, session: Session, tmp_path: Path
 ) -> None:
-    lost = tmp_path / "dead" / "run1"
-    lost.mkdir(parents=True)
-    session.adopt({"output": str(lost / "x.pb")}, session.settings, tmp_path / "saved.pb", None)
+    nowhere = Conversion(str(tmp_path / "dead" / "run1" / "x.pb"), 1.0, 0.0, (), ())
+    session.adopt(nowhere, session.settings, tmp_path / "saved.pb", None)
     qtbot.waitUntil(lambda: not session.busy, timeout=_SECONDS)
     assert session.problem and session.conversion is None
     session.conversion = Conversion("out.pb", 1.0, 0.0, (), ())
@@ -155,26 +156,23 @@ def test_what_has_crashed_is_tried_again_if_the_user_wants(qtbot: QtBot, session
     made = Conversion("out.pb", 1.0, 0.0, (), (), (crashed,))
     session.conversion = made
     session.conversionChanged.emit()
-    assert window._question.isVisible() and "TRTEngineOp_000" in window._question._text.text()
+    assert window.notices.question.isVisible() and "TRTEngineOp_000" in window.notices.question.text
     session.measure_after_convert = False
     session.change(engine="onnxruntime", minimum_segment_size=1)
     with qtbot.waitSignal(session.conversionChanged, timeout=_SECONDS):
-        window._question.yes.click()
+        window.notices.question.yes.click()
         assert session.activity and session.activity.kind == "convert"
     assert session.conversion is not made and session.conversion.segments
     assert session.converted_with == session.settings and not session.consent.crashed
-    assert not window._question.isVisible()
+    assert not window.notices.question.isVisible()
 
 
-def test_consent_does_not_come_back_and_strangers_offer_nothing(
-    qtbot: QtBot, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_settings_come_back_and_strangers_offer_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "cache" / "sessions" / "icebreaker-session-dead"
-    _state(folder, settings={"allow_side_effects": True, "trust_engines": True, "max_batch_size": 7})
+    _state(folder, settings={"max_batch_size": 7}, limits={"time_seconds": 60.0})
     owner = folder.stat().st_uid
     with monkeypatch.context() as other:
         other.setattr(os, "geteuid", lambda: owner + 1)
         assert autosave.find_lost() is None
     lost = autosave.find_lost()
-    assert lost and lost.settings.max_batch_size == 7
-    assert not lost.consent.side_effects and not lost.consent.engines
+    assert lost and lost.state.settings.max_batch_size == 7 and lost.state.limits.time_seconds == 60

@@ -14,7 +14,7 @@ from pytestqt.qtbot import QtBot
 from icebreaker.errors import IcebreakerError
 from icebreaker.reports import reports
 from icebreaker_gui.session import autosave
-from icebreaker_gui.session.session import Session, _copy_graph
+from icebreaker_gui.session.session import Session
 
 _SECONDS = 60_000
 
@@ -30,7 +30,7 @@ def test_opens_a_graph(session: Session, qtbot: QtBot, digits: Path) -> None:
     assert session.inspection.nodes == len(session.graph)
     assert session.settings.outputs == session.graph.candidate_outputs
     assert session.settings.data, "the sample's own values come with it"
-    assert session.recent == [str(digits)]
+    assert session.recent.paths == [str(digits)]
     assert not session.busy
 
 
@@ -56,7 +56,7 @@ def test_bad_files_leave_what_was_open(session: Session, qtbot: QtBot, digits: P
     assert session.problem and "bad.pb" in session.problem.title
     assert "\n" not in session.problem.text and len(session.problem.text) > 20
     assert session.graph is graph and session.path == digits
-    assert session.recent == [str(digits)]
+    assert session.recent.paths == [str(digits)]
     session.dismiss_problem()
     assert session.problem is None
 
@@ -141,7 +141,7 @@ def test_cancel(session: Session, qtbot: QtBot, digits: Path) -> None:
     assert session.activity and session.activity.cancelling
     wait_idle(qtbot, session)
     assert session.problem is None and session.conversion is None
-    assert session.log[-1].text == "Cancelled"
+    assert session.log.lines[-1].text == "Cancelled"
     assert not [path for path in session.folder.glob("run*/*") if path.is_file()]
 
 
@@ -202,7 +202,8 @@ tf.saved_model.save(model, sys.argv[1], signatures=model.serve)
 
 def test_what_a_killed_session_left_is_removed(session: Session, qtbot: QtBot) -> None:
     code = (
-        "import os; from icebreaker_gui.session import Session; s = Session(); print(s.folder); os.kill(os.getpid(), 9)"
+        "import os; from icebreaker_gui.session.session import Session; s = Session(); print(s.folder);"
+        "os.kill(os.getpid(), 9)"
     )
     killed = subprocess.run([sys.executable, "-u", "-c", code], capture_output=True, text=True)
     left = Path(killed.stdout.strip())
@@ -236,7 +237,7 @@ def test_an_open_optimized_graph_is_measured_with_its_engines_if_the_user_trusts
     assert not questions and session.benchmark and session.benchmark.optimized, session.problem
     assert set(session.benchmark.profiles) == {"original", "optimized"}
     assert all(item.max_abs < 1e-5 for item in session.benchmark.outputs.values())
-    assert not [line for line in session.log if line.level == "warning"]
+    assert not [line for line in session.log.lines if line.level == "warning"]
 
     shutil.rmtree(tmp_path / "cache" / "engines")  # as on another machine
     session.open(optimized)
@@ -254,23 +255,3 @@ def test_an_open_optimized_graph_is_measured_with_its_engines_if_the_user_trusts
     session.open(optimized)
     wait_idle(qtbot, session)
     assert not session.consent.engines, "trust is in one file, not in all that follow"
-
-
-def test_saving_again_leaves_no_side_files_behind(tmp_path: Path) -> None:
-    home, there = tmp_path / "run1", tmp_path / "there"
-    for folder in (home, there):
-        folder.mkdir()
-    names = [f"g.optimized.pb.TRTEngineOp_000.{text}.onnx" for text in ("0123abcd", "4567abcd", "89abcdef")]
-
-    def save(name: str, target: str) -> set[str]:
-        for item in home.iterdir():
-            item.unlink()
-        (home / name).write_bytes(b"engine")
-        source = home / "g.optimized.pb"
-        source.write_bytes(b"\x0a" + name.encode())  # a GraphDef begins with this byte
-        _copy_graph(source, there / target)
-        return {item.name for item in there.iterdir()}
-
-    assert save(names[0], "one.pb") == {"one.pb", names[0]}
-    assert save(names[1], "one.pb") == {"one.pb", names[1]}
-    assert save(names[2], "two.pb") == {"one.pb", "two.pb", names[1], names[2]}

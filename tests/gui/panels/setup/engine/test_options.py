@@ -16,7 +16,7 @@ from icebreaker.engines.onnxruntime import OnnxRuntime
 from icebreaker.graph.protos import AttrValue, GraphDef, NodeDef
 from icebreaker.reports.reports import EngineStatus, Machine
 from icebreaker.settings import ENGINE_OPTIONS, ConvertSettings
-from icebreaker_gui.panels.setup.engine_options import Options
+from icebreaker_gui.panels.setup.engine.options import EngineOptions
 from icebreaker_gui.panels.setup.panel import Setup
 from icebreaker_gui.session.session import Session
 
@@ -49,7 +49,7 @@ def graph(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def options(session: Session, qtbot: QtBot, graph: Path) -> Iterator[Options]:
+def options(session: Session, qtbot: QtBot, graph: Path) -> Iterator[EngineOptions]:
     setup = Setup(session)
     qtbot.addWidget(setup)
     setup.show()
@@ -57,20 +57,20 @@ def options(session: Session, qtbot: QtBot, graph: Path) -> Iterator[Options]:
     qtbot.waitUntil(lambda: not session.busy, timeout=30_000)
     session.machine = MACHINE
     session.machineChanged.emit()
-    found = setup.findChild(Options)
-    assert isinstance(found, Options)
+    found = setup.findChild(EngineOptions)
+    assert isinstance(found, EngineOptions)
     yield found  # the form lives as long
 
 
-def shown(options: Options, kind: type[QWidget]) -> list[Any]:
+def shown(options: EngineOptions, kind: type[QWidget]) -> list[Any]:
     return [item for item in options.findChildren(kind) if item.isVisible() and not isinstance(item.parent(), QSpinBox)]
 
 
-def fold(options: Options) -> QPushButton:
+def fold(options: EngineOptions) -> QPushButton:
     return next(item for item in options.findChildren(QPushButton) if "Engine options" in item.text())
 
 
-def test_folded_at_first_and_only_what_the_engine_has(session: Session, options: Options, qtbot: QtBot) -> None:
+def test_folded_at_first_and_only_what_the_engine_has(session: Session, options: EngineOptions, qtbot: QtBot) -> None:
     assert fold(options).isVisible() and not shown(options, QLineEdit)
     fold(options).click()
     session.change(engine="openvino")
@@ -87,7 +87,7 @@ def test_folded_at_first_and_only_what_the_engine_has(session: Session, options:
         assert widget.toolTip()
 
 
-def test_what_is_chosen_becomes_the_settings(session: Session, options: Options) -> None:
+def test_what_is_chosen_becomes_the_settings(session: Session, options: EngineOptions) -> None:
     fold(options).click()
     session.change(engine="tensorrt")
     (level,) = shown(options, QSpinBox)
@@ -108,7 +108,7 @@ def test_what_is_chosen_becomes_the_settings(session: Session, options: Options)
     assert back == session.settings, "as the autosaved state carries it"
 
 
-def test_the_limits_of_a_worker(session: Session, options: Options) -> None:
+def test_the_limits_of_a_worker(session: Session, options: EngineOptions) -> None:
     setup = options.window()
     next(item for item in setup.findChildren(QPushButton) if "Advanced" in item.text()).click()
     time_limit, patience = (
@@ -132,7 +132,7 @@ def test_the_limits_of_a_worker(session: Session, options: Options) -> None:
         assert bool(told) is (text == "much")
 
 
-def test_a_profile_is_typed_checked_and_taken_away(session: Session, options: Options) -> None:
+def test_a_profile_is_typed_checked_and_taken_away(session: Session, options: EngineOptions) -> None:
     fold(options).click()
     (field,) = shown(options, QLineEdit)
 
@@ -152,7 +152,7 @@ def test_a_profile_is_typed_checked_and_taken_away(session: Session, options: Op
     assert session.settings.profiles == {} and not options._profiles._problem.isVisible()
 
 
-def test_what_cannot_be_had_is_told_and_reset(session: Session, options: Options) -> None:
+def test_what_cannot_be_had_is_told_and_reset(session: Session, options: EngineOptions) -> None:
     session.change(engine="tensorrt", weights="weightless")
     setup = options.window()
     convert = next(item for item in setup.findChildren(QPushButton) if item.text() == "Convert")
@@ -164,7 +164,7 @@ def test_what_cannot_be_had_is_told_and_reset(session: Session, options: Options
     assert convert.isEnabled() and session.settings.builder.weights == "fixed" and not options._problem.isVisible()
 
 
-def test_a_workspace_beyond_what_is_left_warns(session: Session, options: Options) -> None:
+def test_a_workspace_beyond_what_is_left_warns(session: Session, options: EngineOptions) -> None:
     setup = options.window()
 
     def warned() -> list[str]:

@@ -1,0 +1,94 @@
+"""The docks around the graph: which panels there are, where they begin, and which of them is in front."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QByteArray, QObject, QSettings, Qt
+from PySide6.QtWidgets import QDockWidget, QMainWindow, QWidget
+
+from icebreaker_gui.panels.latency import Latency
+from icebreaker_gui.panels.log import Log
+from icebreaker_gui.panels.result import Result
+from icebreaker_gui.panels.setup.panel import Setup
+from icebreaker_gui.session.session import Session
+
+_STATE_VERSION = 1  # of the arrangement: raise it when docks are added or renamed
+
+
+class Docks(QObject):
+    """Makes the panels and their docks, and remembers their arrangement for the next start.
+
+    Attributes:
+        setup: The panel of the settings.
+        latency: The panel of the measurement.
+        result: The panel of the conversion's result.
+        by_name: Name → dock, in the order of their keys.
+    """
+
+    def __init__(self, window: QMainWindow, session: Session) -> None:
+        """Adds the docks to the window. Adding a panel is one more entry here."""
+        super().__init__(window)
+        self._window = window
+        window.setDockNestingEnabled(True)
+        window.setDockOptions(window.dockOptions() | QMainWindow.DockOption.GroupedDragging)
+        window.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea)
+        self.setup, self.latency, self.result = Setup(session), Latency(session), Result(session)
+        left, bottom = Qt.DockWidgetArea.LeftDockWidgetArea, Qt.DockWidgetArea.BottomDockWidgetArea
+        self.by_name: dict[str, QDockWidget] = {}
+        for name, title, panel, area in (
+            ("setup", self.tr("Setup"), self.setup, left),
+            ("latency", self.tr("Latency"), self.latency, bottom),
+            ("result", self.tr("Result"), self.result, bottom),
+            ("log", self.tr("Log"), Log(session), bottom),
+        ):
+            dock = QDockWidget(title, window)
+            dock.setObjectName(name)
+            dock.setWidget(panel)
+            window.addDockWidget(area, dock)
+            self.by_name[name] = dock
+        window.tabifyDockWidget(self.by_name["latency"], self.by_name["result"])
+        window.tabifyDockWidget(self.by_name["result"], self.by_name["log"])
+        self.by_name["latency"].raise_()
+        window.resizeDocks([self.by_name["setup"]], [330], Qt.Orientation.Horizontal)
+        window.resizeDocks([self.by_name["latency"]], [300], Qt.Orientation.Vertical)
+        self._first_arrangement = QByteArray()
+
+    def show(self, name: str) -> None:
+        """Brings a dock to the front."""
+        self.by_name[name].show()
+        self.by_name[name].raise_()
+
+    def toggle(self, name: str, shown: bool) -> None:
+        """Brings a dock to the front, keys with it, or hides it."""
+        if not shown:
+            self.by_name[name].hide()
+            return
+        self.show(name)
+        for widget in self.by_name[name].widget().findChildren(QWidget):
+            if widget.focusPolicy() & Qt.FocusPolicy.TabFocus and widget.isEnabled() and widget.isVisible():
+                widget.setFocus(Qt.FocusReason.ShortcutFocusReason)
+                break
+
+    def hides(self, widget: QWidget) -> bool:
+        """True for a widget in a dock that lies behind another one."""
+        behind = (dock for dock in self.by_name.values() if dock.visibleRegion().isEmpty())
+        return any(dock.isAncestorOf(widget) for dock in behind)
+
+    def restore(self) -> None:
+        """Gives the window the size and the arrangement that it had when it was closed last."""
+        self._first_arrangement = self._window.saveState(_STATE_VERSION)
+        settings = QSettings()
+        geometry, arrangement = settings.value("geometry"), settings.value("arrangement")
+        if isinstance(geometry, QByteArray):
+            self._window.restoreGeometry(geometry)
+        if isinstance(arrangement, QByteArray):
+            self._window.restoreState(arrangement, _STATE_VERSION)
+
+    def remember(self) -> None:
+        """Keeps the window's size and the arrangement for the next start."""
+        settings = QSettings()
+        settings.setValue("geometry", self._window.saveGeometry())
+        settings.setValue("arrangement", self._window.saveState(_STATE_VERSION))
+
+    def reset(self) -> None:
+        """Arranges the docks as they are the first time."""
+        self._window.restoreState(self._first_arrangement, _STATE_VERSION)
