@@ -72,8 +72,8 @@ def _unknown_field(data: Any, value: object) -> str | None:
         pairs = zip(data, cast("Sequence[object]", value), strict=True)
     elif (names := _fields(value)) is not None:
         tag = value.__struct_config__.tag_field if isinstance(value, msgspec.Struct) else None
-        if surplus := [str(key) for key in data if key not in names and key != tag]:
-            return surplus[0]
+        if strangers := [str(key) for key in data if key not in names and key != tag]:
+            return strangers[0]
         pairs = [(data[name], getattr(value, name)) for name in names if name in data]
     return next((unknown for pair in pairs if (unknown := _unknown_field(*pair)) is not None), None)
 

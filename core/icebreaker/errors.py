@@ -34,8 +34,6 @@ class IcebreakerError(Exception):
         """Takes a message, or what `messages.message` makes one of."""
         if isinstance(code, Message):
             self.message = code
-        elif not text:  # TODO: goes when every error has a code
-            self.message = Message("uncoded", "{text}", values={"text": code})
         else:
             self.message = message(code, text, remedy, subject=subject, **values)
         super().__init__(str(self.message))

@@ -146,6 +146,16 @@ REMEDIES: Mapping[str, str] = {
     "give_calibration": (
         "give a folder of images, an .npz, or random (for speed only), or the table of an earlier calibration"
     ),
+    # TF-TRT's old calls
+    "use_save_for_graph": "use save() for a graph",
+    "name_the_tensors": "name the tensors that the graph is for",
+    "create_as_int8": "create it with precision_mode='INT8'",
+    "create_again": "create it again",
+    "create_and_run_again": "create the calibration graph again, and run it",
+    "run_on_real_data": "run it in a session on real data, and then convert it",
+    "make_another_converter": "make another converter",
+    "choose_precision_mode": "choose FP32, FP16 or INT8",
+    "give_saved_model_folder": "give a SavedModel's folder",
     # jobs, cli, api
     "close_programs_or_smaller_batch": "close other programs, or choose a smaller batch",
     "one_engine_or_more_time": "choose one engine in place of auto, or allow it more time",

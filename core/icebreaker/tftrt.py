@@ -30,7 +30,7 @@ import numpy as np
 
 from icebreaker import codec, events
 from icebreaker.conversion import pipeline
-from icebreaker.engines import registry
+from icebreaker.engine import registry
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
 from icebreaker.graph.graph import Graph
@@ -112,27 +112,32 @@ def create_inference_graph(
     """
     precision = _checked(input_graph_def, input_saved_model_dir, precision_mode)
     if output_saved_model_dir is not None and input_saved_model_dir is None:
-        raise BadArgument("output_saved_model_dir needs input_saved_model_dir: use save() for a graph")
+        raise BadArgument(
+            "saved_model_dir_missing", "output_saved_model_dir needs input_saved_model_dir", "use_save_for_graph"
+        )
     if input_saved_model_tags is not None and list(input_saved_model_tags) != ["serve"]:
-        raise BadArgument(f"input_saved_model_tags {list(input_saved_model_tags)} are unknown: only serve can be read")
+        raise BadArgument(
+            "tags_unknown", "input_saved_model_tags {tags} are unknown: only serve can be read",
+            tags=str(list(input_saved_model_tags)),
+        )  # fmt: skip
     if cached_engine_batches is not None:
         if not isinstance(cached_engine_batches, list) or not all(isinstance(n, int) for n in cached_engine_batches):
-            raise BadArgument("cached_engine_batches must be a list of whole numbers")
+            raise BadArgument("batches_malformed", "cached_engine_batches must be a list of whole numbers")
         if len(cached_engine_batches) > maximum_cached_engines:
             raise BadArgument(
-                f"cached_engine_batches has {len(cached_engine_batches)} entries, but maximum_cached_engines is "
-                f"{maximum_cached_engines}"
-            )
+                "batches_many", "cached_engine_batches has {count} entries, but maximum_cached_engines is {most}",
+                count=len(cached_engine_batches), most=maximum_cached_engines,
+            )  # fmt: skip
         max_batch_size = max([max_batch_size, *cached_engine_batches])
     if input_saved_model_dir is not None:
         graph = _saved_model(input_saved_model_dir, allow_side_effects)
     else:
         graph = Graph(to_tensorflow(input_graph_def))
     if outputs is None and input_saved_model_dir is None:
-        raise BadArgument("outputs is None: name the tensors that the graph is for")
+        raise BadArgument("outputs_none", "outputs is None", "name_the_tensors")
     names = [str(getattr(item, "name", item)) for item in ([outputs] if isinstance(outputs, str) else outputs or ())]
     if outputs is not None and not names:
-        raise BadArgument("outputs is empty: name the tensors that the graph is for")
+        raise BadArgument("outputs_empty", "outputs is empty", "name_the_tensors")
     try:
         tensors = tuple(str(graph.require(name, "output")) for name in names)
         registry.require(engine)
@@ -142,7 +147,7 @@ def create_inference_graph(
             exclude=tuple(exclude), memory_fraction=_memory_fraction(session_config),
         )  # fmt: skip
     except IcebreakerError as error:
-        raise BadArgument(str(error)) from error
+        raise BadArgument(error.message) from error
     consent = Consent(side_effects=allow_side_effects)
     if precision == "int8" and use_calibration:
         return _calibration_graph(graph, settings, consent)
@@ -168,20 +173,20 @@ def calib_graph_to_infer_graph(
     """
     recorders = [node for node in calibration_graph_def.node if _FOLDER in node.attr]
     if not recorders:
-        raise BadArgument("Graph doesn't contain any calibration nodes: create it with precision_mode='INT8'")
+        raise BadArgument("no_calibration_nodes", "Graph doesn't contain any calibration nodes", "create_as_int8")
     folder = Path(recorders[0].attr[_FOLDER].s.decode("utf-8", "replace"))
     try:
         settings = codec.decode(recorders[0].attr[_SETTINGS].s, ConvertSettings)
     except ValueError as error:
-        raise BadArgument(f"the calibration graph is damaged ({error}): create it again") from error
+        raise BadArgument(
+            "calibration_graph_damaged", "the calibration graph is damaged ({error})", "create_again", error=str(error)
+        ) from error
     if not (folder / RECORDING).is_file():
         raise IcebreakerError(
-            f"the recorded values in {folder} are gone: create the calibration graph again, and run it"
+            "recording_gone", "the recorded values in {subject} are gone", "create_and_run_again", subject=folder
         )
     if not any(folder.glob("*/*.npz")):
-        raise IcebreakerError(
-            "the calibration graph has not been run: run it in a session on real data, and then convert it"
-        )
+        raise IcebreakerError("recording_empty", "the calibration graph has not been run", "run_on_real_data")
     consent = Consent(side_effects=allow_side_effects)
     return _optimized(Graph(_restored(calibration_graph_def)), settings.changed(calibration=str(folder)), consent)
 
@@ -212,7 +217,7 @@ def save_saved_model(graph_def: Any, folder: str | os.PathLike[str]) -> None:
     import tensorflow as tf
 
     if Path(folder).exists():
-        raise BadArgument(f"{folder} is there already: choose another folder")
+        raise BadArgument("folder_exists", "{subject} is there already", "another_folder", subject=folder)
     definition = portable(graph_def)
     graph = Graph(definition)
     with tf.Graph().as_default() as made:
@@ -270,11 +275,12 @@ class TrtGraphConverter:
         precision = _checked(input_graph_def, input_saved_model_dir, precision_mode)
         denied = nodes_denylist if nodes_denylist is not None else nodes_blacklist
         if input_graph_def is not None and not denied:
-            raise BadArgument("nodes_denylist is empty: it must have at least the graph's outputs")
+            raise BadArgument("denylist_empty", "nodes_denylist is empty: it must have at least the graph's outputs")
         if input_saved_model_signature_key not in (None, "serving_default"):
             raise BadArgument(
-                f"signature {input_saved_model_signature_key!r} cannot be read: only serving_default can be"
-            )
+                "signature_unknown", "signature {subject!r} cannot be read: only serving_default can be",
+                subject=input_saved_model_signature_key,
+            )  # fmt: skip
         self._denied = [str(getattr(item, "name", item)) for item in denied or ()]
         self._session_config = session_config
         self._needs_calibration = precision == "int8" and use_calibration
@@ -292,7 +298,7 @@ class TrtGraphConverter:
     def convert(self) -> Any:
         """Converts; with INT8 the result is the calibration graph, and `calibrate` comes next."""
         if self._converted is not None:
-            raise BadArgument("convert() was called already: make another converter")
+            raise BadArgument("converted_already", "convert() was called already", "make_another_converter")
         outputs, exclude = None, []
         if (definition := self._arguments["input_graph_def"]) is not None:
             # The original had outputs denied because it would have taken their names; here names stay.
@@ -323,13 +329,13 @@ class TrtGraphConverter:
         import tensorflow as tf
 
         if self._converted is None:
-            raise BadArgument("calibrate() comes after convert()")
+            raise BadArgument("calibrate_too_early", "calibrate() comes after convert()")
         if not self._needs_calibration:
-            raise BadArgument("calibrate() is for precision_mode INT8 with use_calibration=True")
+            raise BadArgument("calibrate_not_int8", "calibrate() is for precision_mode INT8 with use_calibration=True")
         if (feed_dict_fn is None) == (input_map_fn is None):
-            raise BadArgument("give exactly one of feed_dict_fn and input_map_fn")
+            raise BadArgument("feeds_ambiguous", "give exactly one of feed_dict_fn and input_map_fn")
         if num_runs < 1:
-            raise BadArgument(f"num_runs {num_runs} must be at least 1")
+            raise BadArgument("num_runs_small", "num_runs {count} must be at least 1", count=num_runs)
         with tf.Graph().as_default() as graph:
             fetches = tf.import_graph_def(
                 self._converted,
@@ -347,9 +353,9 @@ class TrtGraphConverter:
     def save(self, output_saved_model_dir: str) -> None:
         """Writes the result as a SavedModel, in its portable form."""
         if self._converted is None:
-            raise BadArgument("save() comes after convert()")
+            raise BadArgument("save_too_early", "save() comes after convert()")
         if self._needs_calibration and not self._calibrated:
-            raise BadArgument("save() comes after calibrate()")
+            raise BadArgument("save_uncalibrated", "save() comes after calibrate()")
         save_saved_model(self._converted, output_saved_model_dir)
 
 
@@ -359,10 +365,13 @@ class TrtGraphConverter:
 def _checked(graph_def: Any, saved_model: str | None, precision_mode: str) -> str:
     """The precision in our words, once there is exactly one thing to convert."""
     if (graph_def is None) == (saved_model is None):
-        raise BadArgument("give exactly one of input_graph_def and input_saved_model_dir")
+        raise BadArgument("graph_ambiguous", "give exactly one of input_graph_def and input_saved_model_dir")
     precision = str(precision_mode).lower()
     if precision not in PRECISIONS:
-        raise BadArgument(f"precision_mode {precision_mode!r} is unknown: choose FP32, FP16 or INT8")
+        raise BadArgument(
+            "precision_mode_unknown", "precision_mode {subject!r} is unknown", "choose_precision_mode",
+            subject=precision_mode,
+        )  # fmt: skip
     return precision
 
 
@@ -413,7 +422,10 @@ def _memory_fraction(session_config: Any) -> float | None:
 def _saved_model(folder: str, allow_side_effects: bool) -> Graph:
     path = Path(folder)
     if not (path / "saved_model.pb").is_file():
-        raise BadArgument(f"input_saved_model_dir {folder} has no saved_model.pb: give a SavedModel's folder")
+        raise BadArgument(
+            "no_saved_model", "input_saved_model_dir {subject} has no saved_model.pb", "give_saved_model_folder",
+            subject=folder,
+        )  # fmt: skip
     return Graph(to_tensorflow(graph_files.read_definition(path, allow_side_effects)))
 
 

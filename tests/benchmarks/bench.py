@@ -62,7 +62,7 @@ def main() -> int:
     import icebreaker
     from icebreaker import sample_models
     from icebreaker.conversion import pipeline
-    from icebreaker.engines import registry
+    from icebreaker.engine import registry
     from icebreaker.formats import graph_files
     from icebreaker.graph.graph import Graph
     from icebreaker.runtime import artifact_reader

@@ -29,7 +29,7 @@ from icebreaker import gpu, sample_models
 from icebreaker.benchmarking import benchmark
 from icebreaker.conversion import pipeline
 from icebreaker.data.sample_inputs import sample_run
-from icebreaker.engines import registry
+from icebreaker.engine import registry
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
 from icebreaker.metrics import timing
@@ -351,8 +351,8 @@ def explore(target: Path, batches: list[int], seconds: float, report: Report) ->
     """Times the engine alone under other settings of ONNX Runtime's CUDA provider."""
     import onnxruntime
 
-    from icebreaker.engines import cuda
-    from icebreaker.engines import onnxruntime as engine
+    from icebreaker.engine import cuda
+    from icebreaker.engine import onnxruntime as engine
 
     stored = artifact_reader.stored_engines(graph_files.read_graph(target), target.parent)[0]
     payload = stored.payload()

@@ -15,8 +15,8 @@ import pytest
 from onnx import parser
 
 from icebreaker import gpu
-from icebreaker.engines import cuda, registry
-from icebreaker.engines import onnxruntime as module
+from icebreaker.engine import cuda, registry
+from icebreaker.engine import onnxruntime as module
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.graph import Graph
 from icebreaker.runtime import artifact_reader, engine_node
@@ -57,7 +57,7 @@ class HostStream:
 def runner(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
     def session(model: bytes, stream: Any, captures: bool, half: bool = False) -> Any:
         if captures and not request.param:
-            raise IcebreakerError("parts of the model run on the CPU")
+            raise IcebreakerError("partly_on_cpu", "parts of the model run on the CPU")
         return onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
 
     monkeypatch.setattr(cuda, "Stream", HostStream)

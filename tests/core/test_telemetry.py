@@ -10,9 +10,9 @@ import icebreaker
 os.register_at_fork(before=lambda: print("FORK"))
 import onnx
 from onnx import helper
-from icebreaker.engines import openvino, registry
-from icebreaker.engines.protocol import BuildOptions
-from icebreaker.engines.segment_model import SegmentModel
+from icebreaker.engine import openvino, registry
+from icebreaker.engine.protocol import BuildOptions
+from icebreaker.engine.segment_model import SegmentModel
 value = lambda name: helper.make_tensor_value_info(name, 1, [1, 3])
 graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [value("x")], [value("y")])
 model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10).SerializeToString()

@@ -18,10 +18,10 @@ import numpy as np
 
 from helpers import requests
 from icebreaker import events
-from icebreaker.engines import registry
-from icebreaker.engines.onnxruntime import OnnxRuntime
-from icebreaker.engines.protocol import BuildOptions, Built, Runner
-from icebreaker.engines.segment_model import Model, SegmentModel
+from icebreaker.engine import registry
+from icebreaker.engine.onnxruntime import OnnxRuntime
+from icebreaker.engine.protocol import BuildOptions, Built, Runner
+from icebreaker.engine.segment_model import Model, SegmentModel
 from icebreaker.jobs import worker
 from icebreaker.reports.reports import EngineStatus
 from icebreaker.storage import crash_journal

@@ -17,7 +17,7 @@ from PySide6.QtGui import QColor, QImage
 from PySide6.QtWidgets import QApplication, QWidget
 
 from icebreaker import codec
-from icebreaker.engines import registry
+from icebreaker.engine import registry
 from icebreaker.errors import IcebreakerError
 from icebreaker.events import Sample
 from icebreaker.reports import reports

@@ -12,7 +12,7 @@ from icebreaker import sample_models
 from icebreaker.cli import commands
 from icebreaker.cli.console import Console
 from icebreaker.cli.wording import worded
-from icebreaker.engines import registry
+from icebreaker.engine import registry
 from icebreaker.errors import IcebreakerError
 from icebreaker.settings import (
     CALIBRATION_METHODS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from icebreaker.engines.protocol import Built, Engine, Runner
+from icebreaker.engine.protocol import Built, Engine, Runner
 from icebreaker.partitioning.partition import Refusal
 from icebreaker.quantization.nncf import Rival
 from icebreaker.reports.reports import Accuracy, SegmentReport

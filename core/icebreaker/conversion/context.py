@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from icebreaker import events
 from icebreaker.conversion.sample_values import SampleValues
-from icebreaker.engines.protocol import Engine
+from icebreaker.engine.protocol import Engine
 from icebreaker.graph.graph import Graph
 from icebreaker.messages import Message
 from icebreaker.quantization.segment_quantizer import SegmentQuantizer

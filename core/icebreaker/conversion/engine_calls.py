@@ -16,8 +16,8 @@ from icebreaker import gpu
 from icebreaker.conversion.candidates import Candidate
 from icebreaker.conversion.context import Context
 from icebreaker.conversion.segment_forms import SegmentForms, Shape
-from icebreaker.engines.protocol import BuildOptions, Built, Engine, Progress
-from icebreaker.engines.segment_model import SegmentModel
+from icebreaker.engine.protocol import BuildOptions, Built, Engine, Progress
+from icebreaker.engine.segment_model import SegmentModel
 from icebreaker.errors import IcebreakerError
 from icebreaker.messages import Message, message
 from icebreaker.partitioning.partition import Refusal, Segment

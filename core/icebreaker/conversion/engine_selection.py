@@ -20,8 +20,8 @@ from icebreaker.conversion.int8_forms import Int8Forms, Int8Maker
 from icebreaker.conversion.ranking import MARGIN, Native, Ranking, evened_out, fastest, in_background
 from icebreaker.conversion.sample_values import Exchange
 from icebreaker.conversion.segment_forms import SegmentForms
-from icebreaker.engines.protocol import Engine, Progress
-from icebreaker.engines.segment_model import SegmentModel
+from icebreaker.engine.protocol import Engine, Progress
+from icebreaker.engine.segment_model import SegmentModel
 from icebreaker.messages import Message, message
 from icebreaker.partitioning.partition import Refusal
 from icebreaker.quantization.nncf import Rival

@@ -11,8 +11,8 @@ from icebreaker.conversion.candidates import Candidate
 from icebreaker.conversion.context import Context
 from icebreaker.conversion.engine_calls import EngineCalls
 from icebreaker.conversion.segment_forms import SegmentForms
-from icebreaker.engines.protocol import Engine, Progress, Runner
-from icebreaker.engines.segment_model import SegmentModel
+from icebreaker.engine.protocol import Engine, Progress, Runner
+from icebreaker.engine.segment_model import SegmentModel
 from icebreaker.errors import IcebreakerError
 from icebreaker.export import exporter
 from icebreaker.messages import Message, message

@@ -23,8 +23,8 @@ from icebreaker.conversion.report import conversion_report
 from icebreaker.conversion.sample_values import SampleValues, nothing_checked
 from icebreaker.conversion.segment_search import SegmentSearch
 from icebreaker.conversion.verification import Verified, verify
-from icebreaker.engines import registry
-from icebreaker.engines.protocol import Runner
+from icebreaker.engine import registry
+from icebreaker.engine.protocol import Runner
 from icebreaker.errors import IcebreakerError
 from icebreaker.export import exporter
 from icebreaker.formats import graph_files

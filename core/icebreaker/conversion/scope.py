@@ -8,8 +8,8 @@ from pathlib import Path
 
 from icebreaker import gpu
 from icebreaker.conversion.context import Notices
-from icebreaker.engines import registry
-from icebreaker.engines.protocol import Engine
+from icebreaker.engine import registry
+from icebreaker.engine.protocol import Engine
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.graph import Graph
 from icebreaker.reports.reports import EngineStatus

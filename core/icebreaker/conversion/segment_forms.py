@@ -9,7 +9,7 @@ from typing import Any
 
 from icebreaker import gpu
 from icebreaker.conversion.context import Context
-from icebreaker.engines.segment_model import Port, SegmentModel
+from icebreaker.engine.segment_model import Port, SegmentModel
 from icebreaker.export import exporter, external_data, fake_quant
 from icebreaker.export.exporter import Exported
 from icebreaker.messages import Message

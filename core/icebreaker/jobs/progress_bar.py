@@ -29,10 +29,12 @@ class ProgressBar:
             columns = (BarColumn(24), TaskProgressColumn(), TextColumn("{task.description}"))
             # What others print on stdout is not for stderr.
             self._bar = Progress(*columns, console=self._console, transient=True, redirect_stdout=False)
-            self._task = self._bar.add_task("", total=1.0)
-        assert self._task is not None  # noqa: S101 - made with the bar
-        self._bar.update(self._task, completed=fraction, description=escape(stage))  # a name is no markup
-        self._bar.start()  # once; it draws at once
+            self._task = self._bar.add_task(escape(stage), total=1.0)
+            self._bar.update(self._task, completed=fraction)
+            self._bar.start()
+        else:
+            assert self._task is not None  # noqa: S101 - made with the bar
+            self._bar.update(self._task, completed=fraction, description=escape(stage))  # a name is no markup
 
     def clear(self) -> None:
         """Takes the bar away."""

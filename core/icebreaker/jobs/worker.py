@@ -35,7 +35,7 @@ def _inspect(request: requests.Inspect, emit: Emit, job_id: str) -> reports.Insp
 
 
 def _engines(request: requests.AskEngines, emit: Emit, job_id: str) -> reports.Machine:
-    from icebreaker.engines import registry
+    from icebreaker.engine import registry
 
     emit(events.Progress(message("stage_ask_engines", "Asking the engines"), 0.0))
     return registry.machine()

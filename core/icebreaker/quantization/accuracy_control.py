@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from icebreaker.data.source import Batch
-from icebreaker.engines.onnx_sessions import open_session
+from icebreaker.engine.onnx_sessions import open_session
 from icebreaker.errors import IcebreakerError
 from icebreaker.messages import Message, message
 from icebreaker.metrics.output_difference import difference

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from icebreaker.data.source import Batch
-from icebreaker.engines.onnx_nodes import reads
+from icebreaker.engine.onnx_nodes import reads
 from icebreaker.metrics.signal_to_noise import finite, power_decibels
 from icebreaker.quantization.calibration_table import Range
 from icebreaker.quantization.qdq_writer import activation_scale, along, pair, times, weights_int8

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from icebreaker.data.source import Batch
-from icebreaker.engines.onnx_sessions import open_session
+from icebreaker.engine.onnx_sessions import open_session
 from icebreaker.errors import IcebreakerError
 from icebreaker.metrics.signal_to_noise import noise_ratio, power_decibels
 from icebreaker.quantization import qdq_writer

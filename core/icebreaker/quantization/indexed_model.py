@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from icebreaker.engines.onnx_nodes import reads
-from icebreaker.engines.onnx_sessions import open_session, quiet_options
+from icebreaker.engine.onnx_nodes import reads
+from icebreaker.engine.onnx_sessions import open_session, quiet_options
 from icebreaker.errors import IcebreakerError
 
 

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from icebreaker.data.source import Batch
-from icebreaker.engines import registry
-from icebreaker.engines.openvino import nncf_version, quantized_by_nncf
+from icebreaker.engine import registry
+from icebreaker.engine.openvino import nncf_version, quantized_by_nncf
 from icebreaker.errors import IcebreakerError
 from icebreaker.export.exporter import Exported
 from icebreaker.quantization.calibrate import Progress

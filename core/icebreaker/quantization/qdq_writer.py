@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from icebreaker.engines.onnx_nodes import reads
+from icebreaker.engine.onnx_nodes import reads
 from icebreaker.quantization.calibration_table import Range, Table
 from icebreaker.quantization.quantizable_model import QuantizableModel
 from icebreaker.quantization.quantization_rules import Layer, is_never_negative

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from icebreaker.data.source import Batch
-from icebreaker.engines.onnx_sessions import open_session
+from icebreaker.engine.onnx_sessions import open_session
 from icebreaker.errors import IcebreakerError
 from icebreaker.export import fake_quant
 from icebreaker.export.exporter import Exported

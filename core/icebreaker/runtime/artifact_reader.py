@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from icebreaker.engines.segment_model import Model
+from icebreaker.engine.segment_model import Model
 from icebreaker.errors import IcebreakerError
 from icebreaker.export import external_data
 from icebreaker.graph.graph import Graph

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from icebreaker.engines.protocol import Built
+from icebreaker.engine.protocol import Built
 from icebreaker.errors import IcebreakerError
 from icebreaker.export import external_data
 from icebreaker.graph import external_weights

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from icebreaker.engines import registry
-from icebreaker.engines.protocol import Runner
+from icebreaker.engine import registry
+from icebreaker.engine.protocol import Runner
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.graph import Graph
 from icebreaker.messages import Message, message

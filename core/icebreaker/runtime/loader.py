@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from icebreaker.engines.protocol import Runner
+from icebreaker.engine.protocol import Runner
 from icebreaker.formats import graph_files
 from icebreaker.graph import external_weights
 from icebreaker.graph.graph import Graph

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from icebreaker.engines import cuda
-from icebreaker.engines.protocol import Runner
+from icebreaker.engine import cuda
+from icebreaker.engine.protocol import Runner
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph import functions
 from icebreaker.graph.graph import Graph, Placeholder

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from PySide6.QtCore import QCoreApplication
 
-from icebreaker.engines import registry
+from icebreaker.engine import registry
 from icebreaker.reports.reports import Benchmark
 
 PRECISION_NAMES = {"fp32": "FP32", "fp16": "FP16", "bf16": "bfloat16", "int8": "INT8", "tf32": "TF32"}

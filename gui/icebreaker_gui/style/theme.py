@@ -17,7 +17,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QFont, QFontDatabase, QGuiApplication, QPalette
 from PySide6.QtWidgets import QApplication
 
-from icebreaker.engines import registry
+from icebreaker.engine import registry
 
 # Distances in device-independent pixels: everything keeps to this scale.
 TINY, SMALL, SPACE, LARGE, HUGE = 2, 4, 8, 16, 24

@@ -266,7 +266,7 @@ def wrong_by(load: Any) -> Any:
 
 def test_a_wrong_engine_is_caught_by_the_check(sandwich: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine whose results are off by a little more than it may: the segment must stay in TensorFlow."""
-    from icebreaker.engines.onnxruntime import OnnxRuntime
+    from icebreaker.engine.onnxruntime import OnnxRuntime
 
     monkeypatch.setattr(OnnxRuntime, "load", wrong_by(OnnxRuntime.load))
     report = convert(
@@ -280,7 +280,7 @@ def test_a_wrong_engine_is_caught_by_the_check(sandwich: Path, tmp_path: Path, m
 def test_an_engine_that_fails_when_it_is_checked_says_why(
     sandwich: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from icebreaker.engines.onnxruntime import OnnxRuntime
+    from icebreaker.engine.onnxruntime import OnnxRuntime
 
     load = OnnxRuntime.load
 
@@ -326,7 +326,7 @@ def test_weights_that_are_only_stored_in_half_precision_excuse_nothing(
 ) -> None:
     import tensorflow as tf
 
-    from icebreaker.engines.onnxruntime import OnnxRuntime
+    from icebreaker.engine.onnxruntime import OnnxRuntime
 
     weights = np.random.default_rng(3).normal(size=(64, 32)).astype(np.float16)
 

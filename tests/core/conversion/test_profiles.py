@@ -13,8 +13,8 @@ import pytest
 import icebreaker
 from icebreaker.conversion import engine_calls, segment_forms
 from icebreaker.conversion.pipeline import convert
-from icebreaker.engines import protocol, registry
-from icebreaker.engines.protocol import BuildOptions
+from icebreaker.engine import protocol, registry
+from icebreaker.engine.protocol import BuildOptions
 from icebreaker.errors import IcebreakerError
 from icebreaker.export.exporter import Exported
 from icebreaker.reports.reports import Conversion

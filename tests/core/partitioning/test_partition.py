@@ -614,7 +614,7 @@ def test_tensorflow_runs_v1_control_flow_around_native_segments():
     """Nested conditionals, a bare switch and a loop: every segment is a call, and all ways through are taken."""
     tf = pytest.importorskip("tensorflow")
     v1 = tf.compat.v1
-    from icebreaker.engines.protocol import Built
+    from icebreaker.engine.protocol import Built
     from icebreaker.runtime import artifact_writer
     from icebreaker.tf.session import GraphSession
 

@@ -15,8 +15,8 @@ from helpers.paths import SAMPLES, SHARED
 from icebreaker import codec
 from icebreaker.cli import main
 from icebreaker.conversion.pipeline import calibrate, convert
-from icebreaker.engines import registry
-from icebreaker.engines.openvino import nncf_version, quantized_by_nncf
+from icebreaker.engine import registry
+from icebreaker.engine.openvino import nncf_version, quantized_by_nncf
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
 from icebreaker.quantization import nncf

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtWidgets import QButtonGroup, QLabel, QRadioButton
 
-from icebreaker.engines import registry
+from icebreaker.engine import registry
 from icebreaker.reports.reports import EngineStatus
 from icebreaker_gui.session.session import Session
 from icebreaker_gui.style import formatting, theme

@@ -11,8 +11,8 @@ from PySide6.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QPushButt
 from pytestqt.qtbot import QtBot
 
 from icebreaker import codec
-from icebreaker.engines import registry
-from icebreaker.engines.onnxruntime import OnnxRuntime
+from icebreaker.engine import registry
+from icebreaker.engine.onnxruntime import OnnxRuntime
 from icebreaker.graph.protos import AttrValue, GraphDef, NodeDef
 from icebreaker.reports.reports import EngineStatus, Machine
 from icebreaker.settings import ENGINE_OPTIONS, ConvertSettings

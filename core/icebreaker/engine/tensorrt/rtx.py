@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from icebreaker import gpu
-from icebreaker.engines.protocol import BuildOptions, Colour
-from icebreaker.engines.tensorrt.builder import make_logger
-from icebreaker.engines.tensorrt.engine import TensorRT
-from icebreaker.engines.tensorrt.targets import capability_of, covers, dotted, known_capabilities
+from icebreaker.engine.protocol import BuildOptions, Colour
+from icebreaker.engine.tensorrt.builder import make_logger
+from icebreaker.engine.tensorrt.engine import TensorRT
+from icebreaker.engine.tensorrt.targets import capability_of, covers, dotted, known_capabilities
 from icebreaker.errors import IcebreakerError
 from icebreaker.messages import Message, message
 from icebreaker.settings import ENGINE_OPTIONS

@@ -7,9 +7,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from icebreaker.engines import openvino
-from icebreaker.engines.protocol import BuildOptions
-from icebreaker.engines.segment_model import SegmentModel
+from icebreaker.engine import openvino
+from icebreaker.engine.protocol import BuildOptions
+from icebreaker.engine.segment_model import SegmentModel
 from icebreaker.errors import IcebreakerError
 
 WEIGHT = np.random.default_rng(0).normal(size=(6, 7)).astype(np.float32)

@@ -14,9 +14,9 @@ import pytest
 
 import icebreaker
 from icebreaker import events
-from icebreaker.engines import registry
-from icebreaker.engines.protocol import BuildOptions, Built, Colour, Engine, Runner
-from icebreaker.engines.segment_model import Model, SegmentModel
+from icebreaker.engine import registry
+from icebreaker.engine.protocol import BuildOptions, Built, Colour, Engine, Runner
+from icebreaker.engine.segment_model import Model, SegmentModel
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.protos import AttrValue, GraphDef, NodeDef
 from icebreaker.jobs import requests, supervisor
@@ -157,7 +157,7 @@ def test_a_name_that_is_unknown_is_refused():
 
 
 def test_a_plug_in_that_cannot_be_imported_takes_nothing_else_away():
-    script = "from icebreaker.engines import registry; print(*registry.names(), registry.machine().engines[-1])"
+    script = "from icebreaker.engine import registry; print(*registry.names(), registry.machine().engines[-1])"
     environment = os.environ | {registry.VARIABLE: "no_such_module:Engine, pathlib:Path"}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith("openvino onnxruntime tensorrt tensorrt-rtx EngineStatus(name='pathlib:Path'")
@@ -167,7 +167,7 @@ def test_a_plug_in_that_cannot_be_imported_takes_nothing_else_away():
 
 def test_asking_for_classes_loads_no_vendor_library():
     script = (
-        "import sys; from icebreaker.engines import registry; print(*map(registry.title, registry.names()), sep=',')"
+        "import sys; from icebreaker.engine import registry; print(*map(registry.title, registry.names()), sep=',')"
     )
     script += "; assert not {'openvino', 'onnxruntime', 'onnx', 'tensorrt', 'tensorrt_rtx'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)

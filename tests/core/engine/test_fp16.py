@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import parser
 
-from icebreaker.engines.fp16 import to_half
+from icebreaker.engine.fp16 import to_half
 from icebreaker.errors import IcebreakerError
 
 FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
@@ -274,7 +274,7 @@ def test_any_chain_of_ops_is_valid_and_close(names: list[str]) -> None:
 
 
 def test_the_table_of_ops_is_spelled_as_onnx_spells_it() -> None:
-    from icebreaker.engines import fp16
+    from icebreaker.engine import fp16
 
     tables = (fp16._HEAVY, fp16._STAY, fp16._ATTRIBUTE_TYPED, fp16._BOUNDED, fp16._SATURATE, fp16._QUANTIZE)
     assert not [name for table in tables for name in table if not onnx.defs.has(name)]

@@ -7,8 +7,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from icebreaker.engines.onnxruntime import OnnxRuntime
-from icebreaker.engines.openvino import OpenVINO
+from icebreaker.engine.onnxruntime import OnnxRuntime
+from icebreaker.engine.openvino import OpenVINO
 
 
 def model() -> bytes:

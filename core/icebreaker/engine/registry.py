@@ -1,7 +1,7 @@
 """Which engines there are, and what each says of this machine.
 
 Adding an engine is one module with a subclass of `protocol.Engine`, and one line in `BUILT_IN`. An engine that is not
-part of Icebreaker is named as `module:Class` in an entry point of the group `icebreaker.engines`, or in the environment
+part of Icebreaker is named as `module:Class` in an entry point of the group `icebreaker.engine`, or in the environment
 variable `ICEBREAKER_ENGINES` (several with commas), which the worker processes of jobs inherit; `register` makes one
 known to this process alone. Asking for a class loads no vendor library.
 """
@@ -15,17 +15,17 @@ import os
 from collections.abc import Mapping
 
 from icebreaker import gpu
-from icebreaker.engines.protocol import Engine
+from icebreaker.engine.protocol import Engine
 from icebreaker.errors import IcebreakerError
 from icebreaker.reports.reports import EngineStatus, Machine
 from icebreaker.storage import crash_journal
 
 # In the order in which they are offered and tried.
 BUILT_IN = (
-    "icebreaker.engines.openvino:OpenVINO",
-    "icebreaker.engines.onnxruntime:OnnxRuntime",
-    "icebreaker.engines.tensorrt.engine:TensorRT",
-    "icebreaker.engines.tensorrt.rtx:TensorRTRTX",
+    "icebreaker.engine.openvino:OpenVINO",
+    "icebreaker.engine.onnxruntime:OnnxRuntime",
+    "icebreaker.engine.tensorrt.engine:TensorRT",
+    "icebreaker.engine.tensorrt.rtx:TensorRTRTX",
 )
 ENTRY_POINTS = "icebreaker.engines"
 VARIABLE = "ICEBREAKER_ENGINES"
@@ -150,7 +150,7 @@ def _imported(place: str) -> type[Engine]:
     module, _, attribute = place.partition(":")
     found = getattr(importlib.import_module(module), attribute)
     if not (isinstance(found, type) and issubclass(found, Engine)):
-        raise TypeError(f"{place} is no subclass of icebreaker.engines.protocol.Engine")
+        raise TypeError(f"{place} is no subclass of icebreaker.engine.protocol.Engine")
     return found
 
 

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from icebreaker import gpu
-from icebreaker.engines import cuda
-from icebreaker.engines.protocol import BuildOptions, Built, Colour, Engine, Runner
-from icebreaker.engines.segment_model import Model, SegmentModel
+from icebreaker.engine import cuda
+from icebreaker.engine.protocol import BuildOptions, Built, Colour, Engine, Runner
+from icebreaker.engine.segment_model import Model, SegmentModel
 from icebreaker.errors import IcebreakerError
 from icebreaker.reports.reports import EngineStatus
 
@@ -79,7 +79,7 @@ class OnnxRuntime(Engine):
         model = segment.onnx_bytes()
         precision, note = options.precision, ""
         if precision == "fp16":
-            from icebreaker.engines.fp16 import to_half
+            from icebreaker.engine.fp16 import to_half
 
             model = to_half(model, options.samples)
         elif precision == "int8":

@@ -23,17 +23,17 @@ from tensorboard.compat.proto import graph_pb2, types_pb2
 
 from helpers.paths import GRAPHS
 from icebreaker import events, gpu, sample_models
-from icebreaker.engines import cuda as engine_memory
-from icebreaker.engines import protocol, registry
-from icebreaker.engines.protocol import BuildOptions
-from icebreaker.engines.segment_model import SegmentModel
-from icebreaker.engines.tensorrt import builder, layer_report, runner, targets
-from icebreaker.engines.tensorrt import engine as engine_module
-from icebreaker.engines.tensorrt import rtx as rtx_module
-from icebreaker.engines.tensorrt.builder import add_profile, make_logger, make_parser
-from icebreaker.engines.tensorrt.engine import TensorRT
-from icebreaker.engines.tensorrt.payload import parts
-from icebreaker.engines.tensorrt.rtx import TensorRTRTX
+from icebreaker.engine import cuda as engine_memory
+from icebreaker.engine import protocol, registry
+from icebreaker.engine.protocol import BuildOptions
+from icebreaker.engine.segment_model import SegmentModel
+from icebreaker.engine.tensorrt import builder, layer_report, runner, targets
+from icebreaker.engine.tensorrt import engine as engine_module
+from icebreaker.engine.tensorrt import rtx as rtx_module
+from icebreaker.engine.tensorrt.builder import add_profile, make_logger, make_parser
+from icebreaker.engine.tensorrt.engine import TensorRT
+from icebreaker.engine.tensorrt.payload import parts
+from icebreaker.engine.tensorrt.rtx import TensorRTRTX
 from icebreaker.errors import IcebreakerError
 from icebreaker.jobs import supervisor
 from icebreaker.jobs.requests import Convert

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from icebreaker.engines import cuda
-from icebreaker.engines.tensorrt.builder import make_logger
+from icebreaker.engine import cuda
+from icebreaker.engine.tensorrt.builder import make_logger
 from icebreaker.errors import IcebreakerError
 
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from icebreaker.engines.segment_model import Model, SegmentModel
+from icebreaker.engine.segment_model import Model, SegmentModel
 from icebreaker.reports.reports import EngineStatus
 
 Shape = tuple[int, ...]

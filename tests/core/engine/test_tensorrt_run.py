@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from icebreaker.engines import cuda
-from icebreaker.engines.tensorrt import runner
+from icebreaker.engine import cuda
+from icebreaker.engine.tensorrt import runner
 from icebreaker.errors import IcebreakerError
 
 
@@ -155,7 +155,7 @@ def test_an_engine_with_open_shapes_does_not() -> None:
 @pytest.mark.usefixtures("on_host")
 def test_work_that_cannot_be_recorded_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
-        raise IcebreakerError("the GPU cannot record the work")
+        raise IcebreakerError("not_recorded", "the GPU cannot record the work")
 
     monkeypatch.setattr(runner, "CudaGraph", refuse)
     plan = plan_of(Copies((2, 3)))

@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from icebreaker.engines.protocol import BuildOptions, Built, Colour, Engine, Runner
-from icebreaker.engines.segment_model import Model, SegmentModel
+from icebreaker.engine.protocol import BuildOptions, Built, Colour, Engine, Runner
+from icebreaker.engine.segment_model import Model, SegmentModel
 from icebreaker.errors import IcebreakerError
 from icebreaker.reports.reports import EngineStatus
 

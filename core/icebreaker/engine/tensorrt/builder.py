@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from icebreaker.engines.protocol import Progress
+from icebreaker.engine.protocol import Progress
 from icebreaker.errors import IcebreakerError
 
 _LEVELS = {"INTERNAL_ERROR": "error", "ERROR": "error", "WARNING": "warning", "INFO": "info", "VERBOSE": "debug"}

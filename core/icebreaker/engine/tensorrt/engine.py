@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from icebreaker import gpu
-from icebreaker.engines import cuda
-from icebreaker.engines.onnx_nodes import reads
-from icebreaker.engines.protocol import BuildOptions, Built, Colour, Engine, Runner
-from icebreaker.engines.segment_model import Model, SegmentModel
-from icebreaker.engines.tensorrt.builder import (
+from icebreaker.engine import cuda
+from icebreaker.engine.onnx_nodes import reads
+from icebreaker.engine.protocol import BuildOptions, Built, Colour, Engine, Runner
+from icebreaker.engine.segment_model import Model, SegmentModel
+from icebreaker.engine.tensorrt.builder import (
     add_profile,
     dtype_name,
     make_logger,
@@ -27,10 +27,10 @@ from icebreaker.engines.tensorrt.builder import (
     parser_words,
     tensor_types,
 )
-from icebreaker.engines.tensorrt.layer_report import inspected_layers, layers_in_log
-from icebreaker.engines.tensorrt.payload import parts
-from icebreaker.engines.tensorrt.runner import PlanRunner
-from icebreaker.engines.tensorrt.targets import capability_of, covers, in_words, version_numbers
+from icebreaker.engine.tensorrt.layer_report import inspected_layers, layers_in_log
+from icebreaker.engine.tensorrt.payload import parts
+from icebreaker.engine.tensorrt.runner import PlanRunner
+from icebreaker.engine.tensorrt.targets import capability_of, covers, in_words, version_numbers
 from icebreaker.errors import IcebreakerError
 from icebreaker.messages import Message, message
 from icebreaker.reports.reports import EngineStatus
@@ -145,7 +145,7 @@ class TensorRT(Engine):
         except Exception as error:  # protobuf's own kind
             raise IcebreakerError("onnx_unreadable", "the ONNX model cannot be read: {why}", why=str(error)) from error
         if options.precision != "fp32":
-            from icebreaker.engines.fp16 import to_half
+            from icebreaker.engine.fp16 import to_half
 
             model = to_half(model, options.samples)
         log = make_logger(trt, options.log)
