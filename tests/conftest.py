@@ -24,7 +24,7 @@ SLOW = (
     "core/test_api.py",
     "core/test_sample_models.py",
     "core/benchmarking",
-    "core/engines",
+    "core/engine",
     "core/export",
     "core/graph/test_external_weights.py",
     "core/graph/test_side_effects.py",
