@@ -28,10 +28,10 @@ _BEAT_MILLISECONDS = 5
 
 
 class Heartbeat:
-    """Beats every few milliseconds, and tells how late the beats were.
+    """Beats every few milliseconds, and tells how late the beats were, and how long slots ran at once.
 
-    Wall time between beats also grows when the machine gives the processor to others, so its 99th percentile is what
-    counts. The processor time that this thread used between two beats does not: it is how long slots ran at once.
+    Lateness is for people to read: it grows when the machine gives the processor to others. The processor time that
+    this thread used between two beats does not.
     """
 
     def __init__(self) -> None:
@@ -53,8 +53,8 @@ class Heartbeat:
 
     @property
     def longest(self) -> float:
-        """Milliseconds for which slots ran at once, or, if that is more, by which one beat in a hundred was late."""
-        return max(*self.own, sorted(self.wall)[len(self.wall) * 99 // 100])
+        """Milliseconds of processor time for which slots ran at once."""
+        return max(self.own)
 
 
 @pytest.fixture
@@ -423,16 +423,3 @@ def test_a_screenshot_of_the_real_app(digits: Path, tmp_path: Path) -> None:
     bad.write_text("Dear all,\n")
     failed = subprocess.run([*command, str(bad)], capture_output=True, text=True, timeout=60)
     assert failed.returncode == 1 and "letter.pb" in failed.stderr
-
-
-def test_the_app_starts_light() -> None:
-    code = (
-        "import time, sys; begun = time.process_time(); import icebreaker_gui.__main__;"
-        "heavy = {'tensorflow', 'tensorrt', 'tensorrt_rtx', 'openvino', 'onnxruntime', 'onnx', 'tf2onnx', 'keras'};"
-        "print(time.process_time() - begun, *sorted(heavy & set(sys.modules)))"
-    )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    seconds, *heavy = ran.stdout.split()
-    print(f"\nimports of the app: {float(seconds):.2f} s of processor time")
-    assert not heavy
-    assert float(seconds) < 3, "about 0.5 s on a quiet machine"
