@@ -241,11 +241,13 @@ def test_a_calibration_graph_cannot_consent_for_the_user(original: Any, values: 
     read = calibration.node.add(name="file", op="ReadFile", input=["name"])
     calibration.node.add(name="name", op="Const").attr["dtype"].type = 7
     next(node for node in calibration.node if node.name == "scores").input.append(f"^{read.name}")
+    with pytest.raises(icebreaker.ConsentNeeded, match="reads files"):
+        icebreaker.calib_graph_to_infer_graph(calibration)
     for node in calibration.node:
         if "_icebreaker_settings" in node.attr:
-            settings = json.loads(node.attr["_icebreaker_settings"].s) | {"allow_side_effects": True}
+            settings = json.loads(node.attr["_icebreaker_settings"].s) | {"consent": {"side_effects": True}}
             node.attr["_icebreaker_settings"].s = json.dumps(settings).encode()
-    with pytest.raises(IcebreakerError, match="reads files"):
+    with pytest.raises(IcebreakerError, match="'consent' is unknown"):
         icebreaker.calib_graph_to_infer_graph(calibration)
 
 
