@@ -29,7 +29,7 @@ FIND_PYTHON = for name in python3 python3.13 python3.12 python3.11; do \
 	then echo $$name; break; fi; done
 
 .DEFAULT_GOAL := help
-.PHONY: bench-graph bench-memory help run test test-fast setup lint faults fuzz soak conformance bench bench-int8 gpu-check screenshot texts lock system
+.PHONY: bench-graph bench-memory bench-window help run test test-fast setup lint faults fuzz soak conformance bench bench-int8 gpu-check screenshot texts lock system
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null \
@@ -75,6 +75,9 @@ bench-graph: setup ## Measure the graph view: layout, opening, frames, memory
 
 bench-memory: setup ## Measure what big graphs take of memory; one of 2.7 GB: make bench-memory ARGS=--large
 	PYTHONPATH=tests $(PY) -m benchmarks.bench_memory $(ARGS)
+
+bench-window: setup ## Measure how long the window keeps its user waiting while it works
+	PYTHONPATH=tests $(PY) -m benchmarks.bench_window
 
 bench-int8: setup ## Measure what INT8 promises: accuracy on data that calibration has not seen, and speed
 	PYTHONPATH=tests $(PY) -m benchmarks.bench_int8 $(ARGS)
