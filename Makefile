@@ -5,6 +5,8 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/ready
 # Further arguments: `make test ARGS="-k partition"`.
 ARGS :=
+# Two at a time, each file by one of them, since its tests share what is costly to make: `make test PARALLEL=` for one.
+PARALLEL := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 MODEL := resources/samples/digits.pb
 # For `make texts`: a language that Qt knows.
 LANGUAGE := de
@@ -27,7 +29,7 @@ FIND_PYTHON = for name in python3 python3.13 python3.12 python3.11; do \
 	then echo $$name; break; fi; done
 
 .DEFAULT_GOAL := help
-.PHONY: bench-graph bench-memory help run test setup lint faults fuzz soak conformance bench bench-int8 gpu-check screenshot texts lock system
+.PHONY: bench-graph bench-memory bench-window help run test test-fast setup lint faults fuzz soak conformance bench bench-int8 gpu-check screenshot texts lock system
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null \
@@ -40,7 +42,10 @@ run: setup ## Set up if need be, then open the app on a sample graph, or another
 	else $(PY) -m icebreaker_gui $(MODEL) $(ARGS); fi
 
 test: setup ## Set up if need be, then run all tests, offscreen
-	QT_QPA_PLATFORM=offscreen $(PY) -m pytest $(ARGS)
+	QT_QPA_PLATFORM=offscreen $(PY) -m pytest $(PARALLEL) $(ARGS)
+
+test-fast: setup ## Run the tests that need no TensorFlow: 90 seconds at most
+	QT_QPA_PLATFORM=offscreen $(PY) -m pytest -m "not slow" $(PARALLEL) $(ARGS)
 
 setup: $(READY) ## Create .venv with the locked versions
 
@@ -70,6 +75,9 @@ bench-graph: setup ## Measure the graph view: layout, opening, frames, memory
 
 bench-memory: setup ## Measure what big graphs take of memory; one of 2.7 GB: make bench-memory ARGS=--large
 	PYTHONPATH=tests $(PY) -m benchmarks.bench_memory $(ARGS)
+
+bench-window: setup ## Measure how long the window keeps its user waiting while it works
+	PYTHONPATH=tests $(PY) -m benchmarks.bench_window
 
 bench-int8: setup ## Measure what INT8 promises: accuracy on data that calibration has not seen, and speed
 	PYTHONPATH=tests $(PY) -m benchmarks.bench_int8 $(ARGS)

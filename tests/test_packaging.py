@@ -81,7 +81,7 @@ def test_the_wheel_runs_from_anywhere(installed, tmp_path):
 
 
 def test_the_app_starts_light():
-    """Every module of the app, imported: nothing heavy comes along, and it takes little processor time."""
+    """Every module of the app, imported: nothing heavy comes along, and of the rest not much."""
     script = f"""
 import importlib, json, pkgutil, sys, time
 import icebreaker_gui
@@ -94,4 +94,4 @@ print(json.dumps([sorted({set(HEAVY)!r} & set(sys.modules)), time.process_time()
     print(f"importing the whole app takes {seconds:.2f} s of processor time")
     assert "PySide6.QtWidgets" in modules
     assert heavy == []
-    assert seconds < 3, "about 1 s on a quiet machine"
+    assert len(modules) < 900, "each costs time whenever the app is opened; there are about 800"

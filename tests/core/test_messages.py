@@ -110,3 +110,9 @@ def test_errors_survive_other_processes(error: IcebreakerError) -> None:
         assert type(again) is type(error) and again.message == error.message and str(again) == str(error)
         if isinstance(again, ConsentNeeded):
             assert (again.effects, again.more) == ((EFFECT,), 0)
+
+
+def test_errors_are_one_line() -> None:
+    assert str(IcebreakerError("a_code", "a:\n  {subject}\r\n", subject="b\tc")) == "a: b c"
+    long = str(IcebreakerError("size_malformed", "{subject!r} is not a size: write bytes", subject="x" * 1_000_000))
+    assert len(long) < 2100 and long.startswith("'xxx") and long.endswith("is not a size: write bytes")

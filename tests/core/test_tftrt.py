@@ -241,11 +241,13 @@ def test_a_calibration_graph_cannot_consent_for_the_user(original: Any, values: 
     read = calibration.node.add(name="file", op="ReadFile", input=["name"])
     calibration.node.add(name="name", op="Const").attr["dtype"].type = 7
     next(node for node in calibration.node if node.name == "scores").input.append(f"^{read.name}")
+    with pytest.raises(icebreaker.ConsentNeeded, match="reads files"):
+        icebreaker.calib_graph_to_infer_graph(calibration)
     for node in calibration.node:
         if "_icebreaker_settings" in node.attr:
-            settings = json.loads(node.attr["_icebreaker_settings"].s) | {"allow_side_effects": True}
+            settings = json.loads(node.attr["_icebreaker_settings"].s) | {"consent": {"side_effects": True}}
             node.attr["_icebreaker_settings"].s = json.dumps(settings).encode()
-    with pytest.raises(IcebreakerError, match="reads files"):
+    with pytest.raises(IcebreakerError, match="'consent' is unknown"):
         icebreaker.calib_graph_to_infer_graph(calibration)
 
 
@@ -262,10 +264,10 @@ def test_a_graph_without_a_segment_warns_with_reasons() -> None:
 def test_the_memory_fraction_reaches_a_worker(original: Any, values: np.ndarray, monkeypatch: Any) -> None:
     import tensorflow as tf
 
-    orders: list[Any] = []
+    requests: list[Any] = []
     started = tftrt.supervisor.run
     monkeypatch.setattr(
-        tftrt.supervisor, "run", lambda kind, order, say: (orders.append(order), started(kind, order, say))[1]
+        tftrt.supervisor, "run", lambda request, *more: (requests.append(request), started(request, *more))[1]
     )
     config = tf.compat.v1.ConfigProto()
     config.gpu_options.per_process_gpu_memory_fraction = 0.5
@@ -274,6 +276,6 @@ def test_the_memory_fraction_reaches_a_worker(original: Any, values: np.ndarray,
         made = icebreaker.create_inference_graph(
             original, ["scores"], minimum_segment_size=2, engine="openvino", session_config=config
         )
-    assert orders[0]["settings"]["memory_fraction"] == 0.5
+    assert requests[0].settings.memory_fraction == 0.5
     np.testing.assert_allclose(run(made, values), run(original, values), atol=1e-5)
     assert Graph(made) and not any("_icebreaker_file" in node.attr for node in made.node)

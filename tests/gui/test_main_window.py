@@ -1,21 +1,18 @@
-"""The whole window: the main job end to end, its event loop's delay, and what users do to it."""
+"""The whole window: the main job end to end, and what users do to it."""
 
 import os
 import shutil
-import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QTimer, QUrl
+from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent, QImage
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QLabel, QLineEdit, QListView, QPushButton, QTreeWidget, QWidget
 from pytestqt.qtbot import QtBot
 
-from icebreaker import events
 from icebreaker.graph.protos import AttrValue, GraphDef, NodeDef
 from icebreaker.reports import EngineStatus, Machine
 from icebreaker_gui.main_window import Window
@@ -23,38 +20,6 @@ from icebreaker_gui.panels.setup.panel import Setup
 from icebreaker_gui.session.session import Session
 
 _SECONDS = 120_000
-_MOST_MILLISECONDS = 50
-_BEAT_MILLISECONDS = 5
-
-
-class Heartbeat:
-    """Beats every few milliseconds, and tells how late the beats were.
-
-    Wall time between beats also grows when the machine gives the processor to others, so its 99th percentile is what
-    counts. The processor time that this thread used between two beats does not: it is how long slots ran at once.
-    """
-
-    def __init__(self) -> None:
-        self.wall: list[float] = []
-        self.own: list[float] = []
-        self._last = (time.perf_counter(), time.thread_time())
-        self._timer = QTimer(timerType=Qt.TimerType.PreciseTimer, interval=_BEAT_MILLISECONDS)
-        self._timer.timeout.connect(self._beat)
-        self._timer.start()
-
-    def _beat(self) -> None:
-        now = (time.perf_counter(), time.thread_time())
-        self.wall.append(max(0.0, 1000 * (now[0] - self._last[0]) - _BEAT_MILLISECONDS))
-        self.own.append(1000 * (now[1] - self._last[1]))
-        self._last = now
-
-    def stop(self) -> None:
-        self._timer.stop()
-
-    @property
-    def longest(self) -> float:
-        """Milliseconds for which slots ran at once, or, if that is more, by which one beat in a hundred was late."""
-        return max(*self.own, sorted(self.wall)[len(self.wall) * 99 // 100])
 
 
 @pytest.fixture
@@ -73,42 +38,23 @@ def named(window: Window, text: str) -> QPushButton:
     return next(item for item in window.findChildren(QPushButton) if item.text() == text)
 
 
-def convert_and_measure(convert: QPushButton, session: Session, qtbot: QtBot) -> Heartbeat:
-    before, heart = session.benchmark, Heartbeat()
-    convert.click()
-    qtbot.waitUntil(lambda: session.problem is not None or session.benchmark not in (None, before), timeout=_SECONDS)
-    wait_idle(qtbot, session)
-    heart.stop()
-    assert session.problem is None, session.problem
-    print(
-        f"\nevent loop while converting and measuring: {len(heart.wall)} beats, late by "
-        f"{statistics.median(heart.wall):.1f} ms (median), {max(heart.wall):.1f} ms (most); most processor time "
-        f"between two beats: {max(heart.own):.1f} ms"
-    )
-    return heart
-
-
 def test_the_main_job(window: Window, session: Session, qtbot: QtBot, digits: Path, tmp_path: Path) -> None:
     session.start()
     qtbot.waitUntil(lambda: session.machine is not None, timeout=_SECONDS)
     session.open(digits)
     wait_idle(qtbot, session)
     qtbot.wait(500)
-    session.seconds = 3
+    session.seconds = 1
     stages, convert = [], named(window, "Convert")
     session.activityChanged.connect(lambda: session.activity and stages.append(session.activity.stage))
-    heart = convert_and_measure(convert, session, qtbot)
+    convert.click()
+    qtbot.waitUntil(lambda: session.problem is not None or session.benchmark is not None, timeout=_SECONDS)
+    wait_idle(qtbot, session)
+    assert session.problem is None, session.problem
     assert session.conversion and session.conversion.segments and session.optimized_graph
     assert session.benchmark and session.benchmark.speedup and session.benchmark.outputs
     assert {item.series for item in session.samples} == {"original", "optimized"}
     assert len(set(stages)) > 4, stages
-    # A slot that runs for too long does so each time; what neighbours on the machine take, they do not take each time.
-    for _ in range(2):
-        if heart.longest <= _MOST_MILLISECONDS:
-            break
-        again = convert_and_measure(convert, session, qtbot)
-        heart = min(heart, again, key=lambda item: item.longest)
-    assert heart.longest <= _MOST_MILLISECONDS
 
     target = tmp_path / "faster.pb"
     session.save(target)
@@ -120,34 +66,6 @@ def test_the_main_job(window: Window, session: Session, qtbot: QtBot, digits: Pa
     session.save(tmp_path / "nowhere" / "faster.pb")
     wait_idle(qtbot, session)
     assert session.problem and "nowhere" in session.problem.text
-
-
-def test_a_hundred_thousand_samples_are_shown_as_fast_as_a_thousand(
-    window: Window, session: Session, qtbot: QtBot, digits: Path
-) -> None:
-    session.open(digits)
-    wait_idle(qtbot, session)
-    took = {}
-    for total in (1_000, 100_000):
-        for first in range(len(session.samples), total, 1_000):
-            batch = [
-                events.Sample(("original", "optimized")[i % 2], 9 * i / total, 1 + i % 7 / 10)
-                for i in range(first, first + 1_000)
-            ]
-            session.samples.extend(batch)
-            session.samplesArrived.emit(batch)
-        qtbot.wait(200)
-        turns = []
-        for turn in range(20):  # as while measuring: some more calls, then a frame
-            session.samplesArrived.emit([events.Sample("original", 9 + turn / 100, 1.0)] * 20)
-            began = time.thread_time()
-            window.docks.latency._draw()
-            window.docks.latency._chart.grab()
-            turns.append(1000 * (time.thread_time() - began))
-        took[total] = sorted(turns)[len(turns) // 2]
-        assert len(session.samples) == total
-    print(f"\na frame of the chart: {', '.join(f'{n:,} samples {ms:.1f} ms' for n, ms in took.items())}")
-    assert took[100_000] < 3 * took[1_000] + 5
 
 
 def test_a_bad_file_is_told_of_in_the_window(window: Window, session: Session, qtbot: QtBot, tmp_path: Path) -> None:
@@ -427,12 +345,9 @@ def test_a_screenshot_of_the_real_app(digits: Path, tmp_path: Path) -> None:
 
 def test_the_app_starts_light() -> None:
     code = (
-        "import time, sys; begun = time.process_time(); import icebreaker_gui.__main__;"
+        "import sys; import icebreaker_gui.__main__;"
         "heavy = {'tensorflow', 'tensorrt', 'tensorrt_rtx', 'openvino', 'onnxruntime', 'onnx', 'tf2onnx', 'keras'};"
-        "print(time.process_time() - begun, *sorted(heavy & set(sys.modules)))"
+        "print(sorted(heavy & set(sys.modules)))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    seconds, *heavy = ran.stdout.split()
-    print(f"\nimports of the app: {float(seconds):.2f} s of processor time")
-    assert not heavy
-    assert float(seconds) < 3, "about 0.5 s on a quiet machine"
+    assert ran.stdout.strip() == "[]"

@@ -38,8 +38,10 @@ def warnings_logged(emit: Emit) -> Iterator[None]:
     """Tells the user of an engine that is not used: what is measured then is TensorFlow."""
 
     def log(message: Warning | str, category: type[Warning], *_: object) -> None:
-        level = "warning" if issubclass(category, EngineWarning) else "debug"
-        emit(events.Log(level, " ".join(str(message).split())))
+        if isinstance(message, EngineWarning):
+            emit(events.Log("warning", message.message))
+        else:
+            emit(events.Log("debug", " ".join(str(message).split())))
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", EngineWarning)

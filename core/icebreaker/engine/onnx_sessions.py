@@ -7,6 +7,9 @@ from typing import Any
 
 from icebreaker.errors import IcebreakerError
 
+# On processors with AVX2 but without VNNI, sums of products of 8-bit integers saturate at 16 bits unless this is set.
+EXACT_INT8 = ("session.x64quantprecision", "1")
+
 
 def quiet_options() -> Any:
     """Session options under which ONNX Runtime writes nothing but fatal errors to stderr."""
@@ -14,6 +17,7 @@ def quiet_options() -> Any:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    options.add_session_config_entry(*EXACT_INT8)
     return options
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from icebreaker import gpu
 from icebreaker.engine import cuda
+from icebreaker.engine.onnx_sessions import EXACT_INT8
 from icebreaker.engine.protocol import BuildOptions, Built, Colour, Engine, Runner
 from icebreaker.engine.segment_model import Model, SegmentModel
 from icebreaker.errors import IcebreakerError
@@ -129,6 +130,7 @@ def _options(told: Path | None = None) -> Any:
         options.enable_profiling = True
         options.profile_file_prefix = str(told / "profile")
     options.log_severity_level = 4
+    options.add_session_config_entry(*EXACT_INT8)
     # Spinning threads would take the processor from TensorFlow's ops around the segment.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options

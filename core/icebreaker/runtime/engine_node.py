@@ -19,7 +19,12 @@ from icebreaker.storage import crash_journal, trusted_engines
 
 
 class EngineWarning(UserWarning):
-    """An engine cannot be used here, and its segment runs in TensorFlow instead."""
+    """An engine cannot be used here, and its segment runs in TensorFlow instead; `message` says why."""
+
+    def __init__(self, message: Message) -> None:
+        """Says so in plain English."""
+        super().__init__(str(message))
+        self.message = message
 
 
 def load_engine(stored: StoredEngine, trust: bool) -> Runner:
@@ -105,7 +110,7 @@ class EngineNode:
             told = message(
                 "engine_gave_way", "engine {subject}: {why}; runs in TensorFlow", subject=self.stored.node, why=why
             )
-            warnings.warn(str(told), EngineWarning, stacklevel=3)
+            warnings.warn(EngineWarning(told), stacklevel=3)
 
     def _takes(self, inputs: Sequence[Any]) -> bool:
         """Whether the shapes are among those that the engine was exported for."""

@@ -76,7 +76,8 @@ class Model:
                 )  # fmt: skip
                 if not fallback:
                     raise IcebreakerError(told) from error
-                warnings.warn(f"{told}; its segment runs in TensorFlow", EngineWarning, stacklevel=3)
+                replaced = message("engine_replaced", "{failure}; its segment runs in TensorFlow", failure=told)
+                warnings.warn(EngineWarning(replaced), stacklevel=3)
                 continue
             self.nodes[stored.node] = node
         tensors = artifact_reader.stored_outputs(graph)

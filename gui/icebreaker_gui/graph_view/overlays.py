@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication, Qt
+from PySide6.QtCore import QT_TRANSLATE_NOOP, Qt
 from PySide6.QtGui import QColor
 
 from icebreaker.graph.ops import ITEM_BYTES
@@ -20,6 +20,7 @@ from icebreaker_gui.graph_view.painting.legend import LegendEntry
 from icebreaker_gui.graph_view.painting.look import EngineNode, Look
 from icebreaker_gui.layout import Outline
 from icebreaker_gui.style import formatting, theme
+from icebreaker_gui.style.wording import translate, translated
 
 _SOLID = Qt.BrushStyle.SolidPattern
 # Reason → hue and pattern. What can be changed by a setting is told apart from what cannot.
@@ -48,11 +49,6 @@ OVERLAYS: Mapping[str, Any] = {
     "constants": QT_TRANSLATE_NOOP("graph", "Constant bytes"),
     "outputs": QT_TRANSLATE_NOOP("graph", "Output bytes"),
 }
-
-
-def tr(text: str) -> str:
-    """A text of the graph view in the user's language."""
-    return QCoreApplication.translate("graph", text)
 
 
 def available(data: GraphData) -> list[str]:
@@ -108,14 +104,16 @@ def _base(data: GraphData, outline: Outline, alone: bool) -> Look:
                 continue
             lines = [f"{formatting.engine(segment.engine)} · {formatting.precision(segment.precision)}"]
             lines.append(
-                tr("{n} ops became one").format(n=sum(leaf not in outline.extra for leaf in outline.leaves_of(item)))
+                translate("graph", "{n} ops became one").format(
+                    n=sum(leaf not in outline.extra for leaf in outline.leaves_of(item))
+                )
             )
             if segment.engine_ms and segment.tensorflow_ms:
                 factor = formatting.ratio(segment.tensorflow_ms / segment.engine_ms)
                 before, now = formatting.milliseconds(segment.tensorflow_ms), formatting.milliseconds(segment.engine_ms)
                 lines.append(f"{before} → {now}  ({factor})")
             if not segment.runs_here:
-                lines.append(tr("built for another machine"))
+                lines.append(translate("graph", "built for another machine"))
             color = theme.current().engine(segment.engine)
             engine_nodes[item] = EngineNode(segment.name, tuple(lines), color, not segment.runs_here)
     gone: set[int] = set()
@@ -146,12 +144,12 @@ def _flows(data: GraphData, outline: Outline) -> Callable[[int], str]:
         edges = np.flatnonzero((outline.source == leaf) & ~outline.control).tolist()
         found = dict.fromkeys(text for edge in edges if (text := data.tensor_words(outline.tensor[edge])))
         if len(found) != 1:
-            return tr("{n} kinds of tensor").format(n=len(found)) if found else ""
+            return translate("graph", "{n} kinds of tensor").format(n=len(found)) if found else ""
         # On an edge there is little room: the usual dtype goes without saying.
         kind_, _, sizes = next(iter(found)).rstrip("]").partition("[")
         if sizes == "…":
             return "" if kind_ == "float32" else kind_
-        short = sizes.replace(",", "×") or tr("scalar")
+        short = sizes.replace(",", "×") or translate("graph", "scalar")
         return short if kind_ == "float32" else f"{kind_} {short}"
 
     return words
@@ -164,7 +162,8 @@ def _kinds(outline: Outline, base: Look) -> tuple[Look, list[LegendEntry]]:
     of = np.array([number[kind(op)] if op else 0 for op in outline.ops], np.int16)
     counts = np.bincount(of, minlength=len(colors))
     legend = [
-        LegendEntry(tr(KINDS[name][1]), colors[i + 1], _SOLID, int(counts[i + 1])) for i, name in enumerate(names)
+        LegendEntry(translate("graph", KINDS[name][1]), colors[i + 1], _SOLID, int(counts[i + 1]))
+        for i, name in enumerate(names)
     ]
     return _with(base, "kind", colors, [_SOLID] * len(colors), of), [entry for entry in legend if entry.number]
 
@@ -192,11 +191,11 @@ def _reasons(data: GraphData, outline: Outline, base: Look) -> tuple[Look, list[
     _lift(outline, of)
     counts = np.bincount(of[outline.leaves_of(0)], minlength=len(colors))
     legend = [
-        LegendEntry(tr(REASONS.get(code, code)), colors[i + 1], patterns[i + 1], int(counts[i + 1]))
+        LegendEntry(translated(REASONS.get(code, code)), colors[i + 1], patterns[i + 1], int(counts[i + 1]))
         for i, code in enumerate(codes)
     ] + [
         LegendEntry(
-            tr("in {engine}").format(engine=formatting.engine(name)),
+            translate("graph", "in {engine}").format(engine=formatting.engine(name)),
             colors[first_engine + i],
             _SOLID,
             int(counts[first_engine + i]),
@@ -299,7 +298,7 @@ def _times(data: GraphData, outline: Outline, base: Look, after: bool) -> tuple[
             lines = (engine_nodes[item].lines[0], words(float(values[item])))
             color = look.colors[int(look.of[item])]
             engine_nodes[item] = dataclasses.replace(engine_nodes[item], lines=lines, color=color)
-    told = tr("watched: {watched} a run, otherwise {plain}").format(
+    told = translate("graph", "watched: {watched} a run, otherwise {plain}").format(
         watched=formatting.milliseconds(profile.watched_ms), plain=formatting.milliseconds(profile.plain_ms)
     )
     return dataclasses.replace(look, engine_nodes=engine_nodes), [*legend, LegendEntry(told, QColor(0, 0, 0, 0))]

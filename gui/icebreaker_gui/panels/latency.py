@@ -37,7 +37,7 @@ class Latency(QWidget):
         self._session = session
         self.setProperty("look", "panel")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
-        self._chart = latency_chart.LatencyChart()
+        self.chart = latency_chart.LatencyChart()
         self._finding = label()
         self._finding.setFont(theme.font(1.7, bold=True))
         self._sure = label(look="muted", wrap=True)
@@ -59,7 +59,7 @@ class Latency(QWidget):
         column.addWidget(tabs, 1)
         column.addStretch()
         split = QSplitter(Qt.Orientation.Horizontal)
-        split.addWidget(self._chart)
+        split.addWidget(self.chart)
         split.addWidget(side)
         split.setStretchFactor(0, 3)
         split.setStretchFactor(1, 2)
@@ -71,7 +71,7 @@ class Latency(QWidget):
         layout.addLayout(self._make_controls())
         layout.addWidget(split, 1)
         self._frame = QTimer(self, singleShot=True, interval=_FRAME_MILLISECONDS)
-        self._frame.timeout.connect(self._draw)
+        self._frame.timeout.connect(self.draw)
         session.samplesArrived.connect(self._on_samples)
         session.benchmarkChanged.connect(self._update)
         session.settingsChanged.connect(self._show_choices)
@@ -152,15 +152,16 @@ class Latency(QWidget):
 
     def _on_samples(self, samples: list[Sample]) -> None:
         if samples:
-            self._chart.add(samples)
+            self.chart.add(samples)
         else:
-            self._chart.begin(self._session.seconds)
+            self.chart.begin(self._session.seconds)
             self._pause.setChecked(False)
         if not self._frame.isActive() and not self._pause.isChecked():
             self._frame.start()
 
-    def _draw(self) -> None:
-        self._chart.redraw()
+    def draw(self) -> None:
+        """Shows the calls that have come since the last frame."""
+        self.chart.redraw()
         if self._measuring:
             self._update_controls()
 
@@ -169,7 +170,7 @@ class Latency(QWidget):
         self._update_controls()
         self._tabs.setVisible(benchmark is not None)
         if benchmark:
-            self._chart.finish(benchmark)
+            self.chart.finish(benchmark)
             self._show_percentiles(benchmark)
             self._show_outputs(benchmark)
 
@@ -225,7 +226,7 @@ class Latency(QWidget):
         """What is known of the latency, or what to do to know it; and how sure that is, or what it needs."""
         session = self._session
         if measuring:
-            medians = self._chart.medians()
+            medians = self.chart.medians()
             if len(medians) < 2:
                 return self.tr("Measuring…"), measuring.stage
             so_far = formatting.ratio(medians["original"] / medians["optimized"])

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QCoreApplication
-
 from icebreaker.engine import registry
 from icebreaker.reports import Benchmark
+from icebreaker_gui.style.wording import translate
 
 PRECISION_NAMES = {"fp32": "FP32", "fp16": "FP16", "bf16": "bfloat16", "int8": "INT8", "tf32": "TF32"}
 
@@ -79,17 +78,17 @@ def count(number: int, one: str, many: str) -> str:
 def headline(benchmark: Benchmark) -> dict[str, str]:
     """What a measurement says: `finding` in two or three words, and how `sure` it is."""
     if benchmark.speedup is None:
-        finding = QCoreApplication.translate("figures", "{median} a call")
-        sure = QCoreApplication.translate("figures", "the original, median")
+        finding = translate("figures", "{median} a call")
+        sure = translate("figures", "the original, median")
         return {"finding": finding.format(median=milliseconds(benchmark.original.p50_ms)), "sure": sure}
     low, high = benchmark.speedup.ci95
     times = benchmark.speedup.median
     if low <= 1 <= high:
-        finding = QCoreApplication.translate("figures", "No clear difference")
+        finding = translate("figures", "No clear difference")
     elif times > 1:
-        finding = QCoreApplication.translate("figures", "{ratio} faster").format(ratio=ratio(times))
+        finding = translate("figures", "{ratio} faster").format(ratio=ratio(times))
     else:
-        finding = QCoreApplication.translate("figures", "{ratio} slower").format(ratio=ratio(1 / times))
+        finding = translate("figures", "{ratio} slower").format(ratio=ratio(1 / times))
         low, high = 1 / high, 1 / low
-    sure = QCoreApplication.translate("figures", "95 % between {low} and {high}")
+    sure = translate("figures", "95 % between {low} and {high}")
     return {"finding": finding, "sure": sure.format(low=ratio(low), high=ratio(high))}

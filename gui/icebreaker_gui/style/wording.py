@@ -9,6 +9,9 @@ from PySide6.QtCore import QCoreApplication
 from icebreaker.errors import IcebreakerError
 from icebreaker.messages import Message
 
+# For texts outside of widgets: a context and an English text, both written out, where Qt's tool finds them.
+translate = QCoreApplication.translate
+
 CONTEXT = "icebreaker"  # of the library's texts in a translator's file; `style.texts` collects them
 
 # Remedies that are something in the window, by their code.
@@ -23,7 +26,7 @@ REMEDIES: Mapping[str, str] = {
 
 def translated(text: str) -> str:
     """A text of the library's own, such as an entry of `reports.REASONS`, in the user's language."""
-    return QCoreApplication.translate(CONTEXT, text)
+    return translate(CONTEXT, text)
 
 
 def worded(message: Message | str) -> str:

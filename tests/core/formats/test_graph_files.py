@@ -75,6 +75,7 @@ def test_a_missing_file_and_a_plain_folder(tmp_path: Path) -> None:
         graph_files.read_graph(tmp_path)
 
 
+@pytest.mark.slow
 def test_keras_and_saved_model_are_frozen_on_the_way_in(tmp_path: Path) -> None:
     import keras
     import numpy as np

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import icebreaker
-from benchmarks import bench_memory
+from helpers.graph_maker import Maker
 from icebreaker import events
 from icebreaker.benchmarking import benchmark, compare
 from icebreaker.conversion.pipeline import convert
@@ -49,7 +49,7 @@ def protobuf_holds_little(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """Two segments around an op without converter."""
-    made = bench_memory.Maker(-1, 8, 8, 16)
+    made = Maker(-1, 8, 8, 16)
     made.add("Conv2D", made.weight(3, 3, 16, 48), strides=[1, 1, 1, 1], padding=b"SAME")
     made.add("BiasAdd", made.weight(48))
     made.add("Relu")

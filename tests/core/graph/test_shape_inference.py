@@ -47,6 +47,7 @@ def compare(graph: Graph, told: Graph | None = None) -> tuple[int, int, int]:
     return count, here, there
 
 
+@pytest.mark.slow
 def test_real_graphs() -> None:
     paths = sorted(SHARED.glob("*.pb")) + sorted((SHARED / "tftrt_unit").glob("*.pb"))
     if not paths:
@@ -203,6 +204,7 @@ def test_loops_that_wait_for_one_another_end_in_no_assumption() -> None:
     assert all(found[Tensor(f"m{k}")].shape in (None, (None,)) for k in range(14))
 
 
+@pytest.mark.slow
 def test_no_more_is_counted_than_a_graph_can_have() -> None:
     """A few bytes can promise any number of outputs, of dimensions, of digits."""
     definition = nodes(
@@ -227,6 +229,7 @@ def test_no_more_is_counted_than_a_graph_can_have() -> None:
     assert max(size or 0 for known in found.values() for size in known.shape or ()) < 1 << 63
 
 
+@pytest.mark.slow
 def test_a_graph_of_too_many_tensors_is_not_told_of() -> None:
     definition = nodes(("x", "[7]", ""))
     for k in range(40):

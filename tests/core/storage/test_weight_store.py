@@ -14,7 +14,7 @@ import pytest
 
 import icebreaker
 import icebreaker.conversion.pipeline as convert_module
-from benchmarks import bench_memory
+from helpers.graph_maker import Maker, wide
 from icebreaker.conversion.pipeline import convert
 from icebreaker.formats import graph_files, structure
 from icebreaker.runtime import artifact_reader, artifact_writer
@@ -34,7 +34,7 @@ def all_are_big(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """Two segments around an op without converter; four weights, one of them behind an Identity, and a fifth in use."""
-    made = bench_memory.Maker(-1, 8, 8, 16)
+    made = Maker(-1, 8, 8, 16)
     made.add("Conv2D", made.weight(3, 3, 16, 48), strides=[1, 1, 1, 1], padding=b"SAME")
     made.add("BiasAdd", made.weight(48))
     made.add("Relu")
@@ -162,7 +162,7 @@ print(figure("VmHWM"))
 def test_memory_stays_small(tmp_path: Path) -> None:
     """Of 134 MB, with all engines: 18 times as much were taken before weights were kept in files."""
     model = tmp_path / "wide.pb"
-    model.write_bytes(bench_memory.wide(2).SerializeToString())
+    model.write_bytes(wide(2).SerializeToString())
     done = subprocess.run(
         [sys.executable, "-c", _CONVERTS, str(model), str(tmp_path / "out.pb")], capture_output=True, text=True
     )

@@ -13,6 +13,7 @@ from icebreaker_gui.graph_view.data import GraphData
 from icebreaker_gui.graph_view.sidebar.search import SearchField
 from icebreaker_gui.style import theme
 from icebreaker_gui.style.widgets import Elided
+from icebreaker_gui.style.wording import translate
 
 # What is shown: the graph before, both side by side, one view that flows from before to after, the graph after.
 BEFORE, BOTH, SLIDER, AFTER = "before", "both", "slider", "after"
@@ -98,7 +99,7 @@ class Toolbar(QWidget):
         usable = overlays.available(data)
         for name, words in overlays.OVERLAYS.items():
             if name in usable:
-                self.overlay.addItem(overlays.tr(words), name)
+                self.overlay.addItem(translate("graph", words), name)
             elif name == "time":  # shown all the same: else nobody would look for it
                 self.overlay.addItem(self.tr("Measured time: press Measure"), name)
                 self._overlay_rows.item(self.overlay.count() - 1).setEnabled(False)

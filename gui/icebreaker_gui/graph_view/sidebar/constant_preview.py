@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from PySide6.QtCore import QCoreApplication, QRectF
+from PySide6.QtCore import QRectF
 from PySide6.QtGui import QColor, QImage, QPainter
 
 from icebreaker.graph.graph import Node
 from icebreaker_gui.style import formatting, theme
+from icebreaker_gui.style.wording import translate
 
 # Constants of more elements than this are not looked at.
 _MOST = 16_000_000
@@ -43,24 +44,22 @@ def preview(node: Node, width: int) -> tuple[QImage | None, list[tuple[str, str]
         return None, [("", words + more)]
     flat = array.reshape(-1).astype(np.float64) if array.dtype.kind != "c" else np.abs(array).reshape(-1)
     finite = flat[np.isfinite(flat)]
-    rows = [(_tr("values"), f"{array.size:,}")]
+    rows = [(translate("graph", "values"), f"{array.size:,}")]
     if len(finite):
         rows += [
-            (_tr("least"), f"{finite.min():.5g}"), (_tr("mean"), f"{finite.mean():.5g}"),
-            (_tr("most"), f"{finite.max():.5g}"), (_tr("deviation"), f"{finite.std():.5g}"),
-        ]  # fmt: skip
+            (translate("graph", "least"), f"{finite.min():.5g}"),
+            (translate("graph", "mean"), f"{finite.mean():.5g}"),
+            (translate("graph", "most"), f"{finite.max():.5g}"),
+            (translate("graph", "deviation"), f"{finite.std():.5g}"),
+        ]
     zeros = int((flat == 0).sum())
     if zeros:
-        rows.append((_tr("zeros"), formatting.percent(zeros / len(flat))))
+        rows.append((translate("graph", "zeros"), formatting.percent(zeros / len(flat))))
     if len(finite) < len(flat):
-        rows.append((_tr("not finite"), f"{len(flat) - len(finite):,}"))
-    rows.append((_tr("first"), ", ".join(f"{item:.4g}" for item in flat[:8].tolist()) + " …"))
+        rows.append((translate("graph", "not finite"), f"{len(flat) - len(finite):,}"))
+    rows.append((translate("graph", "first"), ", ".join(f"{item:.4g}" for item in flat[:8].tolist()) + " …"))
     plane = _plane(array)
     return (_image(plane, width) if plane is not None else _histogram(finite, width)), rows
-
-
-def _tr(text: str) -> str:
-    return QCoreApplication.translate("graph", text)
 
 
 def _word(item: object) -> str:

@@ -17,12 +17,12 @@ from PySide6.QtWidgets import (
 )
 
 from icebreaker.reports import REASONS, Left
-from icebreaker_gui.graph_view.overlays import REASON_STYLES, tr
+from icebreaker_gui.graph_view.overlays import REASON_STYLES
 from icebreaker_gui.graph_view.painting.legend import swatch
 from icebreaker_gui.graph_view.sidebar.coverage import Coverage, op_shares, time_shares
 from icebreaker_gui.graph_view.state import GraphState
 from icebreaker_gui.style import formatting, theme
-from icebreaker_gui.style.wording import worded
+from icebreaker_gui.style.wording import translate, translated, worded
 
 _NODE = Qt.ItemDataRole.UserRole
 _MOST_ROWS = 500
@@ -31,19 +31,27 @@ _MOST_ROWS = 500
 def advice(code: str) -> str:
     """What would change it, in a sentence; "" where nothing would."""
     words = {
-        "unsupported_op": tr("No setting changes this: the engines have no such op. Another engine may."),
-        "unsupported_attribute": tr("Another engine or precision may take it."),
-        "unknown_shape": tr("Give the inputs complete shapes, or a largest batch, and convert again."),
-        "excluded": tr("Take it off the excluded nodes to let it be converted."),
-        "control_flow": tr("Loops and branches stay in TensorFlow; what lies between them can be converted."),
-        "too_small": tr("Lower the minimum segment size to let it become an engine. Small engines seldom pay."),
-        "engine_refused": tr("Try another engine, or exclude the node that it names so that the rest can be built."),
-        "deviates": tr("Choose a higher precision, or give sample data that is like your own."),
-        "not_faster": tr(
-            "Nothing is lost: TensorFlow is as fast here. A larger batch or lower precision may change it."
+        "unsupported_op": translate(
+            "graph", "No setting changes this: the engines have no such op. Another engine may."
         ),
-        "no_data": tr("Give sample data (.npz) so that the engine can be checked."),
-        "side_effect": tr("It must run exactly as the graph says, so it stays."),
+        "unsupported_attribute": translate("graph", "Another engine or precision may take it."),
+        "unknown_shape": translate("graph", "Give the inputs complete shapes, or a largest batch, and convert again."),
+        "excluded": translate("graph", "Take it off the excluded nodes to let it be converted."),
+        "control_flow": translate(
+            "graph", "Loops and branches stay in TensorFlow; what lies between them can be converted."
+        ),
+        "too_small": translate(
+            "graph", "Lower the minimum segment size to let it become an engine. Small engines seldom pay."
+        ),
+        "engine_refused": translate(
+            "graph", "Try another engine, or exclude the node that it names so that the rest can be built."
+        ),
+        "deviates": translate("graph", "Choose a higher precision, or give sample data that is like your own."),
+        "not_faster": translate(
+            "graph", "Nothing is lost: TensorFlow is as fast here. A larger batch or lower precision may change it."
+        ),
+        "no_data": translate("graph", "Give sample data (.npz) so that the engine can be checked."),
+        "side_effect": translate("graph", "It must run exactly as the graph says, so it stays."),
     }
     return words.get(code, "")
 
@@ -164,7 +172,7 @@ class WhyNot(QWidget):
             item.setIcon(0, self._swatches[key])
             item.setData(0, _NODE, "")
             item.setData(0, _NODE + 1, code)
-            item.setToolTip(0, tr(REASONS.get(code, code)))
+            item.setToolTip(0, translated(REASONS.get(code, code)))
             item.setChildIndicatorPolicy(QTreeWidgetItem.ChildIndicatorPolicy.ShowIndicator)
             self._tree.addTopLevelItem(item)
         if not self._groups:
@@ -203,13 +211,15 @@ class WhyNot(QWidget):
 
 def headline(code: str, nodes: list[Left]) -> str:
     """One line for a reason, such as "14 ops: no converter for StringSplit"."""
-    count = tr("{n} ops").format(n=len(nodes)) if len(nodes) != 1 else tr("1 op")
+    count = translate("graph", "{n} ops").format(n=len(nodes)) if len(nodes) != 1 else translate("graph", "1 op")
     texts = {re.sub(r"\s+", " ", worded(left.reason)) for left in nodes}
     if code == "unsupported_op":
         ops = sorted({left.op for left in nodes})
-        words = tr("no converter for {ops}").format(ops=", ".join(ops[:3]) + (" …" if len(ops) > 3 else ""))
+        words = translate("graph", "no converter for {ops}").format(
+            ops=", ".join(ops[:3]) + (" …" if len(ops) > 3 else "")
+        )
     else:
         words = texts.pop() if len(texts) == 1 else ""
         if not words or len(words) > 100:  # an engine's own words can be a page: the node's details have them all
-            words = tr(REASONS.get(code, code))
+            words = translated(REASONS.get(code, code))
     return f"{count}: {words}"

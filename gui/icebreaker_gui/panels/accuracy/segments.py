@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QCoreApplication
-
 from icebreaker.reports import Conversion, Quantization
+from icebreaker_gui.style.wording import translate
 
 
 def quantizations(conversion: Conversion | None) -> dict[str, Quantization]:
@@ -20,7 +19,7 @@ def tells_no_layers(conversion: Conversion | None) -> bool:
 
 def no_layers_text() -> str:
     """Why layers and tensors are missing, where `tells_no_layers`."""
-    return QCoreApplication.translate(
+    return translate(
         "accuracy",
         "NNCF's INT8 was chosen, which does not tell of single layers. Choose Icebreaker as the quantizer to see them.",
     )

@@ -15,6 +15,7 @@ from helpers.graph_view import network, pixels, save_picture
 from icebreaker.formats import graph_files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
 def test_pictures_out(both: Any, qtbot, tmp_path: Path, kind: str, whole: bool) -> None:
