@@ -161,9 +161,9 @@ def make(name: str, folder: Path) -> None:
     path.write_bytes(definition.SerializeToString())
     if name == "towers":
         return
+    from icebreaker import reports
     from icebreaker.benchmarking import benchmark
     from icebreaker.conversion.pipeline import convert
-    from icebreaker.reports import reports
     from icebreaker.settings import ConvertSettings
 
     settings = ConvertSettings(input_shapes={"input_tensor": (1, 320, 320, 3)} if name == "detector" else {})
@@ -194,8 +194,8 @@ def picture(
     from PySide6.QtTest import QTest
     from PySide6.QtWidgets import QApplication
 
+    from icebreaker import reports
     from icebreaker.formats import graph_files
-    from icebreaker.reports import reports
     from icebreaker_gui.graph_view import GraphPanel
     from icebreaker_gui.style import theme
 

@@ -23,7 +23,7 @@ from icebreaker import codec, events
 from icebreaker.jobs import requests, supervisor
 from icebreaker.jobs.progress_bar import ProgressBar
 from icebreaker.jobs.requests import Request
-from icebreaker.reports.reports import (
+from icebreaker.reports import (
     Benchmark,
     Calibration,
     Comparison,

@@ -10,7 +10,7 @@ from typing import Any
 
 from icebreaker.errors import IcebreakerError
 from icebreaker.messages import Message, message
-from icebreaker.reports.reports import EngineStatus
+from icebreaker.reports import EngineStatus
 from icebreaker.tensors import canonical
 
 PRECISIONS = ("fp32", "fp16", "int8")

@@ -36,7 +36,7 @@ from icebreaker.formats import graph_files
 from icebreaker.graph.graph import Graph
 from icebreaker.jobs import requests, supervisor
 from icebreaker.quantization.segment_data import RECORDING
-from icebreaker.reports.reports import Left, Words
+from icebreaker.reports import Left, Words
 from icebreaker.runtime import artifact_reader, artifact_writer, loader
 from icebreaker.settings import DEFAULT_WORKSPACE, PRECISIONS, Consent, ConvertSettings
 from icebreaker.storage import cache

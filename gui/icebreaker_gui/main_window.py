@@ -10,7 +10,7 @@ from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QIcon
 from PySide6.QtWidgets import QApplication, QFileDialog, QMainWindow, QStackedWidget, QVBoxLayout, QWidget
 
 from icebreaker.messages import Message
-from icebreaker.reports.reports import Conversion
+from icebreaker.reports import Conversion
 from icebreaker_gui.about import About
 from icebreaker_gui.docks import Docks
 from icebreaker_gui.graph_view import GraphPanel

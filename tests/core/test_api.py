@@ -19,9 +19,8 @@ import pytest
 import icebreaker
 from helpers.paths import DIGITS
 from helpers.processes import alive, children, wait_until
-from icebreaker import api, events
+from icebreaker import api, events, reports
 from icebreaker.jobs import supervisor
-from icebreaker.reports import reports
 from icebreaker.settings import ConvertSettings, Limits
 
 SAMPLES = DIGITS.with_name("digits_test.npz")

@@ -12,10 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icebreaker import codec, events
+from icebreaker import codec, events, reports
 from icebreaker.jobs import requests
 from icebreaker.messages import Message
-from icebreaker.reports import reports
 from icebreaker.settings import (
     CALIBRATION_METHODS,
     HARDWARE_COMPATIBILITY,

@@ -4,7 +4,7 @@ import pytest
 
 from icebreaker import codec
 from icebreaker.errors import IcebreakerError
-from icebreaker.reports.reports import EngineStatus
+from icebreaker.reports import EngineStatus
 from icebreaker.settings import PRECISIONS, ConvertSettings, parse_profile, parse_size, profile_text
 
 

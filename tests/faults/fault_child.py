@@ -23,7 +23,7 @@ from icebreaker.engine.onnxruntime import OnnxRuntime
 from icebreaker.engine.protocol import BuildOptions, Built, Runner
 from icebreaker.engine.segment_model import Model, SegmentModel
 from icebreaker.jobs import worker
-from icebreaker.reports.reports import EngineStatus
+from icebreaker.reports import EngineStatus
 from icebreaker.storage import crash_journal
 
 WHAT, _, WHERE = os.environ.get("FAULT", "none@nowhere").partition("@")

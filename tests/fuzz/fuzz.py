@@ -40,7 +40,7 @@ from PIL import Image
 
 from helpers.paths import GRAPHS as SHARED
 from helpers.paths import ROOT
-from icebreaker import codec, events
+from icebreaker import codec, events, reports
 from icebreaker.data import dataset, sample_inputs, tfrecord
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files, structure
@@ -49,7 +49,6 @@ from icebreaker.graph.graph import Graph, Placeholder
 from icebreaker.graph.protos import GraphDef
 from icebreaker.partitioning import partition
 from icebreaker.quantization import calibration_table as tables
-from icebreaker.reports import reports
 from icebreaker.runtime import artifact_reader
 from icebreaker.settings import ConvertSettings, parse_size
 from icebreaker.storage.weight_store import Store

@@ -16,11 +16,10 @@ import pytest
 from PySide6.QtGui import QColor, QImage
 from PySide6.QtWidgets import QApplication, QWidget
 
-from icebreaker import codec
+from icebreaker import codec, reports
 from icebreaker.engine import registry
 from icebreaker.errors import IcebreakerError
 from icebreaker.events import Sample
-from icebreaker.reports import reports
 from icebreaker_gui.panels import latency_chart
 from icebreaker_gui.style import formatting, theme
 

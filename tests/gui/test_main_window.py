@@ -14,7 +14,7 @@ from PySide6.QtWidgets import QApplication, QLabel, QLineEdit, QListView, QPushB
 from pytestqt.qtbot import QtBot
 
 from icebreaker.graph.protos import AttrValue, GraphDef, NodeDef
-from icebreaker.reports.reports import EngineStatus, Machine
+from icebreaker.reports import EngineStatus, Machine
 from icebreaker_gui.main_window import Window
 from icebreaker_gui.panels.setup.panel import Setup
 from icebreaker_gui.session.session import Session

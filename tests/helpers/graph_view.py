@@ -11,9 +11,10 @@ from PySide6.QtGui import QImage
 
 from icebreaker.graph.graph import Graph
 from icebreaker.graph.protos import GraphDef
-from icebreaker.reports.reports import (
+from icebreaker.reports import (
     Benchmark,
     Conversion,
+    EngineLayer,
     Latency,
     LayerTime,
     Left,
@@ -21,6 +22,7 @@ from icebreaker.reports.reports import (
     Profile,
     SegmentReport,
     Speedup,
+    Tried,
 )
 
 
@@ -58,9 +60,8 @@ def converted(graph: Graph) -> tuple[Conversion, Graph]:
     segment = SegmentReport(
         name="TRTEngineOp_000", engine="openvino", precision="fp32", nodes=inside, inputs=("decode/number",),
         outputs=("logits",), build_seconds=0.5, tensorflow_ms=4.0, engine_ms=1.0,
-        layers=({"name": "conv1+relu", "type": "Convolution", "precision": "f32"},
-                {"name": "add", "type": "Eltwise", "precision": "f32"}),
-        candidates=({"engine": "openvino", "precision": "fp32", "ms": 1.0, "note": ""},),
+        layers=(EngineLayer("conv1+relu", "Convolution", "f32"), EngineLayer("add", "Eltwise", "f32")),
+        candidates=(Tried("openvino", "fp32", ms=1.0),),
     )  # fmt: skip
     left = (
         Left("text", "Placeholder", "an input of the graph", "passive"),

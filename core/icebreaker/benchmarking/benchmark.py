@@ -17,7 +17,7 @@ from icebreaker.benchmarking.graph_pair import Call, Emit, GraphPair, warnings_l
 from icebreaker.errors import IcebreakerError
 from icebreaker.messages import message
 from icebreaker.metrics.timing import latency, speedup
-from icebreaker.reports.reports import Benchmark
+from icebreaker.reports import Benchmark
 from icebreaker.settings import Consent, ConvertSettings
 
 _TURN_SECONDS = 0.05  # long enough for caches and threads to settle, short enough that both see the same machine

@@ -8,7 +8,7 @@ from typing import Any
 from icebreaker import events
 from icebreaker.benchmarking.graph_pair import Emit, GraphPair, warnings_logged
 from icebreaker.errors import IcebreakerError
-from icebreaker.reports.reports import Comparison
+from icebreaker.reports import Comparison
 from icebreaker.settings import Consent, ConvertSettings
 
 

@@ -18,7 +18,7 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.graph import side_effects
 from icebreaker.messages import message
 from icebreaker.metrics.output_difference import difference
-from icebreaker.reports.reports import OutputDifference, Profile
+from icebreaker.reports import OutputDifference, Profile
 from icebreaker.runtime import artifact_reader, loader
 from icebreaker.runtime.engine_node import EngineWarning
 from icebreaker.runtime.model import Model

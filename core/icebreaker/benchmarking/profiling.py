@@ -17,7 +17,7 @@ import numpy as np
 
 from icebreaker.export.exporter import origin
 from icebreaker.graph.graph import Graph
-from icebreaker.reports.reports import LayerTime, NodeTime, Profile
+from icebreaker.reports import LayerTime, NodeTime, Profile
 from icebreaker.runtime.model import Model
 from icebreaker.tensors import Tensor
 
@@ -112,16 +112,12 @@ def profile_model(model: Model, feeds: Mapping[str, np.ndarray], seconds: float)
     else:
         outputs = [Tensor.parse(name) for name in model.outputs]
         found = profile_session(model.session, model.graph, outputs, feeds, seconds, lambda: model(feeds))
-    layers = {}
-    for name, told in model.layer_times(feeds, _LAYER_RUNS).items():
-        known = model.inside(name)
-        layers[name] = tuple(
-            LayerTime(
-                str(item["name"]), str(item["type"]), str(item["precision"]), float(item["ms"]),
-                tuple(dict.fromkeys(_origins(str(item["name"]).split(","), known))),
-            )
-            for item in told
-        )  # fmt: skip
+    layers: dict[str, tuple[LayerTime, ...]] = {}
+    for engine_node, timed in model.layer_times(feeds, _LAYER_RUNS).items():
+        known = model.inside(engine_node)
+        layers[engine_node] = tuple(
+            replace(layer, nodes=tuple(dict.fromkeys(_origins(layer.name.split(","), known)))) for layer in timed
+        )
     # An engine node ran as the function that hands arrays over; its engine says more.
     nodes = {
         name: replace(item, ran_as=model.engines[name]) if name in model.engines else item

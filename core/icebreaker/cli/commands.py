@@ -32,7 +32,7 @@ def inspect(arguments: argparse.Namespace, console: Console) -> Answer:
     else:
         found = graph_files.inspect(path)  # needs no TensorFlow: answers at once
     engines = ", ".join(name if here else f"{name} (built elsewhere)" for name, here in found.engines.items())
-    inputs = [(item["name"], item["dtype"], text.shape(item["shape"])) for item in found.inputs]
+    inputs = [(entry.name, entry.dtype, text.shape(entry.shape)) for entry in found.inputs]
     ops = [(op, str(count)) for op, count in list(found.ops.items())[: text.FEW]]
     lines = [
         *text.table([
@@ -87,9 +87,9 @@ def calibrate(arguments: argparse.Namespace, console: Console) -> Answer:
         "",
     ]
     rows = [("segment", "nodes", "tensors", "method", "signal to noise")]
-    for item in made.segments:
-        tried = ", ".join(f"{name} {db:.1f} dB" for name, db in item["tried"].items())
-        rows.append((item["name"], str(item["nodes"]), str(item["tensors"]), item["method"], tried))
+    for segment in made.segments:
+        tried = ", ".join(f"{method} {db:.1f} dB" for method, db in segment.tried.items())
+        rows.append((segment.name, str(segment.nodes), str(segment.tensors), segment.method, tried))
     lines += text.table(rows, right={1, 2})
     lines += [f"warning: {worded(line)}" for line in made.warnings]
     return made.to_json(worded), lines

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from icebreaker import reports
 from icebreaker.cli.wording import worded
-from icebreaker.reports import reports
 
 FEW = 12  # rows of a list that are shown before "and N more"
 

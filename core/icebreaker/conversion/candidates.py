@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from icebreaker.engine.protocol import Built, Engine, Runner
 from icebreaker.partitioning.partition import Refusal
 from icebreaker.quantization.nncf import Rival
-from icebreaker.reports.reports import Accuracy, SegmentReport
+from icebreaker.reports import Accuracy, SegmentReport, Tried
 from icebreaker.runtime.artifact_writer import EngineNode
 from icebreaker.storage.crash_journal import Attempt
 
@@ -50,13 +49,13 @@ class Candidate:
         """Whether it really computes in INT8."""
         return self.built.precision == "int8"
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Tried:
         """What `SegmentReport.candidates` says of it."""
-        return {
-            "engine": self.engine.name, "precision": self.built.precision, "ms": self.milliseconds,
-            "deviation": self.deviation, "note": str(self.failure.text if self.failure else self.built.note),
-            "quantizer": "" if not self.is_int8 else "nncf" if self.rival else "own",
-        }  # fmt: skip
+        return Tried(
+            engine=self.engine.name, precision=self.built.precision, ms=self.milliseconds, deviation=self.deviation,
+            note=self.failure.text if self.failure else self.built.note,
+            quantizer="" if not self.is_int8 else "nncf" if self.rival else "own",
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

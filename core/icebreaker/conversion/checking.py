@@ -16,7 +16,7 @@ from icebreaker.messages import Message, message
 from icebreaker.metrics.output_difference import difference
 from icebreaker.partitioning.partition import Refusal, Segment
 from icebreaker.quantization.segment_quantizer import Made
-from icebreaker.reports.reports import OutputDifference
+from icebreaker.reports import OutputDifference
 from icebreaker.storage import crash_journal
 from icebreaker.tensors import Tensor
 

@@ -25,7 +25,7 @@ from icebreaker.engine.segment_model import SegmentModel
 from icebreaker.messages import Message, message
 from icebreaker.partitioning.partition import Refusal
 from icebreaker.quantization.nncf import Rival
-from icebreaker.reports.reports import Quantization, SegmentReport
+from icebreaker.reports import Quantization, SegmentReport
 from icebreaker.runtime.artifact_writer import EngineNode
 from icebreaker.storage.weight_store import give_memory_back
 

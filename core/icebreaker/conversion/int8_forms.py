@@ -19,7 +19,7 @@ from icebreaker.messages import Message, message
 from icebreaker.quantization import segment_quantizer
 from icebreaker.quantization.nncf import Rival
 from icebreaker.quantization.segment_quantizer import Made
-from icebreaker.reports.reports import Quantization
+from icebreaker.reports import Quantization
 from icebreaker.storage import crash_journal
 
 

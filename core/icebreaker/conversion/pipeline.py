@@ -34,7 +34,7 @@ from icebreaker.graph.node_patterns import matching_nodes
 from icebreaker.messages import message
 from icebreaker.partitioning.partition import Refusal, Segment
 from icebreaker.quantization.segment_quantizer import SegmentQuantizer
-from icebreaker.reports.reports import Calibration, Conversion, Left
+from icebreaker.reports import CalibratedSegment, Calibration, Conversion, Left
 from icebreaker.runtime import artifact_reader, artifact_writer
 from icebreaker.settings import Consent, ConvertSettings
 from icebreaker.storage import trusted_engines
@@ -165,7 +165,7 @@ def calibrate(
         int8.save_tables(output, job_id)
     emit(events.Progress("Calibrated", 1.0))
     return Calibration(
-        str(output), time.perf_counter() - work.started, max((item["samples"] for item in told), default=0),
+        str(output), time.perf_counter() - work.started, max((segment.samples for segment in told), default=0),
         tuple(told), tuple(int8.notes), tuple(work.context.notices.warnings),
     )  # fmt: skip
 
@@ -219,14 +219,14 @@ class _Work:
                 accepted.append(result)
         return accepted
 
-    def calibrate(self) -> list[dict[str, Any]]:
+    def calibrate(self) -> list[CalibratedSegment]:
         """The ranges of every segment, kept in the INT8 side; what there is to tell of each."""
         context, notices, int8 = self.context, self.context.notices, self.context.int8
         assert int8 is not None  # noqa: S101 - the caller saw to it
         split, found = self.search.run()
         context.original.close()
         give_memory_back()
-        told = []
+        told: list[CalibratedSegment] = []
         for index, segment in enumerate(split.segments):
             start, share = 0.3 + 0.68 * index / len(split.segments), 0.68 / len(split.segments)
             try:
@@ -240,10 +240,9 @@ class _Work:
                 ))  # fmt: skip
                 continue
             int8.remember(segment.name, table)
-            told.append({
-                "name": segment.name, "nodes": len(segment.nodes), "method": table.method, "tried": dict(table.tried),
-                "samples": table.samples, "tensors": len(table.tensors),
-            })  # fmt: skip
+            told.append(CalibratedSegment(
+                segment.name, len(segment.nodes), table.method, dict(table.tried), table.samples, len(table.tensors)
+            ))  # fmt: skip
         if not told:
             reasons = "; ".join(map(str, notices.warnings or ["there is none"]))
             raise IcebreakerError("nothing_int8", "no segment can be INT8: {reasons}", reasons=reasons)

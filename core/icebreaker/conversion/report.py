@@ -9,7 +9,7 @@ from icebreaker.conversion.context import Context
 from icebreaker.graph.ops import PASSIVE
 from icebreaker.messages import Message, message
 from icebreaker.partitioning.partition import Refusal
-from icebreaker.reports.reports import Accuracy, Conversion, Left
+from icebreaker.reports import Accuracy, Conversion, Left
 
 
 def conversion_report(

@@ -12,7 +12,7 @@ from icebreaker.engine import registry
 from icebreaker.engine.protocol import Engine
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.graph import Graph
-from icebreaker.reports.reports import EngineStatus
+from icebreaker.reports import EngineStatus
 from icebreaker.settings import ConvertSettings
 from icebreaker.tensors import Tensor
 from icebreaker.tf.rewrite import prune, to_tensorflow

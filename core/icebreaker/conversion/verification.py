@@ -14,7 +14,7 @@ from icebreaker.messages import Message, message
 from icebreaker.metrics.output_difference import difference
 from icebreaker.metrics.timing import medians
 from icebreaker.partitioning.partition import Refusal
-from icebreaker.reports.reports import Accuracy
+from icebreaker.reports import Accuracy
 from icebreaker.runtime import artifact_writer
 from icebreaker.runtime.model import Model
 from icebreaker.storage import crash_journal

@@ -21,7 +21,7 @@ from icebreaker.engine.onnx_sessions import EXACT_INT8
 from icebreaker.engine.protocol import BuildOptions, Built, Colour, Engine, Runner
 from icebreaker.engine.segment_model import Model, SegmentModel
 from icebreaker.errors import IcebreakerError
-from icebreaker.reports.reports import EngineStatus
+from icebreaker.reports import EngineLayer, EngineStatus, LayerTime
 
 _PROVIDER = "CUDAExecutionProvider"
 _INSTALL = "pip uninstall onnxruntime && pip install onnxruntime-gpu cuda-bindings"
@@ -196,21 +196,24 @@ class _Telling:
         self._seen: list[tuple[tuple[int, ...], Any]] = []  # shapes and types of the last inputs
 
     @property
-    def layers(self) -> tuple[Mapping[str, Any], ...]:
-        """The nodes that ONNX Runtime runs, once it ran: fused ones with the names of all that went in.
-
-        Each has name, type, precision, provider, and in `inputs` the names of the layers it reads.
-        """
+    def layers(self) -> tuple[EngineLayer, ...]:
+        """The nodes that ONNX Runtime runs, once it ran: fused ones with the names of all that went in."""
         if not self._seen or isinstance(self._model, Path):  # a big one: telling takes as much memory again
             return ()
         try:
-            found = self.layer_times([np.zeros(shape, dtype) for shape, dtype in self._seen], 1)
+            found = self._measured([np.zeros(shape, dtype) for shape, dtype in self._seen], 1)
         except Exception:  # no reason to fail a conversion; zeros may be no indices that the model can take
             return ()
-        return tuple({key: value for key, value in layer.items() if key != "ms"} for layer in found)
+        return tuple(layer for layer, _ in found)
 
-    def layer_times(self, inputs: Sequence[np.ndarray], runs: int) -> tuple[Mapping[str, Any], ...]:
+    def layer_times(self, inputs: Sequence[np.ndarray], runs: int) -> tuple[LayerTime, ...]:
         """The layers with the median milliseconds of each in so many runs."""
+        return tuple(
+            LayerTime(layer.name, layer.type, layer.precision, ms) for layer, ms in self._measured(inputs, runs)
+        )
+
+    def _measured(self, inputs: Sequence[np.ndarray], runs: int) -> list[tuple[EngineLayer, float]]:
+        """The layers, each with its median milliseconds in so many runs."""
         with tempfile.TemporaryDirectory(prefix="icebreaker-") as folder, _failures():
             session = self._telling_session(Path(folder))
             names = [item.name for item in session.get_inputs()]
@@ -242,8 +245,11 @@ class _OnCpu(_Telling):
 _PROFILED = re.compile(r"(.*)_kernel_time")
 
 
-def _layers(model: bytes, optimized: bytes, events: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
-    """The nodes of an optimized model with what a profile says of each; the first run warms up and does not count."""
+def _layers(model: bytes, optimized: bytes, events: Sequence[Mapping[str, Any]]) -> list[tuple[EngineLayer, float]]:
+    """The nodes of an optimized model with what a profile says of each, and the median milliseconds it took.
+
+    The first run warms up and does not count.
+    """
     import onnx
 
     told: dict[str, list[Mapping[str, Any]]] = {}
@@ -253,25 +259,25 @@ def _layers(model: bytes, optimized: bytes, events: Sequence[Mapping[str, Any]])
     graph = onnx.load_model_from_string(optimized).graph
     fused = _fused(onnx.load_model_from_string(model).graph, [node.name for node in graph.node])
     makers: dict[str, str] = {}  # tensor → layer
-    found = []
+    found: list[tuple[EngineLayer, float]] = []
     for node in graph.node:
         seen = told.get(node.name)
         if not seen:  # it did not run: a branch not taken, or a node without a name
             continue
         arguments = seen[-1].get("args", {})
-        kinds = [kind for output in arguments.get("output_type_shape", ()) for kind in output]
+        kinds: list[str] = [kind for output in arguments.get("output_type_shape", ()) for kind in output]
         name = ",".join(fused.get(node.name) or [node.name])
         times = [event["dur"] / 1000 for event in seen[1:]] or [seen[0]["dur"] / 1000]
-        found.append({
-            "name": name,
-            "type": f"{node.op_type} (NCHWc)" if node.domain.endswith("nchwc") else node.op_type,
-            "precision": _TYPES.get(kinds[0], kinds[0]) if kinds else "",
-            "provider": arguments.get("provider", "").removesuffix("ExecutionProvider"),
-            "inputs": list(dict.fromkeys(makers[item] for item in node.input if item in makers)),
-            "ms": float(np.median(times)),
-        })  # fmt: skip
+        layer = EngineLayer(
+            name=name,
+            type=f"{node.op_type} (NCHWc)" if node.domain.endswith("nchwc") else node.op_type,
+            precision=_TYPES.get(kinds[0], kinds[0]) if kinds else "",
+            inputs=tuple(dict.fromkeys(makers[tensor] for tensor in node.input if tensor in makers)),
+            provider=arguments.get("provider", "").removesuffix("ExecutionProvider"),
+        )
+        found.append((layer, float(np.median(times))))
         makers.update(dict.fromkeys(node.output, name))
-    return tuple(found)
+    return found
 
 
 def _fused(graph: Any, kept: Sequence[str]) -> dict[str, list[str]]:

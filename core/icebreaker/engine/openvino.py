@@ -25,7 +25,7 @@ import numpy as np
 from icebreaker.engine.protocol import BuildOptions, Built, Colour, Engine, Runner
 from icebreaker.engine.segment_model import Model, SegmentModel
 from icebreaker.errors import IcebreakerError
-from icebreaker.reports.reports import EngineStatus
+from icebreaker.reports import EngineLayer, EngineStatus, LayerTime
 
 _KEPT_SHAPES = 4
 _NNCF_ROWS = 300  # more do not make NNCF's ranges better
@@ -190,17 +190,14 @@ class _Runner:
             return [request.get_output_tensor(i).data.copy() for i in range(self._outputs)]
 
     @property
-    def layers(self) -> tuple[Mapping[str, Any], ...]:
-        """The layers that OpenVINO made of the segment, once it ran: fused ones with all their names.
-
-        Each has name, type, precision, and in `inputs` the names of the layers it reads.
-        """
+    def layers(self) -> tuple[EngineLayer, ...]:
+        """The layers that OpenVINO made of the segment, once it ran: fused ones with all their names."""
         if not self._requests:
             return ()
         model = next(reversed(self._requests.values())).get_compiled_model().get_runtime_model()
         return tuple(layer for _, layer in _layers(model, self._known))
 
-    def layer_times(self, inputs: Sequence[np.ndarray], runs: int) -> tuple[Mapping[str, Any], ...]:
+    def layer_times(self, inputs: Sequence[np.ndarray], runs: int) -> tuple[LayerTime, ...]:
         """The layers with the median milliseconds of each in so many runs; counting needs a request of its own."""
         arrays = [np.asarray(item, order="C") for item in inputs]
         with self._lock:
@@ -217,7 +214,11 @@ class _Runner:
                 found = _layers(request.get_compiled_model().get_runtime_model(), self._known)
             except RuntimeError as error:
                 raise IcebreakerError("openvino_failed", "OpenVINO failed: {words}", words=_words(error)) from error
-        return tuple({**layer, "ms": float(np.median(times[key]))} for key, layer in found if key in times)
+        return tuple(
+            LayerTime(layer.name, layer.type, layer.precision, float(np.median(times[key])))
+            for key, layer in found
+            if key in times
+        )
 
     def _request(self, inputs: list[np.ndarray]) -> Any:
         shapes = tuple(item.shape for item in inputs)
@@ -274,9 +275,9 @@ class _Runner:
         return config | ({"INFERENCE_PRECISION_HINT": hint} if hint else {})
 
 
-def _layers(model: Any, known: frozenset[str]) -> list[tuple[str, Mapping[str, Any]]]:
+def _layers(model: Any, known: frozenset[str]) -> list[tuple[str, EngineLayer]]:
     """OpenVINO's own name of each layer, and what to tell of it; `known` are the names in the model it was given."""
-    found: list[tuple[str, Mapping[str, Any]]] = []
+    found: list[tuple[str, EngineLayer]] = []
     names: dict[str, str] = {}  # of what depends on an input; the rest is prepared once, as it is compiled
     for item in model.get_ordered_ops():
         told = {key: value.astype(str) for key, value in item.get_rt_info().items()}
@@ -290,7 +291,7 @@ def _layers(model: Any, known: frozenset[str]) -> list[tuple[str, Mapping[str, A
             name = names[key] = ",".join(part for part in parts if part in known) or key  # others are made up
             inputs = dict.fromkeys(names[source] for source in sources if names.get(source))
             precision = told.get("runtimePrecision", "")
-            found.append((key, {"name": name, "type": kind, "precision": precision, "inputs": list(inputs)}))
+            found.append((key, EngineLayer(name, kind, precision, tuple(inputs))))
     return found
 
 

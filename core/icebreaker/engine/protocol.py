@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 import numpy as np
 
 from icebreaker.engine.segment_model import Model, SegmentModel
-from icebreaker.reports.reports import EngineStatus
+from icebreaker.reports import EngineLayer, EngineStatus
 
 Shape = tuple[int, ...]
 
@@ -67,7 +67,7 @@ class Built:
         device: Device it was built for, such as `CPU` or `sm_89`.
         runs_here: False if this machine cannot run it.
         note: What the user should know, in one line; empty mostly.
-        layers: The engine's own layers where it tells them: {"name", "type", "precision"}.
+        layers: The engine's own layers, where `build` can tell them; else its runner may, once it ran.
     """
 
     payload: Model
@@ -76,7 +76,7 @@ class Built:
     device: str
     runs_here: bool = True
     note: str = ""
-    layers: tuple[Mapping[str, Any], ...] = ()
+    layers: tuple[EngineLayer, ...] = ()
 
 
 # Takes the segment's inputs and gives its outputs, both in the order of the segment's.

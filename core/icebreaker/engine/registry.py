@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from icebreaker import gpu
 from icebreaker.engine.protocol import Engine
 from icebreaker.errors import IcebreakerError
-from icebreaker.reports.reports import EngineStatus, Machine
+from icebreaker.reports import EngineStatus, Machine
 from icebreaker.storage import crash_journal
 
 # In the order in which they are offered and tried.

@@ -15,7 +15,7 @@ from icebreaker.formats import graphdef, keras, saved_model, structure
 from icebreaker.formats.format import Format
 from icebreaker.graph import external_weights, limits, side_effects
 from icebreaker.graph.graph import Graph, Node
-from icebreaker.reports.reports import Inspection
+from icebreaker.reports import GraphInput, Inspection
 from icebreaker.storage import trusted_engines
 from icebreaker.storage.files import write_together
 from icebreaker.storage.weight_store import Store
@@ -151,10 +151,7 @@ def describe(graph: Graph, frozen_path: str = "") -> Inspection:
     return Inspection(
         nodes=len(graph),
         ops=graph.op_counts,
-        inputs=tuple(
-            {"name": entry.name, "dtype": entry.dtype, "shape": None if entry.shape is None else list(entry.shape)}
-            for entry in graph.placeholders
-        ),
+        inputs=tuple(GraphInput(entry.name, entry.dtype, entry.shape) for entry in graph.placeholders),
         outputs=graph.candidate_outputs,
         control_flow=graph.has_control_flow,
         bytes=graph.constant_bytes,

@@ -12,7 +12,7 @@ from typing import Any
 from icebreaker.errors import ConsentNeeded
 from icebreaker.graph.functions import reachable_functions
 from icebreaker.messages import message
-from icebreaker.reports.reports import SideEffect
+from icebreaker.reports import SideEffect
 
 _READS, _WRITES = "reads files", "writes files"
 _NETWORK, _CODE, _ENDS = "talks to other processes", "runs code that is not in the graph", "ends the process"

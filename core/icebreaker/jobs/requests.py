@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from icebreaker.reports import reports
+from icebreaker import reports
 from icebreaker.settings import Consent, ConvertSettings, Limits
 
 

@@ -16,11 +16,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from icebreaker import codec, events, gpu
+from icebreaker import codec, events, gpu, reports
 from icebreaker.errors import IcebreakerError
 from icebreaker.jobs import requests, supervisor
 from icebreaker.messages import Message, message, one_line
-from icebreaker.reports import reports
 from icebreaker.storage import crash_journal
 
 Emit = Callable[[events.Event], None]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from icebreaker.errors import IcebreakerError
-from icebreaker.reports.reports import OutputDifference
+from icebreaker.reports import OutputDifference
 
 _IDENTICAL = {"max_abs": 0.0, "max_rel": 0.0, "cosine": 1.0, "sqnr_db": None}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from icebreaker.reports.reports import Latency, Speedup
+from icebreaker.reports import Latency, Speedup
 
 _FEWEST_ROUNDS, _MOST_ROUNDS = 3, 40
 _CLEAR_ROUNDS = 7

@@ -31,7 +31,7 @@ from icebreaker.messages import message
 from icebreaker.partitioning.clusters import grow_clusters
 from icebreaker.partitioning.segment import Partition, Refusal, Segment
 from icebreaker.partitioning.segment_graph import SegmentGraph
-from icebreaker.reports.reports import REASONS
+from icebreaker.reports import REASONS
 from icebreaker.tensors import Tensor
 
 

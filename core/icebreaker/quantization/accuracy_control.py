@@ -19,7 +19,7 @@ from icebreaker.quantization.bias_correction import walk
 from icebreaker.quantization.calibrate import Progress, silent
 from icebreaker.quantization.calibration_table import Table
 from icebreaker.quantization.quantizable_model import QuantizableModel
-from icebreaker.reports.reports import Accuracy, LayerCost, TradeOff
+from icebreaker.reports import Accuracy, LayerCost, TradeOff
 
 # Held-back samples that are kept in memory for a search, in bytes of input.
 _JUDGED_BYTES = 512 << 20

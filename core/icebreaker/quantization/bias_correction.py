@@ -21,7 +21,7 @@ from icebreaker.quantization.calibration_table import Range
 from icebreaker.quantization.qdq_writer import activation_scale, along, pair, times, weights_int8
 from icebreaker.quantization.quantizable_model import QuantizableModel
 from icebreaker.quantization.quantization_rules import Layer, activation_after
-from icebreaker.reports.reports import LayerCost
+from icebreaker.reports import LayerCost
 from icebreaker.storage.weight_store import give_memory_back
 
 WALK_BYTES = 320 << 20  # of tensors, in both models together

@@ -14,7 +14,7 @@ from icebreaker.partitioning.partition import Segment
 from icebreaker.quantization import accuracy_control
 from icebreaker.quantization.accuracy_control import Budget
 from icebreaker.quantization.segment_data import SegmentData
-from icebreaker.reports.reports import Accuracy
+from icebreaker.reports import Accuracy
 from icebreaker.settings import ConvertSettings
 from icebreaker.tensors import Tensor
 from icebreaker.tf.session import GraphSession

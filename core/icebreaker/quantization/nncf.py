@@ -13,7 +13,7 @@ from icebreaker.export.exporter import Exported
 from icebreaker.quantization.calibrate import Progress
 from icebreaker.quantization.quantizable_model import QuantizableModel
 from icebreaker.quantization.segment_data import SegmentRows
-from icebreaker.reports.reports import Quantization
+from icebreaker.reports import Quantization
 from icebreaker.settings import ConvertSettings
 
 

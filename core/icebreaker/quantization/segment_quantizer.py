@@ -36,7 +36,7 @@ from icebreaker.quantization.qdq_writer import quantize
 from icebreaker.quantization.quantizable_model import QuantizableModel
 from icebreaker.quantization.segment_data import SegmentData
 from icebreaker.quantization.thresholds import Histogram
-from icebreaker.reports.reports import Accuracy, LayerCost, Quantization, TensorRange
+from icebreaker.reports import Accuracy, LayerCost, Quantization, TensorRange
 from icebreaker.settings import ConvertSettings
 from icebreaker.tensors import Tensor
 from icebreaker.tf.session import GraphSession

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.graph import functions
 from icebreaker.graph.graph import Graph, Placeholder
 from icebreaker.messages import message
+from icebreaker.reports import LayerTime
 from icebreaker.runtime import artifact_reader
 from icebreaker.runtime.engine_node import EngineNode, EngineWarning, load_engine, numpy_type
 from icebreaker.runtime.function_nodes import with_functions
@@ -156,9 +157,9 @@ class Model:
             for item in function.node_def
         }  # fmt: skip
 
-    def layer_times(self, feeds: Mapping[str, Any], runs: int) -> dict[str, Sequence[Mapping[str, Any]]]:
-        """Engine node → its layers with their `ms`, for the engines that tell and that these inputs reach."""
-        found = {}
+    def layer_times(self, feeds: Mapping[str, Any], runs: int) -> dict[str, tuple[LayerTime, ...]]:
+        """Engine node → what each of its layers took, for the engines that tell and that these inputs reach."""
+        found: dict[str, tuple[LayerTime, ...]] = {}
         for name, node in self.nodes.items():
             if (tell := getattr(node.runner, "layer_times", None)) is None:
                 continue

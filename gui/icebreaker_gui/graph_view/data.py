@@ -8,7 +8,7 @@ from pathlib import Path
 
 from icebreaker.graph.graph import Graph, Node
 from icebreaker.graph.shape_inference import Known
-from icebreaker.reports.reports import Benchmark, Conversion, LayerTime, Left, Profile, SegmentReport
+from icebreaker.reports import Benchmark, Conversion, LayerTime, Left, Profile, SegmentReport
 from icebreaker.tensors import Tensor
 
 
@@ -61,10 +61,10 @@ class GraphData:
         """
         profile = self.profile(True)
         timed = profile.layers.get(segment.name, ()) if profile else ()
-        if [layer.type for layer in timed] == [layer.get("type") for layer in segment.layers]:
+        if [layer.type for layer in timed] == [layer.type for layer in segment.layers]:
             return list(timed)
         by_name = {layer.name: layer for layer in timed}
-        return [by_name.get(str(layer.get("name"))) for layer in segment.layers]
+        return [by_name.get(layer.name) for layer in segment.layers]
 
     def tensor_words(self, tensor: Tensor) -> str:
         """Dtype and shape of a tensor as far as they are known, such as `float32[?,56,56,64]`; "" if not at all."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from icebreaker.graph.graph import Graph
 from icebreaker.graph.ops import PASSIVE
-from icebreaker.reports.reports import Conversion
+from icebreaker.reports import Conversion
 from icebreaker.tensors import Tensor
 from icebreaker_gui.graph_view.data import GraphData
 from icebreaker_gui.layout import Cancelled, Extra, Layout, Outline, build
@@ -100,16 +100,16 @@ def _new_nodes(graph: Graph, conversion: Conversion, after: Graph) -> list[Extra
 
 def _layers(conversion: Conversion) -> list[Extra]:
     """The engines' own layers inside each engine node: as the engine joins them, or else as a chain."""
-    layers = []
+    layers: list[Extra] = []
     for segment in conversion.segments:
         before = ""
         keys: dict[str, str] = {}
         for number, layer in enumerate(segment.layers):
             key = f"{segment.name} layer {number}"
-            words = [str(layer[name]) for name in ("name", "precision") if layer.get(name)]
+            words = [word for word in (layer.name, layer.precision) if word]
             inputs = (before,) if before else ()
-            if "inputs" in layer:
-                inputs = tuple(keys[name] for name in layer["inputs"] if name in keys)
-            layers.append(Extra(key, str(layer.get("type", "layer")), " · ".join(words), inputs, segment.name))
-            keys[str(layer.get("name", ""))] = before = key
+            if layer.inputs is not None:
+                inputs = tuple(keys[name] for name in layer.inputs if name in keys)
+            layers.append(Extra(key, layer.type, " · ".join(words), inputs, segment.name))
+            keys[layer.name] = before = key
     return layers

@@ -13,7 +13,7 @@ from PySide6.QtCore import QT_TRANSLATE_NOOP, Qt
 from PySide6.QtGui import QColor
 
 from icebreaker.graph.ops import ITEM_BYTES
-from icebreaker.reports.reports import REASONS
+from icebreaker.reports import REASONS
 from icebreaker_gui.graph_view.data import GraphData
 from icebreaker_gui.graph_view.op_categories import KINDS, kind
 from icebreaker_gui.graph_view.painting.legend import LegendEntry

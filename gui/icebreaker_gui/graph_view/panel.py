@@ -10,7 +10,7 @@ from PySide6.QtGui import QAction, QCloseEvent, QKeySequence
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QSlider, QSplitter, QTabWidget, QVBoxLayout, QWidget
 
 from icebreaker.graph.graph import Graph
-from icebreaker.reports.reports import Benchmark, Conversion
+from icebreaker.reports import Benchmark, Conversion
 from icebreaker_gui.graph_view.canvas.pane import Pane
 from icebreaker_gui.graph_view.controls.menus import ItemMenu, ViewMenu
 from icebreaker_gui.graph_view.controls.navigation import Navigation

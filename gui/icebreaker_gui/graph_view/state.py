@@ -16,7 +16,7 @@ from PySide6.QtCore import QObject, Signal
 from icebreaker.formats import graph_files
 from icebreaker.graph import shape_inference
 from icebreaker.graph.graph import Graph, Node
-from icebreaker.reports.reports import Benchmark, Conversion
+from icebreaker.reports import Benchmark, Conversion
 from icebreaker.tensors import Tensor
 from icebreaker_gui.graph_view.background import Background
 from icebreaker_gui.graph_view.data import GraphData

@@ -16,8 +16,8 @@ from PySide6.QtWidgets import (
 
 from icebreaker.errors import IcebreakerError
 from icebreaker.events import Sample
-from icebreaker.reports.reports import Benchmark
-from icebreaker.reports.reports import Latency as Statistics
+from icebreaker.reports import Benchmark
+from icebreaker.reports import Latency as Statistics
 from icebreaker_gui.panels import latency_chart
 from icebreaker_gui.panels.gpu_meter import Meter
 from icebreaker_gui.session.activity import Activity

@@ -19,10 +19,9 @@ from PySide6.QtGui import QImage, QImageWriter, QPaintDevice, QPainter
 from PySide6.QtSvg import QSvgGenerator
 from PySide6.QtWidgets import QApplication, QWidget
 
-from icebreaker import codec
+from icebreaker import codec, reports
 from icebreaker.errors import IcebreakerError
 from icebreaker.events import Sample
-from icebreaker.reports import reports
 from icebreaker.storage.files import write_whole
 from icebreaker_gui.style import formatting, theme
 

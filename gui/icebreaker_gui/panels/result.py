@@ -17,7 +17,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from icebreaker.reports.reports import REASONS, Conversion, Left, SegmentReport
+from icebreaker.reports import REASONS, Conversion, Left, SegmentReport
 from icebreaker_gui.panels.accuracy.layers import Layers
 from icebreaker_gui.panels.accuracy.ranges import Ranges
 from icebreaker_gui.panels.accuracy.segments import quantizations
@@ -158,13 +158,13 @@ class Result(QWidget):
         if segment.candidates:
             lines.append(self.tr("Tried:"))
         for candidate in segment.candidates:
-            parts = [formatting.engine(str(candidate.get("engine", "")))]
-            if candidate.get("precision"):
-                parts.append(formatting.precision(str(candidate["precision"])))
-            if candidate.get("ms"):
-                parts.append(formatting.milliseconds(candidate["ms"]))
-            if candidate.get("note"):
-                parts.append(str(candidate["note"]))
+            parts = [formatting.engine(candidate.engine)]
+            if candidate.precision:
+                parts.append(formatting.precision(candidate.precision))
+            if candidate.ms:
+                parts.append(formatting.milliseconds(candidate.ms))
+            if candidate.note:
+                parts.append(worded(candidate.note))
             lines.append("  " + " · ".join(parts))
         return "\n".join(lines)
 

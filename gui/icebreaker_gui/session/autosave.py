@@ -12,9 +12,8 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, QTimer
 
-from icebreaker import codec
+from icebreaker import codec, reports
 from icebreaker.errors import IcebreakerError
-from icebreaker.reports import reports
 from icebreaker.settings import ConvertSettings, Limits
 from icebreaker.storage.files import write_whole
 from icebreaker_gui.session import folders

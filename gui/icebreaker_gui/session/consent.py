@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from PySide6.QtCore import QObject, Signal
 
 from icebreaker.errors import ConsentNeeded
-from icebreaker.reports.reports import SideEffect
+from icebreaker.reports import SideEffect
 from icebreaker.settings import Consent
 from icebreaker_gui.style.wording import translated
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from icebreaker import reports
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph import external_weights
 from icebreaker.graph.graph import Graph
-from icebreaker.reports import reports
 from icebreaker.storage.files import write_together
 
 SUFFIXES = (".gz", ".pb", ".pbtxt", ".keras", ".h5")

@@ -15,13 +15,12 @@ from typing import Any
 
 from PySide6.QtCore import QObject, QTimer, Signal
 
-from icebreaker import events
+from icebreaker import events, reports
 from icebreaker.errors import ConsentNeeded, IcebreakerError
 from icebreaker.graph.graph import Graph
 from icebreaker.jobs import requests
 from icebreaker.jobs.supervisor import Job
 from icebreaker.messages import Message
-from icebreaker.reports import reports
 from icebreaker.settings import Consent, ConvertSettings, Limits
 from icebreaker_gui.session import folders, graph_io
 from icebreaker_gui.session.activity import Activity, Foreground

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from icebreaker.engine import registry
-from icebreaker.reports.reports import Benchmark
+from icebreaker.reports import Benchmark
 from icebreaker_gui.style.wording import translate
 
 PRECISION_NAMES = {"fp32": "FP32", "fp16": "FP16", "bf16": "bfloat16", "int8": "INT8", "tf32": "TF32"}

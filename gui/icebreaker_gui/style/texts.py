@@ -19,7 +19,7 @@ from pathlib import Path
 import icebreaker
 import icebreaker_gui
 from icebreaker.messages import REMEDIES
-from icebreaker.reports.reports import REASONS
+from icebreaker.reports import REASONS
 from icebreaker_gui.style import wording
 
 _LIBRARY, _APP = (Path(package.__path__[0]) for package in (icebreaker, icebreaker_gui))

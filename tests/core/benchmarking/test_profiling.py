@@ -5,13 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from icebreaker import codec
+from icebreaker import codec, reports
 from icebreaker.benchmarking import benchmark, profiling
 from icebreaker.conversion.pipeline import convert
 from icebreaker.formats import graph_files
 from icebreaker.graph.graph import Graph
 from icebreaker.graph.protos import GraphDef
-from icebreaker.reports import reports
 from icebreaker.settings import ConvertSettings
 from icebreaker.tensors import Tensor
 from icebreaker.tf.session import GraphSession

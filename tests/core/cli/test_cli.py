@@ -10,11 +10,11 @@ import sys
 
 import pytest
 
+from icebreaker import reports
 from icebreaker.cli import main, options, text
 from icebreaker.errors import IcebreakerError
 from icebreaker.jobs import supervisor
 from icebreaker.jobs.requests import AskEngines
-from icebreaker.reports import reports
 from icebreaker.settings import Consent, ConvertSettings, Limits
 
 PBTXT = """

@@ -13,7 +13,7 @@ from icebreaker.conversion.pipeline import convert
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
 from icebreaker.graph.graph import Graph
-from icebreaker.reports.reports import Conversion
+from icebreaker.reports import Conversion
 from icebreaker.runtime import artifact_reader, artifact_writer
 from icebreaker.settings import ConvertSettings
 from icebreaker.tensors import Tensor

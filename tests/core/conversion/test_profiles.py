@@ -17,7 +17,7 @@ from icebreaker.engine import protocol, registry
 from icebreaker.engine.protocol import BuildOptions
 from icebreaker.errors import IcebreakerError
 from icebreaker.export.exporter import Exported
-from icebreaker.reports.reports import Conversion
+from icebreaker.reports import Conversion
 from icebreaker.settings import ConvertSettings
 
 PROFILE = {"x": ((1, 16, 24, 4), (2, 32, 32, 4), (4, 64, 48, 4))}

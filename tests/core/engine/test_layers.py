@@ -42,13 +42,13 @@ def test_engines_tell_their_fused_layers_once_they_ran(engine, kind, precision) 
     assert runner.layers == ()
     runner([INPUT])
     layers = runner.layers
-    conv = next(item for item in layers if item["type"].startswith(kind))
-    assert conv["name"].split(",") == ["conv", "relu"]
-    assert conv["precision"] == precision
-    softmax = next(item for item in layers if item["type"].lower() == "softmax")
-    names = [item["name"] for item in layers]
-    assert softmax["inputs"]
-    assert all(name in names for item in layers for name in item["inputs"])
+    conv = next(item for item in layers if item.type.startswith(kind))
+    assert conv.name.split(",") == ["conv", "relu"]
+    assert conv.precision == precision
+    softmax = next(item for item in layers if item.type.lower() == "softmax")
+    names = [item.name for item in layers]
+    assert softmax.inputs
+    assert all(name in names for item in layers for name in item.inputs)
     assert not any("weights" in name for name in names)
 
 
@@ -57,8 +57,8 @@ def test_engines_time_their_layers(engine) -> None:
     runner = engine.load(model(), "fp32")
     expected = runner([INPUT])
     timed = runner.layer_times([INPUT], 5)
-    assert [item["name"] for item in timed] == [item["name"] for item in runner.layers]
+    assert [item.name for item in timed] == [item.name for item in runner.layers]
     more = runner.layer_times([np.repeat(INPUT, 12, 0)], 5)
-    once, often = (next(item["ms"] for item in found if item["name"] == "conv,relu") for found in (timed, more))
+    once, often = (next(item.ms for item in found if item.name == "conv,relu") for found in (timed, more))
     assert often > 2 * once > 0  # twelve times the work, on a machine that may be busy
     np.testing.assert_array_equal(runner([INPUT])[0], expected[0])  # asking has changed nothing

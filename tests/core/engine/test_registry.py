@@ -20,7 +20,7 @@ from icebreaker.engine.segment_model import Model, SegmentModel
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.protos import AttrValue, GraphDef, NodeDef
 from icebreaker.jobs import requests, supervisor
-from icebreaker.reports.reports import EngineStatus
+from icebreaker.reports import EngineStatus
 from icebreaker.settings import ConvertSettings
 from icebreaker_gui.style import formatting, theme
 
@@ -128,7 +128,7 @@ def test_it_competes_where_the_fastest_is_wanted(plugged, model, tmp_path):
     stages = {item.stage for item in told if isinstance(item, events.Progress)}
     assert "TRTEngineOp_000: reference: Reading" in stages, "it was built"
     for segment in report.segments:  # none, where TensorFlow is faster
-        assert {"openvino", "onnxruntime", "reference"} <= {item["engine"] for item in segment.candidates}
+        assert {"openvino", "onnxruntime", "reference"} <= {tried.engine for tried in segment.candidates}
 
 
 def test_the_app_calls_and_paints_it_as_it_says(plugged):

@@ -22,7 +22,7 @@ from onnx import parser
 from tensorboard.compat.proto import graph_pb2, types_pb2
 
 from helpers.paths import GRAPHS
-from icebreaker import events, gpu, sample_models
+from icebreaker import events, gpu, reports, sample_models
 from icebreaker.engine import cuda as engine_memory
 from icebreaker.engine import protocol, registry
 from icebreaker.engine.protocol import BuildOptions
@@ -37,7 +37,6 @@ from icebreaker.engine.tensorrt.rtx import TensorRTRTX
 from icebreaker.errors import IcebreakerError
 from icebreaker.jobs import supervisor
 from icebreaker.jobs.requests import Convert
-from icebreaker.reports import reports
 from icebreaker.settings import ENGINE_OPTIONS, ConvertSettings
 from icebreaker.storage import cache
 
@@ -83,9 +82,9 @@ def test_builds_with_dynamic_batch_and_tells_its_layers(precision: str) -> None:
     assert built.precision == precision and built.version == rtx.__version__
     assert len(built.payload) > 10_000, "the weights are inside"
     assert header(built.payload)["outputs"] == [["y", "float32"]]
-    convolutions = [layer for layer in built.layers if layer["type"] in ("correlation", "CaskConvolution")]
-    assert [layer["precision"] for layer in convolutions] == [precision] * 3
-    assert {f"node_c{index}" for index in range(3)} <= {name for layer in built.layers for name in layer["nodes"]}
+    convolutions = [layer for layer in built.layers if layer.type in ("correlation", "CaskConvolution")]
+    assert [layer.precision for layer in convolutions] == [precision] * 3
+    assert {f"node_c{index}" for index in range(3)} <= {name for layer in built.layers for name in layer.nodes}
 
 
 @without_gpu
@@ -114,7 +113,7 @@ def test_int8_layers_are_reported_as_such() -> None:
     built = engine.build(
         SegmentModel.of_onnx(proto.SerializeToString()), BuildOptions(precision="int8", profiles=profile(4))
     )
-    assert "int8" in {layer["precision"] for layer in built.layers}
+    assert "int8" in {layer.precision for layer in built.layers}
 
 
 def test_progress_rises_and_the_log_has_levels() -> None:
@@ -547,7 +546,7 @@ def test_the_digits_sample_becomes_one_engine_for_another_machine(tmp_path: Path
     assert path is not None
     report = converted(path, tmp_path, "fp16")
     assert len(report.segments) == 1 and not report.segments[0].runs_here
-    assert "fp16" in {layer["precision"] for layer in report.segments[0].layers}
+    assert "fp16" in {layer.precision for layer in report.segments[0].layers}
     text = "TRTEngineOp_000: built here, runs on NVIDIA GPUs of compute capability 8.0, "
     assert all(str(item).startswith(text) for item in report.warnings)
 
@@ -557,7 +556,7 @@ def test_resnet50_becomes_one_engine(tmp_path: Path) -> None:
     report = converted(tmp_path / "resnet50.pb", tmp_path)
     assert len(report.segments) == 1 and report.coverage > 0.95
     assert report.segments[0].build_seconds < 30
-    assert sum(layer["type"] == "correlation" for layer in report.segments[0].layers) >= 53
+    assert sum(layer.type == "correlation" for layer in report.segments[0].layers) >= 53
 
 
 # Names: TensorRT itself cannot be installed here, and its runtime part runs on GPUs only. The table holds the members

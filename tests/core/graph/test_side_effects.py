@@ -23,7 +23,7 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
 from icebreaker.graph import limits, side_effects
 from icebreaker.graph.protos import GraphDef
-from icebreaker.reports.reports import Inspection
+from icebreaker.reports import Inspection
 from icebreaker.runtime import artifact_reader
 from icebreaker.settings import Consent, ConvertSettings
 from icebreaker.storage import trusted_engines

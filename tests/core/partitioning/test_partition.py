@@ -19,7 +19,7 @@ from icebreaker.graph.graph import Graph
 from icebreaker.graph.ops import PASSIVE, PLACEHOLDERS
 from icebreaker.graph.protos import GraphDef
 from icebreaker.partitioning.partition import Partition, Refusal, partition
-from icebreaker.reports.reports import REASONS
+from icebreaker.reports import REASONS
 from icebreaker.tensors import Tensor
 
 TFTRT = GRAPHS / "tftrt_unit"

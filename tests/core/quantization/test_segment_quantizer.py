@@ -20,7 +20,7 @@ from icebreaker.engine.openvino import nncf_version, quantized_by_nncf
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
 from icebreaker.quantization import nncf
-from icebreaker.reports.reports import Conversion
+from icebreaker.reports import Conversion
 from icebreaker.runtime import artifact_reader
 from icebreaker.settings import ConvertSettings
 
@@ -182,8 +182,8 @@ def test_calibrate_writes_a_table_of_every_segment(folder: Path) -> None:
         folder / "table.json",
         settings(calibration=str(folder / "data.npz"), calibration_method="auto", exclude=("second",)),
     )
-    assert [item["name"] for item in found.segments] == ["TRTEngineOp_000", "TRTEngineOp_001"]
-    assert all(set(item["tried"]) == {"minmax", "percentile", "mse", "entropy"} for item in found.segments)
+    assert [segment.name for segment in found.segments] == ["TRTEngineOp_000", "TRTEngineOp_001"]
+    assert all(set(segment.tried) == {"minmax", "percentile", "mse", "entropy"} for segment in found.segments)
     stored = json.loads((folder / "table.json").read_text())
     assert [item["segment"] for item in stored["segments"]] == ["TRTEngineOp_000", "TRTEngineOp_001"]
     report = convert(
@@ -250,7 +250,7 @@ def test_nncf_competes_with_our_own(folder: Path, tmp_path: Path, quantizer: str
     data = settings(calibration=str(folder / "data.npz"), keep_float=("second",), quantizer=quantizer)
     report = convert(folder / "model.pb", output, data)
     (segment,) = report.segments
-    tried = {item["quantizer"]: item for item in segment.candidates if item["precision"] == "int8"}
+    tried = {item.quantizer: item for item in segment.candidates if item.precision == "int8"}
     assert set(tried) == ({"own", "nncf"} if quantizer == "auto" else {"nncf"})
     told = segment.quantization
     assert segment.precision == "int8" and told is not None and told.int8_layers == 3, "what is kept is kept by both"
@@ -258,7 +258,7 @@ def test_nncf_competes_with_our_own(folder: Path, tmp_path: Path, quantizer: str
     # On this network NNCF's ranges are far from as good as our own: being faster must not buy it the place.
     is_nncf = quantizer == "nncf"
     assert (told.method == "nncf") == is_nncf
-    assert is_nncf or ("NNCF's error is" in tried["nncf"]["note"] and "NNCF's error is" in str(told.message))
+    assert is_nncf or ("NNCF's error is" in str(tried["nncf"].note) and "NNCF's error is" in str(told.message))
     stored = artifact_reader.stored_engines(graph_files.read_graph(output), tmp_path)[0]
     payload = stored.payload()
     assert isinstance(payload, bytes) and (b"<net" in payload[:100]) == is_nncf
@@ -283,11 +283,11 @@ def test_of_two_within_the_budget_the_faster_stays(folder: Path, tmp_path: Path)
         ),
     )  # fmt: skip
     (segment,) = report.segments
-    tried = {item["quantizer"]: item for item in segment.candidates if item["precision"] == "int8"}
-    assert set(tried) == {"own", "nncf"} and all(item["ms"] > 0 for item in tried.values()), tried
+    tried = {item.quantizer: item for item in segment.candidates if item.precision == "int8"}
+    assert set(tried) == {"own", "nncf"} and all(item.ms > 0 for item in tried.values()), tried
     told = segment.quantization
     assert segment.precision == "int8" and told is not None
-    faster = "nncf" if tried["nncf"]["ms"] * 1.02 < tried["own"]["ms"] else "own"
+    faster = "nncf" if tried["nncf"].ms * 1.02 < tried["own"].ms else "own"
     assert ("nncf" if told.method == "nncf" else "own") == faster
     assert ("Icebreaker's own INT8" if faster == "nncf" else "NNCF's INT8") in str(told.message)
 

@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from icebreaker import codec
-from icebreaker.reports import reports
+from icebreaker import codec, reports
 
 LATENCY = reports.Latency(1.0, 2.0, 3.0, 4.0, 1.5, 666.7, 100)
 DIFFERENCE = reports.OutputDifference(1e-6, 1e-7, 1.0, 120.0, 1.0)

@@ -10,7 +10,7 @@ from icebreaker_gui.graph_view.panel import AFTER, SLIDER
 
 
 def test_every_reason_has_a_look_of_its_own() -> None:
-    from icebreaker.reports.reports import REASONS
+    from icebreaker.reports import REASONS
 
     assert set(overlays.REASON_STYLES) == set(REASONS)
     looks = [(hue, pattern) for hue, pattern in overlays.REASON_STYLES.values()]

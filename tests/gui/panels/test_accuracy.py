@@ -9,7 +9,7 @@ import pytest
 from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
-from icebreaker.reports.reports import (
+from icebreaker.reports import (
     Accuracy,
     Conversion,
     LayerCost,

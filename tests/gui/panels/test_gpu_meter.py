@@ -5,7 +5,7 @@ from __future__ import annotations
 from pytestqt.qtbot import QtBot
 
 from icebreaker import gpu
-from icebreaker.reports.reports import Machine
+from icebreaker.reports import Machine
 from icebreaker_gui.panels import gpu_meter
 from icebreaker_gui.session.session import Session
 

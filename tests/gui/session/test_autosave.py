@@ -13,7 +13,7 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from icebreaker.messages import message
-from icebreaker.reports.reports import Conversion
+from icebreaker.reports import Conversion
 from icebreaker_gui.main_window import Window
 from icebreaker_gui.session import autosave
 from icebreaker_gui.session.session import Session

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from pytestqt.qtbot import QtBot
 
+from icebreaker import reports
 from icebreaker.errors import IcebreakerError
-from icebreaker.reports import reports
 from icebreaker_gui.session import autosave
 from icebreaker_gui.session.session import Session
 
@@ -196,7 +196,7 @@ tf.saved_model.save(model, sys.argv[1], signatures=model.serve)
     wait_idle(qtbot, session)
     assert session.problem is None and session.inspection
     assert session.path == folder and session.stem == folder.name
-    assert [item["name"] for item in session.inspection.inputs] == ["x"]
+    assert [item.name for item in session.inspection.inputs] == ["x"]
     assert session.inspection.outputs == ("y",)
 
 

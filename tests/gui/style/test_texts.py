@@ -16,7 +16,7 @@ from PySide6.QtWidgets import QApplication
 
 from icebreaker.errors import IcebreakerError
 from icebreaker.messages import REMEDIES, message
-from icebreaker.reports.reports import REASONS, SideEffect
+from icebreaker.reports import REASONS, SideEffect
 from icebreaker_gui.session.consent import Permissions
 from icebreaker_gui.style import texts, wording
 

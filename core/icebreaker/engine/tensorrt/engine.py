@@ -33,7 +33,7 @@ from icebreaker.engine.tensorrt.runner import PlanRunner
 from icebreaker.engine.tensorrt.targets import capability_of, covers, in_words, version_numbers
 from icebreaker.errors import IcebreakerError
 from icebreaker.messages import Message, message
-from icebreaker.reports.reports import EngineStatus
+from icebreaker.reports import EngineStatus
 from icebreaker.settings import ENGINE_OPTIONS
 from icebreaker.storage import cache
 

@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from icebreaker.reports import EngineLayer
+
 _LAYER = re.compile(r"^Name: (?P<name>.*?), LayerType: (?P<type>[^,]*), Inputs: (?P<rest>.*)$", re.MULTILINE)
 _TYPES = {
     "Float": "fp32", "FP32": "fp32", "Half": "fp16", "FP16": "fp16", "BFloat16": "bf16", "BF16": "bf16",
@@ -14,7 +16,7 @@ _TYPES = {
 }  # fmt: skip
 
 
-def layers_in_log(text: str) -> tuple[Mapping[str, Any], ...]:
+def layers_in_log(text: str) -> tuple[EngineLayer, ...]:
     """The VERBOSE message "Layers:", the only report there is without a GPU.
 
     A layer's precision is its first input's type: for a quantized convolution the type that it multiplies in.
@@ -25,7 +27,7 @@ def layers_in_log(text: str) -> tuple[Mapping[str, Any], ...]:
     )
 
 
-def inspected_layers(trt: Any, log: Any, plan: Any) -> tuple[Mapping[str, Any], ...]:
+def inspected_layers(trt: Any, log: Any, plan: Any) -> tuple[EngineLayer, ...]:
     """The engine inspector's report: names, types, precisions and tactics."""
     runtime = trt.Runtime(log)
     runtime.engine_host_code_allowed = True  # it was built here, just now
@@ -44,9 +46,9 @@ def inspected_layers(trt: Any, log: Any, plan: Any) -> tuple[Mapping[str, Any], 
     )  # fmt: skip
 
 
-def _layer(name: str, kind: str, types: Sequence[str], metadata: str, tactic: str = "") -> Mapping[str, Any]:
+def _layer(name: str, kind: str, types: Sequence[str], metadata: str, tactic: str = "") -> EngineLayer:
     first = types[0] if types else ""
     # The inspector writes "Half" or, in older versions, words such as "Row major linear FP16 format".
     precision = next((ours for theirs, ours in _TYPES.items() if theirs in first.split()), first.lower())
     nodes = re.findall(r"\[ONNX Layer: ([^\]]*)\]", metadata)
-    return {"name": name, "type": kind, "precision": precision, "tactic": tactic, "nodes": nodes}
+    return EngineLayer(name, kind, precision, tactic=tactic, nodes=tuple(nodes))

@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
 )
 
 from icebreaker.graph.graph import Graph, Node, TensorValue
-from icebreaker.reports.reports import SegmentReport
+from icebreaker.reports import SegmentReport
 from icebreaker_gui.graph_view.sidebar.attribute_table import AttributeTable, Row
 from icebreaker_gui.graph_view.sidebar.constant_preview import preview
 from icebreaker_gui.graph_view.sidebar.measured_times import group_times, layer_at, node_times
@@ -283,21 +283,18 @@ class Details(QWidget):
         if segment.candidates:
             section = self.table.section(self.tr("What was tried"))
             for tried in segment.candidates:
-                words = [formatting.precision(str(tried.get("precision", "")))]
-                if tried.get("ms"):
-                    words.append(formatting.milliseconds(float(tried["ms"])))
-                if tried.get("note"):
-                    words.append(str(tried["note"]))
-                self.table.row(
-                    section, formatting.engine(str(tried.get("engine", ""))), " · ".join(word for word in words if word)
-                )
+                words = [formatting.precision(tried.precision)]
+                if tried.ms:
+                    words.append(formatting.milliseconds(tried.ms))
+                words.append(worded(tried.note))
+                self.table.row(section, formatting.engine(tried.engine), " · ".join(word for word in words if word))
         if segment.layers:
             section = self.table.section(self.tr("The engine's layers"))
             times = self._state.data.layer_times(segment)
             for layer, timed in list(zip(segment.layers, times, strict=True))[:_MOST_ROWS]:
                 words = [formatting.milliseconds(timed.ms)] if timed else []
-                words += [str(layer[name]) for name in ("type", "precision", "provider") if layer.get(name)]
-                self.table.row(section, " · ".join(words), str(layer.get("name", "")))
+                words += [word for word in (layer.type, layer.precision, layer.provider) if word]
+                self.table.row(section, " · ".join(words), layer.name)
         after = self._state.data.after
         if after is not None and segment.name in after:
             section = self.table.section(self.tr("Node in the optimized graph"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from icebreaker.reports.reports import LayerTime, NodeTime, Profile
+from icebreaker.reports import LayerTime, NodeTime, Profile
 from icebreaker_gui.graph_view.data import GraphData
 from icebreaker_gui.graph_view.overlays import leaf_of
 from icebreaker_gui.graph_view.sidebar.attribute_table import Row

@@ -16,7 +16,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from icebreaker.reports.reports import REASONS, Left
+from icebreaker.reports import REASONS, Left
 from icebreaker_gui.graph_view.overlays import REASON_STYLES
 from icebreaker_gui.graph_view.painting.legend import swatch
 from icebreaker_gui.graph_view.sidebar.coverage import Coverage, op_shares, time_shares

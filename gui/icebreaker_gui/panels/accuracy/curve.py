@@ -9,7 +9,7 @@ import pyqtgraph as pg
 from PySide6.QtCore import QEvent, Qt
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
-from icebreaker.reports.reports import TradeOff
+from icebreaker.reports import TradeOff
 from icebreaker_gui.style import formatting, theme
 from icebreaker_gui.style.widgets import label
 

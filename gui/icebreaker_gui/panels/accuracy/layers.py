@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import QSignalBlocker, Qt
 from PySide6.QtWidgets import QHeaderView, QTableWidgetItem, QVBoxLayout, QWidget
 
-from icebreaker.reports.reports import LayerCost
+from icebreaker.reports import LayerCost
 from icebreaker_gui.panels.accuracy.segments import no_layers_text, quantizations, tells_no_layers
 from icebreaker_gui.session.session import Session
 from icebreaker_gui.style import theme

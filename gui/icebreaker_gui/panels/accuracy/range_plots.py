@@ -9,7 +9,7 @@ from PySide6.QtCore import QEvent, QRectF, Qt
 from PySide6.QtGui import QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QWidget
 
-from icebreaker.reports.reports import TensorRange
+from icebreaker.reports import TensorRange
 from icebreaker_gui.style import formatting, theme
 
 # |x| that a type can hold: the smallest above 0 and the largest, and both in words.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import QSignalBlocker
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 
-from icebreaker.reports.reports import TensorRange
+from icebreaker.reports import TensorRange
 from icebreaker_gui.panels.accuracy.range_plots import Histogram, Scale
 from icebreaker_gui.panels.accuracy.segments import no_layers_text, quantizations, tells_no_layers
 from icebreaker_gui.session.session import Session

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from icebreaker.reports.reports import Conversion, Quantization
+from icebreaker.reports import Conversion, Quantization
 from icebreaker_gui.style.wording import translate
 
 

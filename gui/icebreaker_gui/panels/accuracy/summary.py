@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QSplitter, QVBoxLayout, QWidget
 
-from icebreaker.reports.reports import Accuracy as JudgedAccuracy
-from icebreaker.reports.reports import OutputDifference
+from icebreaker.reports import Accuracy as JudgedAccuracy
+from icebreaker.reports import OutputDifference
 from icebreaker_gui.panels.accuracy.curve import Curve
 from icebreaker_gui.panels.accuracy.segments import quantizations
 from icebreaker_gui.session.session import Session

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PySide6.QtWidgets import QPushButton
 from pytestqt.qtbot import QtBot
 
-from icebreaker.reports.reports import Machine
+from icebreaker.reports import Machine
 from icebreaker_gui.panels.setup import gpu_memory
 from icebreaker_gui.panels.setup.panel import Setup
 from icebreaker_gui.session.session import Session

@@ -16,7 +16,7 @@ from icebreaker.data import dataset
 from icebreaker.data.dataset import Data, Preprocessing
 from icebreaker.errors import IcebreakerError
 from icebreaker.messages import message
-from icebreaker.reports.reports import Words
+from icebreaker.reports import Words
 from icebreaker.settings import ConvertSettings
 
 _PICTURES = 8

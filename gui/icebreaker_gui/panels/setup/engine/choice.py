@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtWidgets import QButtonGroup, QLabel, QRadioButton
 
 from icebreaker.engine import registry
-from icebreaker.reports.reports import EngineStatus
+from icebreaker.reports import EngineStatus
 from icebreaker_gui.session.session import Session
 from icebreaker_gui.style import formatting, theme
 from icebreaker_gui.style.widgets import Section, label

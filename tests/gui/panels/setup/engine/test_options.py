@@ -14,7 +14,7 @@ from icebreaker import codec
 from icebreaker.engine import registry
 from icebreaker.engine.onnxruntime import OnnxRuntime
 from icebreaker.graph.protos import AttrValue, GraphDef, NodeDef
-from icebreaker.reports.reports import EngineStatus, Machine
+from icebreaker.reports import EngineStatus, Machine
 from icebreaker.settings import ENGINE_OPTIONS, ConvertSettings
 from icebreaker_gui.panels.setup.engine.options import EngineOptions
 from icebreaker_gui.panels.setup.panel import Setup
