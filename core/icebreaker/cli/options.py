@@ -21,9 +21,11 @@ from icebreaker.settings import (
     PRECISIONS,
     QUANTIZERS,
     WEIGHTS,
+    BuilderSettings,
     Consent,
     ConvertSettings,
     Limits,
+    QuantizationSettings,
     parse_profile,
     parse_size,
 )
@@ -53,14 +55,27 @@ def make_parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.Argume
         command.add_argument("-v", "--verbose", action="store_true", help="print the log, engines' words included")
         return command
 
-    command = add("inspect", commands.inspect, "tell what is in a graph")
+    _add_inspect(add("inspect", commands.inspect, "tell what is in a graph"))
+    _add_convert(add("convert", commands.convert, "write a graph that runs faster"))
+    text = "find the ranges that INT8 needs, for conversions without data"
+    _add_calibrate(add("calibrate", commands.calibrate, text))
+    _add_benchmark(add("benchmark", commands.benchmark, "measure a graph, or original and optimized in turns"))
+    _add_compare(add("compare", commands.compare, "compare what original and optimized answer"))
+    _add_sample(add("sample", commands.sample, "write a graph to try things on"))
+    add("engines", commands.engines, "tell which engines work here, and why the rest does not")
+    _add_demo(add("demo", commands.demo, "convert the digits sample and measure it, with a chart"))
+    return parser, subparsers.choices
+
+
+def _add_inspect(command: argparse.ArgumentParser) -> None:
     _add_model(command)
     command.add_argument(
         "--allow-side-effects", action="store_true", help="load a SavedModel although its initializers read files"
     )
 
+
+def _add_convert(command: argparse.ArgumentParser) -> None:
     defaults = ConvertSettings()
-    command = add("convert", commands.convert, "write a graph that runs faster")
     _add_model(command)
     command.add_argument("-o", "--output", required=True, metavar="OUT", help="the optimized graph to write")
     _add_inputs(command)
@@ -79,9 +94,23 @@ def make_parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.Argume
         metavar="NAME=MIN,USUAL,MAX",
         help="shapes that engines must take of an input, and are tuned for: image=1x64x64x3,4x224x224x3,8x512x512x3",
     )  # fmt: skip
+    _add_builder(command)
+    command.add_argument(
+        "--memory-fraction", type=float, metavar="F",
+        help="share of the GPU's memory for TensorFlow, such as 0.67; default: what it wants",
+    )  # fmt: skip
+    _add_segments(command)
+    command.add_argument("--retry-crashed", action="store_true", help="try again what has crashed an engine before")
+    _add_quantization(command)
+    _add_calibration(command)
+    _add_safety(command)
+
+
+def _add_builder(command: argparse.ArgumentParser) -> None:
+    defaults = BuilderSettings()
     command.add_argument(
         "--workspace", dest="workspace_bytes", metavar="SIZE",
-        type=_checked(parse_size), default=defaults.builder.workspace_bytes,
+        type=_checked(parse_size), default=defaults.workspace_bytes,
         help="scratch memory of a TensorRT builder, such as 4GB; default: 1GiB",
     )  # fmt: skip
     command.add_argument(
@@ -89,7 +118,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.Argume
         help="TensorRT: how long its builder searches; default: its own, 3",
     )  # fmt: skip
     command.add_argument(
-        "--hardware-compatibility", choices=HARDWARE_COMPATIBILITY, default=defaults.builder.hardware_compatibility,
+        "--hardware-compatibility", choices=HARDWARE_COMPATIBILITY, default=defaults.hardware_compatibility,
         help="TensorRT: other GPUs that an engine runs on, which may cost speed; default: none but the same model",
     )  # fmt: skip
     command.add_argument(
@@ -97,7 +126,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.Argume
         help="TensorRT: engines that later versions load, too, which are larger",
     )  # fmt: skip
     command.add_argument(
-        "--weights", choices=WEIGHTS, default=defaults.builder.weights,
+        "--weights", choices=WEIGHTS, default=defaults.weights,
         help="TensorRT: refittable weights can be replaced later; weightless engines get theirs when they are loaded, "
         "from the ONNX model kept with them; default: fixed",
     )  # fmt: skip
@@ -105,12 +134,10 @@ def make_parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.Argume
         "--compute-capability", dest="compute_capabilities", nargs="+", default=(), metavar="8.9",
         help="TensorRT-RTX: GPUs to build for, also without one; default: all from 8.0 on",
     )  # fmt: skip
-    command.add_argument(
-        "--memory-fraction", type=float, metavar="F",
-        help="share of the GPU's memory for TensorFlow, such as 0.67; default: what it wants",
-    )  # fmt: skip
-    _add_segments(command)
-    command.add_argument("--retry-crashed", action="store_true", help="try again what has crashed an engine before")
+
+
+def _add_quantization(command: argparse.ArgumentParser) -> None:
+    defaults = QuantizationSettings()
     command.add_argument(
         "--calibration", metavar="DATA",
         help="for INT8: a folder of images, .npz, .npy, .tfrecord or .py with batches(), or random; default: --data",
@@ -120,17 +147,17 @@ def make_parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.Argume
         help="the ranges of an earlier calibration; with --calibration they are written there",
     )  # fmt: skip
     command.add_argument(
-        "--quantizer", choices=QUANTIZERS, default=defaults.quantization.quantizer,
+        "--quantizer", choices=QUANTIZERS, default=defaults.quantizer,
         help="for INT8 in OpenVINO: own, nncf (the extra nncf must be installed), or auto, which keeps the faster",
     )  # fmt: skip
     command.add_argument(
         "--accuracy-budget", type=_checked(_share), metavar="SHARE",
         help="share of rows whose top class INT8 may change, such as 0.01: the worst layers stay in 16 or 32 bits",
     )  # fmt: skip
-    _add_calibration(command)
-    _add_safety(command)
 
-    command = add("calibrate", commands.calibrate, "find the ranges that INT8 needs, for conversions without data")
+
+def _add_calibrate(command: argparse.ArgumentParser) -> None:
+    defaults = ConvertSettings()
     _add_model(command)
     command.add_argument(
         "--data", dest="calibration", required=True, metavar="DATA",
@@ -146,7 +173,8 @@ def make_parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.Argume
     _add_calibration(command)
     _add_safety(command)
 
-    command = add("benchmark", commands.benchmark, "measure a graph, or original and optimized in turns")
+
+def _add_benchmark(command: argparse.ArgumentParser) -> None:
     _add_model(command)
     command.add_argument("optimized", nargs="?", metavar="OPTIMIZED", help="what convert made of MODEL")
     _add_inputs(command)
@@ -162,27 +190,27 @@ def make_parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.Argume
     _add_trust(command)
     _add_safety(command)
 
-    command = add("compare", commands.compare, "compare what original and optimized answer")
+
+def _add_compare(command: argparse.ArgumentParser) -> None:
     _add_model(command)
     command.add_argument("optimized", metavar="OPTIMIZED", help="what convert made of MODEL")
     _add_inputs(command)
     _add_trust(command)
     _add_safety(command)
 
-    command = add("sample", commands.sample, "write a graph to try things on")
+
+def _add_sample(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "name", choices=tuple(sample_models.SAMPLES), help="; ".join(map(": ".join, sample_models.SAMPLES.items()))
     )
     command.add_argument("-o", "--output", required=True, metavar="FILE", help="the frozen graph to write")
 
-    add("engines", commands.engines, "tell which engines work here, and why the rest does not")
 
-    command = add("demo", commands.demo, "convert the digits sample and measure it, with a chart")
+def _add_demo(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--output-dir", default="icebreaker-demo", metavar="DIR", help="where the files go; default: %(default)s"
     )
     command.add_argument("--seconds", type=_checked(_duration), default=5.0, metavar="S", help=argparse.SUPPRESS)
-    return parser, subparsers.choices
 
 
 def _add_model(command: argparse.ArgumentParser) -> None:
