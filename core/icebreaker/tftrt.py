@@ -379,7 +379,7 @@ def _optimized(graph: Graph, settings: ConvertSettings, consent: Consent) -> Any
     """Converts and makes the result live."""
     if settings.memory_fraction is not None:
         return _in_worker(graph, settings, consent)
-    definition, runners, report = pipeline.optimize(graph, settings, consent, _to_log)
+    definition, runners, report = pipeline.optimize(graph, settings, consent)
     _warn(report.warnings, len(report.segments), report.left_in_tensorflow)
     return loader.live(definition, runners)
 

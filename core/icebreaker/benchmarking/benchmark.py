@@ -7,6 +7,7 @@ its user calls it (`icebreaker.load(path)(…)`).
 from __future__ import annotations
 
 import gc
+import logging
 import time
 from collections.abc import Mapping
 
@@ -19,6 +20,8 @@ from icebreaker.messages import message
 from icebreaker.metrics.timing import latency, speedup
 from icebreaker.reports import Benchmark
 from icebreaker.settings import Consent, ConvertSettings
+
+_log = logging.getLogger(__name__)
 
 _TURN_SECONDS = 0.05  # long enough for caches and threads to settle, short enough that both see the same machine
 _FEWEST_TURNS = 6  # the smallest number of pairs whose bootstrap can span 95 %: 1 - 2 / 2**6
@@ -65,14 +68,14 @@ def benchmark(
         raise IcebreakerError(
             "no_time_to_measure", "{seconds} seconds is no time to measure", "give_positive_number", seconds=seconds
         )
-    with warnings_logged(emit), GraphPair(model, optimized, settings, consent, emit) as pair:
+    with warnings_logged(), GraphPair(model, optimized, settings, consent, emit) as pair:
         if pair.has_engines and model != optimized:
             told = message(
                 "original_has_engines",
                 "{subject} has engines in it, but as the original it runs in plain TensorFlow, without them",
                 subject=model,
             )  # fmt: skip
-            emit(events.Log("warning", told))
+            _log.warning(told)
         feeds = pair.sample(batch)
         calls = pair.calls(feeds)
         emit(events.Progress("Warming up", 0.15))

@@ -37,7 +37,7 @@ def compare(
     Raises:
         IcebreakerError: A file, a name or the inputs do not fit.
     """
-    with warnings_logged(emit), GraphPair(model, optimized, settings, consent, emit) as pair:
+    with warnings_logged(), GraphPair(model, optimized, settings, consent, emit) as pair:
         answers: dict[str, list[Sequence[Any]]] = {"original": [], "optimized": []}
         for feeds, fraction in pair.every_row():
             emit(events.Progress("Comparing the outputs", 0.15 + 0.85 * fraction))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +27,8 @@ from icebreaker.settings import Consent, ConvertSettings
 from icebreaker.storage.weight_store import Store
 from icebreaker.tf.session import GraphSession
 
+_log = logging.getLogger(__name__)
+
 Emit = Callable[[events.Event], None]
 # Calls a graph on the inputs that it was made for, and gives its outputs in order.
 Call = Callable[[], Sequence[Any]]
@@ -34,14 +37,14 @@ _PROFILE_SECONDS = 1.5  # for each graph
 
 
 @contextlib.contextmanager
-def warnings_logged(emit: Emit) -> Iterator[None]:
+def warnings_logged() -> Iterator[None]:
     """Tells the user of an engine that is not used: what is measured then is TensorFlow."""
 
     def log(message: Warning | str, category: type[Warning], *_: object) -> None:
         if isinstance(message, EngineWarning):
-            emit(events.Log("warning", message.message))
+            _log.warning(message.message)
         else:
-            emit(events.Log("debug", " ".join(str(message).split())))
+            _log.debug(" ".join(str(message).split()))
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", EngineWarning)
@@ -138,7 +141,7 @@ class GraphPair:
                     "profile_failed", "the {subject} graph's time could not be told apart: {why}",
                     subject=series, why=str(error),
                 )  # fmt: skip
-                emit(events.Log("warning", told))
+                _log.warning(told)
         return found
 
     def differences(

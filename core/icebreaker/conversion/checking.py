@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -19,6 +20,8 @@ from icebreaker.quantization.segment_quantizer import Made
 from icebreaker.reports import OutputDifference
 from icebreaker.storage import crash_journal
 from icebreaker.tensors import Tensor
+
+_log = logging.getLogger(__name__)
 
 # Largest accepted difference from TensorFlow, as a share of the output's range.
 _TOLERANCES: Mapping[str, float] = {"fp32": 1e-4, "fp16": 2e-2, "bf16": 8e-2}
@@ -123,7 +126,7 @@ class Checker:
             "keeps_to_shapes", "{subject}: {why} at {where}: it keeps to the first one's shapes",
             subject=segment.name, why=why, where=where,
         )  # fmt: skip
-        self._context.notices.log("info", told)
+        _log.info(told)
         if by_profile:
             self._context.notices.warn(told)
 

@@ -34,10 +34,6 @@ class Notices:
         """Says what is being done, and how much of the whole is done, from 0 to 1."""
         self._emit(events.Progress(stage, fraction))
 
-    def log(self, level: str, text: Message | str) -> None:
-        """A line for the log; `level` is debug, info, warning or error."""
-        self._emit(events.Log(level, text))
-
     def warn(self, warning: Message | str) -> None:
         """Keeps a warning for the report, if it is not there yet."""
         if warning not in self.warnings:

@@ -6,6 +6,7 @@ crash journal, so that the job, started again, leaves that call out; and whateve
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,6 +25,8 @@ from icebreaker.partitioning.partition import Refusal, Segment
 from icebreaker.settings import ENGINE_OPTIONS
 from icebreaker.storage import crash_journal
 from icebreaker.storage.crash_journal import Attempt
+
+_log = logging.getLogger(__name__)
 
 
 class EngineCalls:
@@ -84,7 +87,7 @@ class EngineCalls:
                     candidate.runner(inputs)  # compiles, where that waits for shapes
         except Exception as error:  # as in `refusals`
             candidate.failure = self.failure(engine, error)
-            self._context.notices.log("warning", f"{segment.name}: {candidate.failure.text}")
+            _log.warning(message("build_failed", "{subject}: {why}", subject=segment.name, why=candidate.failure.text))
         candidate.seconds = time.perf_counter() - begun
         return candidate
 
@@ -137,7 +140,7 @@ class EngineCalls:
         return BuildOptions(
             precision=precision, profiles=profiles, workspace_bytes=settings.builder.workspace_bytes,
             samples=[inputs for inputs, _ in filter(None, exchanges)],
-            log=lambda level, text: self._context.notices.log(level, f"{engine.name}: {text}"), progress=report,
+            progress=report,
             **{name: getattr(settings.builder, name) for name in ENGINE_OPTIONS},
         )  # fmt: skip
 

@@ -6,6 +6,7 @@ included. One that fails is told why, and the next is tried.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
@@ -28,6 +29,8 @@ from icebreaker.quantization.nncf import Rival
 from icebreaker.reports import Quantization, SegmentReport
 from icebreaker.runtime.artifact_writer import EngineNode
 from icebreaker.storage.weight_store import give_memory_back
+
+_log = logging.getLogger(__name__)
 
 
 class EngineSelection:
@@ -216,9 +219,10 @@ class _Trial:
             layers=built.layers or getattr(chosen.runner, "layers", ()),
             candidates=tuple(candidate.summary() for candidate in self._candidates), quantization=told,
         )  # fmt: skip
-        self._context.notices.log(
-            "info", f"{segment.name}: {len(segment.nodes)} ops in {chosen.engine.name} {built.precision}"
-        )
+        _log.info(message(
+            "segment_accepted", "{subject}: {count} ops in {engine} {precision}",
+            subject=segment.name, count=len(segment.nodes), engine=chosen.engine.name, precision=built.precision,
+        ))  # fmt: skip
         return Accepted(
             EngineNode(segment, chosen.engine.name, built, shapes), report, chosen.attempt, chosen.runner,
             self._selection.checker.tolerance(segment, built.precision),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -21,6 +22,8 @@ from icebreaker.quantization.nncf import Rival
 from icebreaker.quantization.segment_quantizer import Made
 from icebreaker.reports import Quantization
 from icebreaker.storage import crash_journal
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,7 @@ class Int8Maker:
         except exporter.Refused:  # `own` has told
             return None
         except IcebreakerError as error:
-            self._context.notices.log("warning", f"{segment.name}: {error}")
+            _log.warning(message("nncf_refused", "{subject}: {why}", subject=segment.name, why=error.message))
             if self._context.settings.quantization.quantizer == "nncf":
                 self._context.notices.warn(message(
                     "nncf_failed", "{subject} is not quantized by NNCF: {why}",

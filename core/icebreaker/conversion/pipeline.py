@@ -7,6 +7,7 @@ refused stays in TensorFlow, with its reason.
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -42,6 +43,8 @@ from icebreaker.storage.weight_store import Store, give_memory_back
 from icebreaker.tensors import Tensor
 from icebreaker.tf.rewrite import inline_functions, prune
 from icebreaker.tf.session import GraphSession
+
+_log = logging.getLogger(__name__)
 
 _BIG_BYTES_INT8 = 32 << 20  # calibrating takes memory of its own
 
@@ -214,7 +217,9 @@ class _Work:
             )  # fmt: skip
             if isinstance(result, Refusal):
                 self.left.update(dict.fromkeys(segment.nodes, result))
-                notices.log("info", f"{segment.name} stays in TensorFlow: {result.text}")
+                _log.info(message(
+                    "segment_stays", "{subject} stays in TensorFlow: {why}", subject=segment.name, why=result.text
+                ))  # fmt: skip
             else:
                 accepted.append(result)
         return accepted
@@ -312,7 +317,7 @@ def _open_int8(
     for warning in int8.warnings:
         notices.warn(warning)
     for note in int8.notes:
-        notices.log("info", note)
+        _log.info(note)
     if not samples.feeds and (feeds := int8.first_batch(settings.max_batch_size)):
         samples.keep(feeds, {})
         notices.withdraw("nothing_checked")

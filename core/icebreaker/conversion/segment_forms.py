@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -12,11 +13,13 @@ from icebreaker.conversion.context import Context
 from icebreaker.engine.segment_model import Port, SegmentModel
 from icebreaker.export import exporter, external_data, fake_quant
 from icebreaker.export.exporter import Exported
-from icebreaker.messages import Message
+from icebreaker.messages import Message, message
 from icebreaker.partitioning.partition import Refusal, Segment
 from icebreaker.runtime import segment_graph
 from icebreaker.storage.files import joined
 from icebreaker.tensors import Tensor
+
+_log = logging.getLogger(__name__)
 
 Shape = tuple[int | None, ...]
 
@@ -91,7 +94,11 @@ class SegmentForms:
                 definition, stand_ins, self.segment.outputs, store=self._context.graph.store
             )  # fmt: skip
         except exporter.Refused as error:
-            self._context.notices.log("info", f"{self.segment.name} has no form in float: {error}")
+            _log.info(
+                message(
+                    "no_float_form", "{subject} has no form in float: {why}", subject=self.segment.name, why=str(error)
+                )
+            )
             return None
         return self._model(lambda: exported.source)
 

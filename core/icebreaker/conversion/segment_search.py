@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,8 @@ from icebreaker.messages import message
 from icebreaker.partitioning.partition import Partition, Refusal, Segment, partition
 from icebreaker.runtime import segment_graph
 from icebreaker.tensors import Tensor
+
+_log = logging.getLogger(__name__)
 
 _MOST_ROUNDS = 12
 
@@ -69,7 +72,7 @@ class SegmentSearch:
             if not fresh:
                 return split, found
             for name, refusal in fresh.items():
-                context.notices.log("info", f"{name}: {refusal.text}")
+                _log.info(message("node_refused", "{subject}: {why}", subject=name, why=refusal.text))
             refusals.update(fresh)
             turn += 1
 

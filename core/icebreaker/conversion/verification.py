@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from icebreaker.runtime import artifact_writer
 from icebreaker.runtime.model import Model
 from icebreaker.storage import crash_journal
 from icebreaker.tf.session import GraphSession, exact_float32
+
+_log = logging.getLogger(__name__)
 
 _SECONDS_TO_COMPARE = 1.5
 
@@ -75,7 +78,10 @@ def verify(context: Context, accepted: list[Accepted]) -> Verified:
             return Verified(definition, accepted, left, accuracy)
         for item in spoilers:
             left.update(dict.fromkeys(item.node.segment.nodes, refusal))
-            context.notices.log("info", f"{item.report.name} goes back to TensorFlow: {refusal.text}")
+            _log.info(message(
+                "segment_goes_back", "{subject} goes back to TensorFlow: {why}",
+                subject=item.report.name, why=refusal.text,
+            ))  # fmt: skip
         accepted = [item for item in accepted if item not in spoilers]
 
 

@@ -40,7 +40,6 @@ class BuildOptions:
         samples: Sets of values for the model's inputs, in their order, the usual ones first: from them FP16 learns what
             it cannot hold, and TensorRT which shapes an input tells of.
         progress: Called with a phase in words and a fraction from 0 to 1; what it raises ends the build.
-        log: Called with a level (debug, info, warning, error) and a line of the builder's log.
     """
 
     precision: str = "fp32"
@@ -53,7 +52,6 @@ class BuildOptions:
     compute_capabilities: tuple[str, ...] = ()
     samples: Sequence[Sequence[np.ndarray]] = ()
     progress: Progress = lambda phase, fraction: None
-    log: Callable[[str, str], None] = lambda level, text: None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ that count before its first session are known.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import sys
@@ -79,6 +80,19 @@ def _compare(request: requests.Compare, emit: Emit, job_id: str) -> reports.Comp
     return compare.compare(request.model, request.optimized, request.settings, request.consent, emit)
 
 
+class _EventHandler(logging.Handler):
+    """Sends what the library logs to the parent, messages as values."""
+
+    def __init__(self, emit: Emit) -> None:
+        super().__init__()
+        self._emit = emit
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Sends one line."""
+        said = record.msg if isinstance(record.msg, Message) else record.getMessage()
+        self._emit(events.Log(record.levelname.lower(), said))
+
+
 # Kind of request → what does it, with the request, a way to tell events, and the job's id for temporary files.
 JOBS: Mapping[type[requests.Request], Callable[[Any, Emit, str], Any]] = {
     requests.Inspect: _inspect,
@@ -103,6 +117,10 @@ def main() -> None:
 
     with contextlib.suppress(OSError):  # if memory runs out, this process goes, not the app
         Path("/proc/self/oom_score_adj").write_text("500")
+    logger = logging.getLogger("icebreaker")
+    logger.addHandler(_EventHandler(emit))
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
     order = codec.decode(sys.stdin.readline(), supervisor.Order)
     crash_journal.begin(order.folder, order.denied)
     threading.Thread(target=_end_with_parent, args=(order,), daemon=True).start()

@@ -116,19 +116,19 @@ def test_int8_layers_are_reported_as_such() -> None:
     assert "int8" in {layer.precision for layer in built.layers}
 
 
-def test_progress_rises_and_the_log_has_levels() -> None:
+def test_progress_rises_and_the_log_has_levels(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", "icebreaker")
     steps: list[tuple[str, float]] = []
-    lines: list[tuple[str, str]] = []
     options = BuildOptions(
         profiles=profile(2),
         progress=lambda phase, fraction: steps.append((phase, fraction)),
-        log=lambda level, text: lines.append((level, text)),
     )
     engine.build(SegmentModel.of_onnx(network("y = Abs (h)")), options)
     fractions = [fraction for _, fraction in steps]
     assert fractions == sorted(fractions) and fractions[-1] == 1.0 and 0 < fractions[0] < 0.5
     assert len({phase for phase, _ in steps}) > 3
-    assert lines and {level for level, _ in lines} <= {"info", "warning", "error"}
+    levels = {record.levelname for record in caplog.records}
+    assert levels and levels <= {"INFO", "WARNING", "ERROR"}
 
 
 def test_cancel_stops_the_builder_at_its_next_step() -> None:
@@ -218,11 +218,12 @@ def test_what_cannot_be_built_is_an_error_with_the_vendors_words() -> None:
         engine.build(SegmentModel.of_onnx(b"\xff\xff nothing"), BuildOptions())
 
 
-def test_the_builders_phases_drive_the_jobs_progress(tmp_path: Path) -> None:
+def test_the_builders_phases_drive_the_jobs_progress(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     from icebreaker.conversion.pipeline import convert
 
     path = tmp_path / "tower.pb"
     path.write_bytes(tower(12))
+    caplog.set_level("INFO", "icebreaker")
     seen: list[events.Event] = []
     convert(path, tmp_path / "o.pb", ConvertSettings.of(engine="tensorrt-rtx"), emit=seen.append)
     steps = [item for item in seen if isinstance(item, events.Progress)]
@@ -230,7 +231,7 @@ def test_the_builders_phases_drive_the_jobs_progress(tmp_path: Path) -> None:
     assert len(phases) > 10 and len({item.stage for item in phases}) > 3
     fractions = [item.fraction for item in steps]
     assert fractions == sorted(fractions) and phases[-1].fraction - phases[0].fraction > 0.4
-    assert {item.level for item in seen if isinstance(item, events.Log)} >= {"info"}
+    assert {record.levelname for record in caplog.records} >= {"INFO"}
 
 
 # Refusals

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -39,6 +40,9 @@ from icebreaker.storage import cache
 
 _PRECISIONS = {"fp32": "fp32", "fp16": "fp16", "int8": "int8"}
 _ROUNDS = 10  # how often the parser is asked about one model, less the nodes it has refused
+
+
+_log = logging.getLogger(__name__)
 
 
 class TensorRT(Engine):
@@ -132,6 +136,10 @@ class TensorRT(Engine):
             model = remaining.SerializeToString()
         return refused
 
+    def _tell(self, level: str, text: str) -> None:
+        """Logs a line of the builder's log."""
+        _log.log(logging.getLevelNamesMapping()[level.upper()], "%s: %s", self.name, text)
+
     def build(self, segment: SegmentModel, options: BuildOptions) -> Built:
         """Builds a plan; on a machine without a GPU one for other machines, where the engine can."""
         import onnx
@@ -148,7 +156,7 @@ class TensorRT(Engine):
             from icebreaker.engine.fp16 import to_half
 
             model = to_half(model, options.samples)
-        log = make_logger(trt, options.log)
+        log = make_logger(trt, self._tell)
         plan = self._serialized(trt, log, model, declared, device, options)
         options.progress("Built", 1.0)
         target, runs_here = self._target(trt, device, options)
