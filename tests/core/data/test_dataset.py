@@ -135,6 +135,7 @@ def test_tfrecords_as_tensorflow_writes_them(tmp_path: Path):
         open_data(path, [VECTOR])
 
 
+@pytest.mark.slow
 def test_images_in_tfrecords(tmp_path: Path, photos: Path):
     tf = pytest.importorskip("tensorflow")
     path = tmp_path / "images.tfrecord"

@@ -106,6 +106,7 @@ def test_keras_and_saved_model_are_frozen_on_the_way_in(tmp_path: Path) -> None:
     tf.keras.backend.clear_session()
 
 
+@pytest.mark.slow
 def test_keras_files_with_code_in_them_are_refused(tmp_path: Path) -> None:
     import keras
 
