@@ -39,7 +39,7 @@ def test_every_form_gives_the_same_graph(tmp_path: Path, form: str, packed: bool
     assert found == {
         "nodes": 3,
         "ops": {"AddV2": 1, "Const": 1, "Placeholder": 1},
-        "inputs": ({"name": "x", "dtype": "float32", "shape": [None]},),
+        "inputs": ({"name": "x", "dtype": "float32", "shape": (None,)},),
         "outputs": ("y",),
         "control_flow": False,
         "bytes": 4,
