@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from icebreaker import codec
 from icebreaker.errors import IcebreakerError
 from icebreaker.storage.files import write_whole
 
@@ -74,9 +75,7 @@ class Table:
             data = json.loads(text)
             if data.pop("format") != _TABLE_FORMAT:
                 raise ValueError("unknown format")
-            data["tensors"] = {key: Range(**value) for key, value in data["tensors"].items()}
-            data["layers"] = {k: None if v is None else tuple(map(float, v)) for k, v in data["layers"].items()}
-            table = cls(**data)
+            table = codec.from_plain(data, cls)
             numbers = [n for r in table.tensors.values() for n in (r.low, r.high, r.threshold)]
             numbers += [n for shift in table.layers.values() for n in shift or ()]
             if not all(map(math.isfinite, numbers)) or any(r.threshold < 0 for r in table.tensors.values()):
