@@ -78,11 +78,11 @@ def benchmark(
             _log.warning(told)
         feeds = pair.sample(batch)
         calls = pair.calls(feeds)
-        emit(events.Progress("Warming up", 0.15))
+        emit(events.Progress(message("stage_warm_up", "Warming up"), 0.15))
         for call in calls.values():
             warm_up(call)
         turns = _take_turns(calls, seconds, emit)
-        emit(events.Progress("Comparing the outputs", 0.95))
+        emit(events.Progress(message("stage_compare", "Comparing the outputs"), 0.95))
         answers = {series: call() for series, call in calls.items()}
         rows = pair.rows(feeds)
         statistics = {series: latency(np.concatenate(times), rows) for series, times in turns.items()}
@@ -115,7 +115,7 @@ def _take_turns(calls: Mapping[str, Call], seconds: float, emit: Emit) -> dict[s
     try:
         began = clock()
         while (elapsed := clock() - began) < seconds or len(turns["original"]) < _FEWEST_TURNS:
-            emit(events.Progress("Measuring", 0.2 + 0.75 * min(1.0, elapsed / seconds)))
+            emit(events.Progress(message("stage_measure", "Measuring"), 0.2 + 0.75 * min(1.0, elapsed / seconds)))
             for series, call in calls.items():
                 times = []
                 end = clock() + _TURN_SECONDS

@@ -8,6 +8,7 @@ from typing import Any
 from icebreaker import events
 from icebreaker.benchmarking.graph_pair import Emit, GraphPair, warnings_logged
 from icebreaker.errors import IcebreakerError
+from icebreaker.messages import message
 from icebreaker.reports import Comparison
 from icebreaker.settings import Consent, ConvertSettings
 
@@ -40,7 +41,7 @@ def compare(
     with warnings_logged(), GraphPair(model, optimized, settings, consent, emit) as pair:
         answers: dict[str, list[Sequence[Any]]] = {"original": [], "optimized": []}
         for feeds, fraction in pair.every_row():
-            emit(events.Progress("Comparing the outputs", 0.15 + 0.85 * fraction))
+            emit(events.Progress(message("stage_compare", "Comparing the outputs"), 0.15 + 0.85 * fraction))
             for series, call in pair.calls(feeds).items():
                 answers[series].append(call())
         if not answers["original"]:

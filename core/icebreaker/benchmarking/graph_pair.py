@@ -59,16 +59,16 @@ class GraphPair:
         self, model: str, optimized: str | None, settings: ConvertSettings, consent: Consent, emit: Emit
     ) -> None:
         self._settings = settings
-        emit(events.Progress("Reading the original graph", 0.0))
+        emit(events.Progress(message("stage_read_original", "Reading the original graph"), 0.0))
         allowed = consent.side_effects
         self._weights = tempfile.TemporaryDirectory(prefix="icebreaker-", ignore_cleanup_errors=True)
         self._graph = loader.read(Path(model), allowed, Store(Path(self._weights.name)))
         side_effects.require_consent(side_effects.find_side_effects(self._graph.definition), allowed, model)
-        emit(events.Progress("Starting TensorFlow", 0.02))
+        emit(events.Progress(message("stage_start_tensorflow", "Starting TensorFlow"), 0.02))
         self._original = GraphSession(self._graph.definition, self._settings.memory_fraction, store=self._graph.store)
         self._optimized: Model | None = None
         if optimized is not None:
-            emit(events.Progress("Loading the optimized graph", 0.08))
+            emit(events.Progress(message("stage_load", "Loading the optimized graph"), 0.08))
             faster = loader.read(Path(optimized))
             side_effects.require_consent(side_effects.find_side_effects(faster.definition), allowed, optimized)
             folder = Path(optimized).absolute().parent
@@ -124,7 +124,7 @@ class GraphPair:
         """Where the time of each graph goes; what cannot be watched is missing, with a warning."""
         found = {}
         calls = self.calls(feeds)
-        emit(events.Progress("Watching where the time goes", 0.97))
+        emit(events.Progress(message("stage_profile", "Watching where the time goes"), 0.97))
         watched: dict[str, Callable[[], Profile]] = {
             "original": lambda: profiling.profile_session(
                 self._original.session, self._graph, self._outputs, feeds, _PROFILE_SECONDS, calls["original"]

@@ -84,7 +84,7 @@ def convert(
         work = _begin(model, settings, consent, emit, Path(folder))
         _check_side_files(work.context.graph, model, output)
         verified = work.optimize()
-        emit(events.Progress("Writing the optimized graph", 0.98))
+        emit(events.Progress(message("stage_write", "Writing the optimized graph"), 0.98))
         written_table = ""
         if (int8 := work.context.int8) is not None and int8.has_tables:
             int8.save_tables(table, job_id)
@@ -94,7 +94,7 @@ def convert(
         built = artifact_writer.write(verified.definition, output, job_id, engines=nodes, store=store)
     trusted_engines.remember_engines(built)
     report = work.report(verified, str(output), written_table)
-    emit(events.Progress("Converted", 1.0))
+    emit(events.Progress(message("stage_converted", "Converted"), 1.0))
     return report
 
 
@@ -166,7 +166,7 @@ def calibrate(
         int8 = work.context.int8
         assert int8 is not None  # noqa: S101 - that is what the precision says
         int8.save_tables(output, job_id)
-    emit(events.Progress("Calibrated", 1.0))
+    emit(events.Progress(message("stage_calibrated", "Calibrated"), 1.0))
     return Calibration(
         str(output), time.perf_counter() - work.started, max((segment.samples for segment in told), default=0),
         tuple(told), tuple(int8.notes), tuple(work.context.notices.warnings),
@@ -186,7 +186,7 @@ class _Work:
     def optimize(self) -> Verified:
         """Finds the segments, chooses engines for them, and verifies the whole."""
         accepted = self._choose_engines()
-        self.context.notices.progress("Putting the graph together", 0.9)
+        self.context.notices.progress(message("stage_assemble", "Putting the graph together"), 0.9)
         verified = verify(self.context, accepted)
         self.left.update(verified.left)
         return verified
@@ -208,7 +208,12 @@ class _Work:
         accepted, count = [], len(split.segments)
         for index, segment in enumerate(split.segments):
             start, share = 0.3 + 0.6 * index / count, 0.6 / count
-            notices.progress(f"Building and checking segment {index + 1} of {count}", start)
+            notices.progress(
+                message(
+                    "stage_segment", "Building and checking segment {index} of {count}", index=index + 1, count=count
+                ),
+                start,
+            )
             result = self.selection.choose(
                 found[segment.key], count,
                 lambda phase, part, name=segment.name, at=start, of=share: notices.progress(
@@ -256,7 +261,7 @@ class _Work:
 
 def _begin(model: Path, settings: ConvertSettings, consent: Consent, emit: Emit, folder: Path) -> _Work:
     """Reads the graph; its weights, if they are big, go to `folder`."""
-    emit(events.Progress("Reading the graph", 0.0))
+    emit(events.Progress(message("stage_read", "Reading the graph"), 0.0))
     # TensorFlow would bring weights that lie in files to a GPU again in every call.
     store = Store(folder) if gpu.find() is None else None
     big = _BIG_BYTES_INT8 if settings.precision == "int8" else None
@@ -282,7 +287,7 @@ def _begin_with(
     side_effects.require_consent(side_effects.find_side_effects(graph.definition), consent.side_effects, name)
     outputs = scope.chosen_outputs(graph, settings)
     excluded = matching_nodes(graph, settings.exclude)
-    emit(events.Progress("Starting TensorFlow", 0.02))
+    emit(events.Progress(message("stage_start_tensorflow", "Starting TensorFlow"), 0.02))
     notices = Notices(emit)
     # Imports first: they are not the conversion's time. Without an engine there is nothing to do.
     engines, versions = scope.usable_engines(settings, notices)
@@ -291,7 +296,7 @@ def _begin_with(
     graph = prune(inline_functions(scope.cut_at_inputs(graph, outputs, settings)), outputs)
     original = GraphSession(graph.definition, settings.memory_fraction, reference=True, store=graph.store)
     scope.check_ports(outputs, original)
-    notices.progress("Running the original graph", 0.05)
+    notices.progress(message("stage_run_original", "Running the original graph"), 0.05)
     samples = SampleValues(original, graph, outputs, settings)
     if samples.failure is not None:
         notices.warn(nothing_checked(samples.failure))

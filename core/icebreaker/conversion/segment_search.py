@@ -56,7 +56,9 @@ class SegmentSearch:
         found: dict[Any, SegmentForms] = {}
         turn = 0
         while True:  # ends: each turn refuses more of finitely many nodes
-            context.notices.progress("Finding segments", 0.1 + 0.2 * min(turn / _MOST_ROUNDS, 1))
+            context.notices.progress(
+                message("stage_find_segments", "Finding segments"), 0.1 + 0.2 * min(turn / _MOST_ROUNDS, 1)
+            )
             split = partition(context.graph, context.outputs, refusals, context.settings.minimum_segment_size)
             split = replace(
                 split,

@@ -125,7 +125,7 @@ def test_it_competes_where_the_fastest_is_wanted(plugged, model, tmp_path):
     told: list[events.Event] = []
     request = requests.Convert(model=str(model), output=str(tmp_path / "auto.pb"))
     report = supervisor.run(request, told.append)
-    stages = {item.stage for item in told if isinstance(item, events.Progress)}
+    stages = {str(item.stage) for item in told if isinstance(item, events.Progress)}
     assert "TRTEngineOp_000: reference: Reading" in stages, "it was built"
     for segment in report.segments:  # none, where TensorFlow is faster
         assert {"openvino", "onnxruntime", "reference"} <= {tried.engine for tried in segment.candidates}
