@@ -17,9 +17,9 @@ from typing import Any
 
 from icebreaker import events, gpu
 from icebreaker.conversion import scope
-from icebreaker.conversion.candidates import Accepted
 from icebreaker.conversion.context import Context, Emit, Notices
-from icebreaker.conversion.engine_selection import EngineSelection
+from icebreaker.conversion.engine_selection.candidates import Accepted
+from icebreaker.conversion.engine_selection.selection import EngineSelection
 from icebreaker.conversion.report import conversion_report
 from icebreaker.conversion.sample_values import SampleValues, nothing_checked
 from icebreaker.conversion.segment_search import SegmentSearch

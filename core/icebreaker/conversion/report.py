@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from icebreaker.conversion.candidates import Accepted
 from icebreaker.conversion.context import Context
+from icebreaker.conversion.engine_selection.candidates import Accepted
 from icebreaker.graph.ops import PASSIVE
 from icebreaker.messages import Message, message
 from icebreaker.partitioning.partition import Refusal

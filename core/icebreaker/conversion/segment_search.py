@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from icebreaker.conversion.context import Context
-from icebreaker.conversion.engine_selection import EngineSelection
-from icebreaker.conversion.segment_forms import SegmentForms, Shape
+from icebreaker.conversion.engine_selection.segment_forms import SegmentForms, Shape
+from icebreaker.conversion.engine_selection.selection import EngineSelection
 from icebreaker.export import exporter, fake_quant
 from icebreaker.graph.graph import Node
 from icebreaker.graph.ops import PASSIVE

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from icebreaker.conversion.candidates import Accepted
 from icebreaker.conversion.context import Context
-from icebreaker.conversion.int8_forms import not_int8
+from icebreaker.conversion.engine_selection.candidates import Accepted
+from icebreaker.conversion.engine_selection.int8_forms import not_int8
 from icebreaker.graph.graph import Graph
 from icebreaker.messages import Message, message
 from icebreaker.metrics.output_difference import difference

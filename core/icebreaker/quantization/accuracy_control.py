@@ -14,11 +14,12 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.messages import Message, message
 from icebreaker.metrics.output_difference import difference
 from icebreaker.metrics.signal_to_noise import amplitude_decibels, finite, relative_error
-from icebreaker.quantization import calibrate, qdq_writer
+from icebreaker.quantization import calibrate
 from icebreaker.quantization.bias_correction import walk
 from icebreaker.quantization.calibrate import Progress, silent
 from icebreaker.quantization.calibration_table import Table
-from icebreaker.quantization.quantizable_model import QuantizableModel
+from icebreaker.quantization.qdq import qdq_writer
+from icebreaker.quantization.qdq.quantizable_model import QuantizableModel
 from icebreaker.reports import Accuracy, LayerCost, TradeOff
 
 # Held-back samples that are kept in memory for a search, in bytes of input.

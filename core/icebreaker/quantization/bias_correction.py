@@ -18,9 +18,9 @@ from icebreaker.data.source import Batch
 from icebreaker.engine.onnx_nodes import reads
 from icebreaker.metrics.signal_to_noise import finite, power_decibels
 from icebreaker.quantization.calibration_table import Range
-from icebreaker.quantization.qdq_writer import activation_scale, along, pair, times, weights_int8
-from icebreaker.quantization.quantizable_model import QuantizableModel
-from icebreaker.quantization.quantization_rules import Layer, activation_after
+from icebreaker.quantization.qdq.qdq_writer import activation_scale, along, pair, times, weights_int8
+from icebreaker.quantization.qdq.quantizable_model import QuantizableModel
+from icebreaker.quantization.qdq.quantization_rules import Layer, activation_after
 from icebreaker.reports import LayerCost
 from icebreaker.storage.weight_store import give_memory_back
 

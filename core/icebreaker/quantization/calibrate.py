@@ -18,11 +18,11 @@ from icebreaker.data.source import Batch
 from icebreaker.engine.onnx_sessions import open_session
 from icebreaker.errors import IcebreakerError
 from icebreaker.metrics.signal_to_noise import noise_ratio, power_decibels
-from icebreaker.quantization import qdq_writer
 from icebreaker.quantization.bias_correction import walk
 from icebreaker.quantization.calibration_table import Range, Table
-from icebreaker.quantization.quantizable_model import QuantizableModel, no_samples
-from icebreaker.quantization.quantization_rules import known_range
+from icebreaker.quantization.qdq import qdq_writer
+from icebreaker.quantization.qdq.quantizable_model import QuantizableModel, no_samples
+from icebreaker.quantization.qdq.quantization_rules import known_range
 from icebreaker.quantization.thresholds import METHODS, Histogram
 from icebreaker.storage.weight_store import give_memory_back
 

@@ -11,7 +11,7 @@ from icebreaker.engine.openvino import nncf_version, quantized_by_nncf
 from icebreaker.errors import IcebreakerError
 from icebreaker.export.exporter import Exported
 from icebreaker.quantization.calibrate import Progress
-from icebreaker.quantization.quantizable_model import QuantizableModel
+from icebreaker.quantization.qdq.quantizable_model import QuantizableModel
 from icebreaker.quantization.segment_data import SegmentRows
 from icebreaker.reports import Quantization
 from icebreaker.settings import ConvertSettings

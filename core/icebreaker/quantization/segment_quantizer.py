@@ -32,8 +32,8 @@ from icebreaker.quantization.bias_correction import walk
 from icebreaker.quantization.calibration_table import Table, read_tables, write_tables
 from icebreaker.quantization.held_back import HeldBackJudge, HeldValues
 from icebreaker.quantization.nncf import Rival
-from icebreaker.quantization.qdq_writer import quantize
-from icebreaker.quantization.quantizable_model import QuantizableModel
+from icebreaker.quantization.qdq.qdq_writer import quantize
+from icebreaker.quantization.qdq.quantizable_model import QuantizableModel
 from icebreaker.quantization.segment_data import SegmentData
 from icebreaker.quantization.thresholds import Histogram
 from icebreaker.reports import Accuracy, LayerCost, Quantization, TensorRange

@@ -18,9 +18,10 @@ from helpers.paths import SHARED
 from icebreaker.engine.onnx_sessions import open_session
 from icebreaker.errors import IcebreakerError
 from icebreaker.export import fake_quant
-from icebreaker.quantization import accuracy_control, bias_correction, calibrate, qdq_writer, thresholds
+from icebreaker.quantization import accuracy_control, bias_correction, calibrate, thresholds
 from icebreaker.quantization.calibration_table import Range, Table, read_tables, write_tables
-from icebreaker.quantization.quantizable_model import QuantizableModel
+from icebreaker.quantization.qdq import qdq_writer
+from icebreaker.quantization.qdq.quantizable_model import QuantizableModel
 
 
 class Net:

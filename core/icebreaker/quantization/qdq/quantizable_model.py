@@ -12,8 +12,8 @@ import numpy as np
 from icebreaker.data.source import Batch
 from icebreaker.errors import IcebreakerError
 from icebreaker.quantization.calibration_table import Range, Table
-from icebreaker.quantization.indexed_model import IndexedModel
-from icebreaker.quantization.quantization_rules import Layer, quantizable_layer
+from icebreaker.quantization.qdq.indexed_model import IndexedModel
+from icebreaker.quantization.qdq.quantization_rules import Layer, quantizable_layer
 
 
 class QuantizableModel(IndexedModel):

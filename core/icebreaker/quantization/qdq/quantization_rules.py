@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from icebreaker.quantization.calibration_table import Range
-from icebreaker.quantization.indexed_model import IndexedModel
+from icebreaker.quantization.qdq.indexed_model import IndexedModel
 
 _ELEMENTWISE = frozenset({"Add", "Sub", "Mul", "Div", "Neg", "Identity", "Min", "Max"})
 _ACTIVATIONS = frozenset({

@@ -13,14 +13,14 @@ from dataclasses import replace
 from functools import partial
 
 from icebreaker import gpu
-from icebreaker.conversion.candidates import Accepted, Candidate
-from icebreaker.conversion.checking import Checker
 from icebreaker.conversion.context import Context
-from icebreaker.conversion.engine_calls import EngineCalls
-from icebreaker.conversion.int8_forms import Int8Forms, Int8Maker
-from icebreaker.conversion.ranking import MARGIN, Native, Ranking, evened_out, fastest, in_background
+from icebreaker.conversion.engine_selection.candidates import Accepted, Candidate
+from icebreaker.conversion.engine_selection.checking import Checker
+from icebreaker.conversion.engine_selection.engine_calls import EngineCalls
+from icebreaker.conversion.engine_selection.int8_forms import Int8Forms, Int8Maker
+from icebreaker.conversion.engine_selection.ranking import MARGIN, Native, Ranking, evened_out, fastest, in_background
+from icebreaker.conversion.engine_selection.segment_forms import SegmentForms
 from icebreaker.conversion.sample_values import Exchange
-from icebreaker.conversion.segment_forms import SegmentForms
 from icebreaker.engine.protocol import Engine, Progress
 from icebreaker.engine.segment_model import SegmentModel
 from icebreaker.messages import Message, message

@@ -14,8 +14,8 @@ import numpy as np
 
 from icebreaker.engine.onnx_nodes import reads
 from icebreaker.quantization.calibration_table import Range, Table
-from icebreaker.quantization.quantizable_model import QuantizableModel
-from icebreaker.quantization.quantization_rules import Layer, is_never_negative
+from icebreaker.quantization.qdq.quantizable_model import QuantizableModel
+from icebreaker.quantization.qdq.quantization_rules import Layer, is_never_negative
 
 _LEAST_CHANNEL = 1e-4  # of a layer's largest weight
 

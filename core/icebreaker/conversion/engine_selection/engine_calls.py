@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from icebreaker import gpu
-from icebreaker.conversion.candidates import Candidate
 from icebreaker.conversion.context import Context
-from icebreaker.conversion.segment_forms import SegmentForms, Shape
+from icebreaker.conversion.engine_selection.candidates import Candidate
+from icebreaker.conversion.engine_selection.segment_forms import SegmentForms, Shape
 from icebreaker.engine.protocol import BuildOptions, Built, Engine, Progress
 from icebreaker.engine.segment_model import SegmentModel
 from icebreaker.errors import IcebreakerError

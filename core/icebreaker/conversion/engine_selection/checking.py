@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from icebreaker.conversion.candidates import Candidate
 from icebreaker.conversion.context import Context
-from icebreaker.conversion.engine_calls import EngineCalls
+from icebreaker.conversion.engine_selection.candidates import Candidate
+from icebreaker.conversion.engine_selection.engine_calls import EngineCalls
+from icebreaker.conversion.engine_selection.segment_forms import SegmentForms
 from icebreaker.conversion.sample_values import Exchange
-from icebreaker.conversion.segment_forms import SegmentForms
 from icebreaker.graph.ops import PASSIVE
 from icebreaker.messages import Message, message
 from icebreaker.metrics.output_difference import difference

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from icebreaker.conversion.candidates import Candidate
 from icebreaker.conversion.context import Context
-from icebreaker.conversion.engine_calls import EngineCalls
-from icebreaker.conversion.segment_forms import SegmentForms
+from icebreaker.conversion.engine_selection.candidates import Candidate
+from icebreaker.conversion.engine_selection.engine_calls import EngineCalls
+from icebreaker.conversion.engine_selection.segment_forms import SegmentForms
 from icebreaker.engine.protocol import Engine, Progress, Runner
 from icebreaker.engine.segment_model import SegmentModel
 from icebreaker.errors import IcebreakerError

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from icebreaker.conversion.candidates import Candidate
 from icebreaker.conversion.context import Context
-from icebreaker.conversion.engine_calls import EngineCalls
+from icebreaker.conversion.engine_selection.candidates import Candidate
+from icebreaker.conversion.engine_selection.engine_calls import EngineCalls
 from icebreaker.metrics.timing import medians
 from icebreaker.partitioning.partition import Segment
 from icebreaker.runtime import segment_graph
