@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PySide6.QtCore import QSettings
 from PySide6.QtWidgets import QApplication
 
 import icebreaker
@@ -23,6 +25,7 @@ from icebreaker.formats import graph_files
 from icebreaker.graph.protos import GraphDef
 from icebreaker.settings import Consent, ConvertSettings
 
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 BUILDERS = SHARED / "cases" / "attacks"
 FLOAT, STRING = 1, 7
 
@@ -186,9 +189,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     if not BUILDERS.is_dir():
         pytest.skip(f"{BUILDERS} is not there")
     folder = tmp_path_factory.mktemp("attacks")
-    for name in ("function_attribute", "savedmodel_1_initializer", "savedmodel_2_call_it", "savedmodel_3_hide_it"):
-        command = [sys.executable, str(BUILDERS / f"{name}.py"), str(folder)]
-        subprocess.run(command, check=True, capture_output=True, cwd=folder)
+    names = ("function_attribute", "savedmodel_1_initializer", "savedmodel_2_call_it", "savedmodel_3_hide_it")
+    script = "import runpy, sys; folder, *names = sys.argv[1:]; sys.argv[1:] = [folder]; [*map(runpy.run_path, names)]"
+    command = [sys.executable, "-c", script, str(folder), *(str(BUILDERS / f"{name}.py") for name in names)]
+    subprocess.run(command, check=True, capture_output=True, cwd=folder)
     yield folder
     assert not list(folder.rglob("PWNED*"))
 
@@ -217,7 +221,9 @@ def test_the_app_opens_them_and_nothing_happens(
 ) -> None:
     from icebreaker_gui.session.session import Session
 
-    monkeypatch.setenv("ICEBREAKER_CACHE", str(tmp_path))
+    monkeypatch.setenv("ICEBREAKER_CACHE", str(tmp_path / "cache"))
+    QSettings.setDefaultFormat(QSettings.Format.IniFormat)
+    QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, str(tmp_path / "settings"))
     session = Session()
     asked: list[str] = []
     session.consentWanted.connect(lambda text, then: asked.append(text))
