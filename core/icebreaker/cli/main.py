@@ -21,6 +21,7 @@ from icebreaker.cli import options, text
 from icebreaker.cli.console import Console
 from icebreaker.cli.wording import worded
 from icebreaker.errors import IcebreakerError
+from icebreaker.storage.files import exists
 
 _INTERRUPTED = 128 + signal.SIGINT
 
@@ -96,7 +97,7 @@ def _ending_on_signals() -> Iterator[None]:
 
 
 def _open_app(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
-    if len(words) > 1 or (words and not Path(words[0]).exists()):
+    if len(words) > 1 or (words and not exists(Path(words[0]))):
         parser.error(f"{words[0]!r} is neither a command nor a file")
     if importlib.util.find_spec("icebreaker_gui") is None:
         print("icebreaker: the app is not installed: install icebreaker with it, or see --help", file=sys.stderr)

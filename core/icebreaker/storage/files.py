@@ -116,6 +116,15 @@ def _parts(pieces: Pieces) -> Iterator[bytes]:
                     yield part
 
 
+def exists(path: Path) -> bool:
+    """Whether there is something at a path; False also for a path that cannot be, such as one that is too long."""
+    try:
+        path.stat()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def read_beside(folder: Path, name: str, most: int) -> bytes:
     """What is in a file that a graph names, once `file_beside` has looked at it.
 

@@ -328,6 +328,13 @@ def _recursion() -> GraphDef:
     return definition
 
 
+def _twice() -> GraphDef:
+    definition = graph("f")
+    function(definition, "f", "NoOp")
+    function(definition, "f", "NoOp")
+    return definition
+
+
 def _doubling() -> GraphDef:
     """41 functions, each of which calls the next one twice: 2⁴¹ nodes."""
     definition = graph("f0")
@@ -346,6 +353,7 @@ def _doubling() -> GraphDef:
         (_many_constants(), "constants that unfold to 9.7 GB"),
         (_deep_functions(), "nested more than 64 deep"),
         (_recursion(), "calls itself"),
+        (_twice(), "the function 'f' is there twice"),
         (_doubling(), "with functions in the place of their calls it has more than 1,000,000 nodes"),
     ],
 )
@@ -395,6 +403,7 @@ def test_keras_models_that_are_code_are_refused_before_keras_sees_them(tmp_path:
     path = tmp_path / f"model{suffix}"
     for config, words in (
         ({"class_name": "Sequential", "config": {"layers": [{"class_name": "Lambda"}]}}, "Lambda layer"),
+        ({"class_name": "TFSMLayer", "module": "keras.layers"}, "has a TFSMLayer, which runs a program"),
         ({"class_name": "Thing", "module": "os.path"}, "custom object 'Thing' of the module 'os.path'"),
         ({"class_name": "Thing", "module": "keras_evil"}, "custom object"),
     ):
