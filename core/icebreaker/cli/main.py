@@ -81,19 +81,23 @@ def _ending_on_signals() -> Iterator[None]:
         yield
         return
 
-    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    named = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in named}
+    numbers = [number for number in named if before[number] != signal.SIG_IGN]  # as under nohup, or in the background
 
     def end(number: int, frame: object) -> None:
         for other in numbers:
+            before[other] = signal.SIG_IGN  # until the process has ended
             signal.signal(other, signal.SIG_IGN)
         raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
-    before = [signal.signal(number, end) for number in numbers]
+    for number in numbers:
+        signal.signal(number, end)
     try:
         yield
     finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
+        for number in numbers:
+            signal.signal(number, before[number])
 
 
 def _open_app(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
