@@ -63,6 +63,7 @@ def function(definition: GraphDef, name: str, *ops: str) -> Any:
         ("TRTEngineOp", "engine"),
         ("DatasetFromGraph", "runs a graph"),
         ("Abort", "ends the process"),
+        ("XlaCallModule", "runs a program that is embedded in the graph"),
     ],
 )
 def test_ops_that_act_outside_are_listed(op: str, effect: str) -> None:
@@ -104,6 +105,11 @@ def test_a_dataset_cached_in_memory_is_harmless() -> None:
     assert not side_effects.find_side_effects(definition)
     name.attr["value"].tensor.string_val[0] = b"/tmp/x"
     assert len(side_effects.find_side_effects(definition)) == 1
+    name.attr["value"].tensor.ClearField("string_val")
+    name.attr["value"].tensor.tensor_content = b"\x06/tmp/x"
+    assert len(side_effects.find_side_effects(definition)) == 1
+    name.attr["value"].placeholder = "given"
+    assert len(side_effects.find_side_effects(definition)) == 1
 
 
 @pytest.mark.parametrize("way", ["attribute", "list", "op", "nested", "gradient", "interface"])
@@ -128,10 +134,61 @@ def test_functions_are_looked_into(way: str) -> None:
     assert found.where == "evil/inner1" and found.effect == "writes files"
 
 
-def test_a_function_that_nothing_calls_is_harmless() -> None:
+def test_all_functions_are_judged_but_for_forgotten_savers() -> None:
+    """A graph that was frozen from a SavedModel may still carry the functions of its saver."""
     definition = graph("Add")
     function(definition, "save", "SaveV2")
     assert not side_effects.find_side_effects(definition)
+    definition.node[0].attr["_may_name_a_function"].s = b"save"
+    assert len(side_effects.find_side_effects(definition)) == 1
+    definition = graph("Add")
+    function(definition, "idle", "WriteFile")
+    (found,) = side_effects.find_side_effects(definition)
+    assert found.where == "idle/inner0"
+
+
+@pytest.mark.parametrize("way", ["bound", "bound_in_list", "by_op", "default"])
+def test_a_function_that_is_handed_to_another_is_known_to_be_called(way: str) -> None:
+    definition = graph("PartitionedCall" if way != "by_op" else "outer")
+    function(definition, "save", "SaveV2")
+    outer = function(definition, "outer", "PartitionedCall")
+    outer.node_def[0].attr["f"].placeholder = "given"
+    attributes = definition.node[0].attr
+    match way:
+        case "bound":
+            attributes["f"].func.name = "outer"
+            attributes["f"].func.attr["given"].func.name = "save"
+        case "bound_in_list":
+            entry = attributes["branches"].list.func.add(name="outer")
+            entry.attr["given"].list.func.add(name="save")
+        case "by_op":
+            attributes["given"].func.name = "save"
+        case "default":
+            attributes["f"].func.name = "outer"
+            outer.signature.attr.add(name="given", type="func").default_value.func.name = "save"
+    (found,) = side_effects.find_side_effects(definition)
+    assert found.where == "save/inner0"
+    function(definition, "again", "PartitionedCall").node_def[0].attr["f"].func.name = "outer"
+    definition.library.function[0].node_def.add(name="back", op="PartitionedCall").attr["f"].func.name = "again"
+    with pytest.raises(IcebreakerError, match="calls itself"):
+        limits.check_limits(definition, "model.pb")
+
+
+@pytest.mark.parametrize(
+    ("op", "attribute"),
+    [
+        ("PrintV2", "output_stream"),
+        ("DecodeProtoV2", "descriptor_source"),
+        ("FixedUnigramCandidateSampler", "vocab_file"),
+        ("DebugIdentity", "debug_urls"),
+    ],
+)
+def test_what_a_caller_may_bind_is_distrusted(op: str, attribute: str) -> None:
+    definition = graph(op)
+    definition.node[0].attr[attribute].placeholder = "given"
+    assert len(side_effects.find_side_effects(definition)) == 1
+    definition.node[0].attr[attribute].func.name = "f"
+    assert len(side_effects.find_side_effects(definition)) == 1
 
 
 def test_every_op_of_tensorflow_that_looks_as_if_it_acted_outside_was_judged() -> None:
@@ -152,7 +209,7 @@ def test_every_op_of_tensorflow_that_looks_as_if_it_acted_outside_was_judged() -
         # expressions and prefixes of names; links inside a TPU and its compiler, which only TPU machines have.
         r"TensorArray|^Reader|IdentityReader|^ShardedFile|Regex|StatsAggregator|CTCBeam|^Rng|DisableCopyOnRead|^_|"
         r"BarrierReadySize|Delete(Rpc|Memory)|RpcGetValue|RpcCheckStatus|TPU|WeightedFlat|ReadVariable|"
-        r"^Write(Audio|Graph|Histogram|Image|RawProto|Scalar)?Summary$|DebugGradient|XlaCallModule|SnapshotDataset|"
+        r"^Write(Audio|Graph|Histogram|Image|RawProto|Scalar)?Summary$|DebugGradient|SnapshotDataset|"
         r"XlaSparse|ReadVariables|SummaryWriter$|TensorSliceDataset|IteratorFromStringHandle|ApproxTopK|Dataset(ToGraph|Fingerprint)"
     )
     judged = set(side_effects.EFFECTS) | set(side_effects.CONDITIONAL_EFFECTS)
@@ -273,6 +330,14 @@ def _recursion() -> GraphDef:
     return definition
 
 
+def _doubling() -> GraphDef:
+    """41 functions, each of which calls the next one twice: 2⁴¹ nodes."""
+    definition = graph("f0")
+    for number in range(41):
+        function(definition, f"f{number}", *[f"f{number + 1}"] * 2)
+    return definition
+
+
 @pytest.mark.parametrize(
     ("definition", "words"),
     [
@@ -283,6 +348,7 @@ def _recursion() -> GraphDef:
         (_many_constants(), "constants that unfold to 9.7 GB"),
         (_deep_functions(), "nested more than 64 deep"),
         (_recursion(), "calls itself"),
+        (_doubling(), "with functions in the place of their calls it has more than 1,000,000 nodes"),
     ],
 )
 def test_what_no_graph_is_refused_in_one_line(tmp_path: Path, definition: GraphDef, words: str) -> None:
