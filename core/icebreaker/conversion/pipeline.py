@@ -7,10 +7,11 @@ refused stays in TensorFlow, with its reason.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ from icebreaker.quantization.segment_quantizer import SegmentQuantizer
 from icebreaker.reports import CalibratedSegment, Calibration, Conversion, Left
 from icebreaker.runtime import artifact_reader, artifact_writer
 from icebreaker.settings import Consent, ConvertSettings
-from icebreaker.storage import trusted_engines
+from icebreaker.storage import crash_journal, trusted_engines
 from icebreaker.storage.weight_store import Store, give_memory_back
 from icebreaker.tensors import Tensor
 from icebreaker.tf.rewrite import inline_functions, prune
@@ -202,6 +203,7 @@ class _Work:
         context, notices = self.context, self.context.notices
         split, found = self.search.run()
         self.left.update(split.left)
+        context.samples.add_hard_values(self._guarded)
         context.samples.observe(split.segments)
         context.original.close()
         give_memory_back()
@@ -228,6 +230,18 @@ class _Work:
             else:
                 accepted.append(result)
         return accepted
+
+    @contextlib.contextmanager
+    def _guarded(self, kind: str) -> Iterator[bool]:
+        """Around runs on hard values: a graph on which TensorFlow itself aborts is not run on such ones again."""
+        graph = self.context.graph
+        ops = crash_journal.key("hard values", kind, *(f"{node.name} {node.op}" for node in graph))
+        attempt = crash_journal.Attempt("hard values", ops)
+        if crash_journal.reason(attempt, self.context.consent.crashed):
+            yield False
+            return
+        with crash_journal.step("running the original graph on hard values", [attempt]):
+            yield True
 
     def calibrate(self) -> list[CalibratedSegment]:
         """The ranges of every segment, kept in the INT8 side; what there is to tell of each."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from icebreaker.engine.protocol import Built, Engine, Runner
+from icebreaker.messages import Message
 from icebreaker.partitioning.partition import Refusal
 from icebreaker.quantization.nncf import Rival
 from icebreaker.reports import Accuracy, SegmentReport, Tried
@@ -29,6 +30,7 @@ class Candidate:
         failure: Why it is out of the question.
         accuracy: On held-back data, for INT8 or where there is a budget.
         rival: Its INT8 is NNCF's.
+        notes: What the user should know of it though it is right.
     """
 
     engine: Engine
@@ -43,6 +45,7 @@ class Candidate:
     failure: Refusal | None = None
     accuracy: Accuracy | None = None
     rival: Rival | None = None
+    notes: list[Message] = field(default_factory=list[Message])
 
     @property
     def is_int8(self) -> bool:
@@ -68,6 +71,7 @@ class Accepted:
         attempt: What a crash is remembered by.
         runner: Runs it; None where it was built for another machine.
         tolerance: How much it may deviate, as a share of the output's range.
+        omits: Kinds of hard values that its precision does not promise.
         fallback: The best in higher precision, should its INT8 spoil the whole graph.
     """
 
@@ -76,4 +80,5 @@ class Accepted:
     attempt: Attempt
     runner: Runner | None
     tolerance: float
+    omits: frozenset[str] = frozenset()
     fallback: Accepted | None = None

@@ -226,6 +226,7 @@ class _Trial:
         return Accepted(
             EngineNode(segment, chosen.engine.name, built, shapes), report, chosen.attempt, chosen.runner,
             self._selection.checker.tolerance(segment, built.precision),
+            self._selection.checker.omits(segment, built.precision),
         )  # fmt: skip
 
 
