@@ -21,12 +21,16 @@ from icebreaker.engine.onnx_sessions import EXACT_INT8
 from icebreaker.engine.protocol import BuildOptions, Built, Colour, Engine, Runner
 from icebreaker.engine.segment_model import Model, SegmentModel
 from icebreaker.errors import IcebreakerError
+from icebreaker.messages import message
 from icebreaker.reports import EngineLayer, EngineStatus, LayerTime
 
 _PROVIDER = "CUDAExecutionProvider"
 _INSTALL = "pip uninstall onnxruntime && pip install onnxruntime-gpu cuda-bindings"
 # A CUDA graph keeps memory for its inputs and outputs; further shapes run without one.
 _MOST_GRAPHS = 4
+
+_IN_FP32 = message("cpu_in_fp32", "its CPU provider computes in FP32")
+_INT8_IN_FP32 = message("cuda_int8_in_fp32", "its CUDA provider has no INT8 convolutions and computes in FP32")
 
 
 class OnnxRuntime(Engine):
@@ -44,17 +48,23 @@ class OnnxRuntime(Engine):
         try:
             import onnxruntime
         except ImportError as error:
-            return EngineStatus(
-                self.name, False, False, f"onnxruntime is not installed ({error}): pip install onnxruntime"
-            )
+            told = message(
+                "engine_not_installed", "{subject} is not installed ({error})", "install_with",
+                subject="onnxruntime", error=str(error), command="pip install onnxruntime",
+            )  # fmt: skip
+            return EngineStatus(self.name, False, False, told)
         title = f"ONNX Runtime {onnxruntime.__version__}"
         device = gpu.find()
         why = _why_not_cuda() if device else ""
         if device and not why:
-            return EngineStatus(
-                self.name, True, True, f"{title} on {device.name}", {"fp32": "fp32", "fp16": "fp16", "int8": "fp32"}
-            )
-        detail = f"{title} on the CPU" + (f"; not on the {device.name}: {why}" if device else "")
+            detail = message("engine_on_device", "{subject} on {device}", subject=title, device=device.name)
+            return EngineStatus(self.name, True, True, detail, {"fp32": "fp32", "fp16": "fp16", "int8": "fp32"})
+        detail = message("engine_on_cpu", "{subject} on the CPU", subject=title)
+        if device:
+            detail = message(
+                "engine_not_on_device", "{subject} on the CPU; not on the {device}: {why}",
+                subject=title, device=device.name, why=why,
+            )  # fmt: skip
         return EngineStatus(self.name, True, True, detail, {"fp32": "fp32", "fp16": "fp32", "int8": "int8"})
 
     def refusals(self, segment: SegmentModel) -> Mapping[str, str]:
@@ -70,24 +80,24 @@ class OnnxRuntime(Engine):
         """Keeps the model, on a GPU with its types converted; a session on it is made by `load`."""
         import onnxruntime
 
-        options.progress("Optimizing the graph", 0.0)
+        options.progress(message("stage_optimize", "Optimizing the graph"), 0.0)
         device = gpu.find() if not _why_not_cuda() else None
         version = f"onnxruntime {onnxruntime.__version__}"
         if device is None:
             precision = "int8" if options.precision == "int8" else "fp32"
-            note = "its CPU provider computes in FP32" if options.precision == "fp16" else ""
+            note = _IN_FP32 if options.precision == "fp16" else ""
             return Built(segment.onnx, precision, version, "CPU", note=note)
         model = segment.onnx_bytes()
-        precision, note = options.precision, ""
+        precision, note = options.precision, None
         if precision == "fp16":
             from icebreaker.engine.fp16 import to_half
 
             model = to_half(model, options.samples)
         elif precision == "int8":
-            precision, note = "fp32", "its CUDA provider has no INT8 convolutions and computes in FP32"
+            precision, note = "fp32", _INT8_IN_FP32
         _cuda_session(model, None, captures=False)
-        options.progress("Optimized", 1.0)
-        return Built(model, precision, version, "CUDA", note=note)
+        options.progress(message("stage_optimized", "Optimized"), 1.0)
+        return Built(model, precision, version, "CUDA", note=note or "")
 
     def load(self, payload: Model, precision: str) -> Runner:
         """Makes a runner over one session."""

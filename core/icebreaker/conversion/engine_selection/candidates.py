@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from icebreaker.engine.protocol import Built, Engine, Runner
 from icebreaker.messages import Message
 from icebreaker.partitioning.partition import Refusal
-from icebreaker.quantization.nncf import Rival
+from icebreaker.quantization.nncf import NncfSegment
 from icebreaker.reports import Accuracy, SegmentReport, Tried
 from icebreaker.runtime.artifact_writer import EngineNode
 from icebreaker.storage.crash_journal import Attempt
@@ -44,7 +44,7 @@ class Candidate:
     tensorflow_ms: float = 0.0
     failure: Refusal | None = None
     accuracy: Accuracy | None = None
-    rival: Rival | None = None
+    rival: NncfSegment | None = None
     notes: list[Message] = field(default_factory=list[Message])
 
     @property
