@@ -45,11 +45,11 @@ def is_exact(value: np.ndarray) -> bool:
     return value.dtype.kind in _EXACT
 
 
-def _nearer(want: np.ndarray, have: np.ndarray, slack: np.ndarray) -> np.ndarray:
+def _nearer(want: np.ndarray, have: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """What came, brought nearer to what is right by what rounding excuses."""
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         off = have.astype(want.dtype) - want
-        rest = np.sign(off) * np.maximum(np.abs(off) - slack, 0)
+        rest = np.sign(off) * np.maximum(np.abs(off) - _SLACK * (high - low), 0)
         return np.where(np.isfinite(rest), want + rest, have)
 
 
@@ -73,7 +73,7 @@ def agreement(
     found = difference(want, have)
     if not is_exact(want):
         if moves is not None:
-            found = difference(want[~moves], _nearer(want, have, _SLACK * (high - low))[~moves])
+            found = difference(want[~moves], _nearer(want, have, low, high)[~moves])
         good = bool(found.max_rel <= tolerance) and not np.isinf(found.max_rel)
         return Agreement(found.max_rel, good, want.size if moves is None else int((~moves).sum()))
     wrong = np.asarray(want != have)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from icebreaker.conversion.context import Context
-from icebreaker.conversion.engine_selection.candidates import Candidate
+from icebreaker.conversion.engine_selection.candidates import Candidate, FailedOn
 from icebreaker.conversion.engine_selection.engine_calls import EngineCalls
 from icebreaker.conversion.engine_selection.segment_forms import SegmentForms
 from icebreaker.conversion.sample_values import Exchange, all_finite
@@ -43,6 +43,23 @@ NOT_FOR: Mapping[str, tuple[str, ...]] = {"fp16": ("tiny", "large"), "bf16": ("t
 _NNCF_ERROR = 1.25  # of our own, 2 dB: what it may err where no budget says
 # Of INT8 in one engine against another, where no data judges it: error over output, as root mean squares.
 _UNJUDGED_ERROR = 0.1
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What comparing one set of values found.
+
+    Attributes:
+        deviation: The largest, as a share of an output's range.
+        failure: What speaks against the engine.
+        compared: How many elements of each output were compared.
+        other: Of exact values that differ, how many and the first: what is right, and what came.
+    """
+
+    deviation: float
+    failure: Refusal | None
+    compared: Sequence[int] = ()
+    other: tuple[int, str, str] | None = None
 
 
 class Checker:
@@ -116,12 +133,13 @@ class Checker:
             samples, candidate.shapes = samples[:1], usual
         compared = [0] * len(forms.segment.outputs)
         for index, exchange in enumerate(samples):
-            judged = self._judged(candidate, forms, exchange, tolerance, tells_limit=index == 0)
+            judged = self.judged(candidate, forms, exchange, tolerance, tells_limit=index == 0)
             if judged.failure is None:
                 candidate.deviation = max(candidate.deviation, judged.deviation)
                 compared = [a + b for a, b in zip(compared, judged.compared, strict=True)]
             elif index == 0:
                 candidate.deviation, candidate.failure = judged.deviation, judged.failure
+                candidate.failed_on = FailedOn(exchange, tolerance)
                 return
             else:
                 candidate.shapes = usual
@@ -146,7 +164,7 @@ class Checker:
             if not all(map(_is_shape, candidate.shapes, (value.shape for value in exchange[0]))):
                 continue
             limit = tolerance if item.kind == "data" else HARD * tolerance
-            judged = self._judged(candidate, forms, exchange, limit, tells_limit=False)
+            judged = self.judged(candidate, forms, exchange, limit, tells_limit=False)
             if judged.failure is None:
                 compared[:] = [a + b for a, b in zip(compared, judged.compared, strict=True)]
                 if item.kind == "data":
@@ -157,12 +175,22 @@ class Checker:
                 candidate.notes.append(told)
                 continue
             candidate.deviation, candidate.failure = judged.deviation, Refusal(judged.failure.code, told)
+            candidate.failed_on = FailedOn(exchange, limit, item.words)
             return
 
-    def _judged(
-        self, candidate: Candidate, forms: SegmentForms, exchange: Exchange, tolerance: float, *, tells_limit: bool
-    ) -> _Judged:
-        """What a candidate makes of one set of values, against what TensorFlow makes of it."""
+    def judged(
+        self, candidate: Candidate, forms: SegmentForms, exchange: Exchange, tolerance: float, *,
+        tells_limit: bool = False,
+    ) -> Judged:  # fmt: skip
+        """What a candidate makes of one set of values, against what TensorFlow makes of it.
+
+        Args:
+            candidate: It was built and runs here.
+            forms: The segment.
+            exchange: What it reads, and is to give.
+            tolerance: Of floats, as a share of the range.
+            tells_limit: Whether the refusal names the tolerance.
+        """
         assert candidate.runner is not None  # noqa: S101 - the caller saw to it
         inputs, expected = exchange
         try:
@@ -176,28 +204,28 @@ class Checker:
             if not all(item.agrees for item in agreements):
                 agreements = self._without_ties(candidate, forms, exchange, results, tolerance, agreements)
         except Exception as error:  # native libraries raise what they like
-            return _Judged(float("inf"), self._calls.failure(candidate.engine, error))
+            return Judged(float("inf"), self._calls.failure(candidate.engine, error))
         worst = max((item.deviation for item in agreements), default=0.0)
         compared = [item.compared for item in agreements]
         wrong = [item for item in agreements if not item.agrees]
         if not wrong:
-            return _Judged(worst, None, compared)
+            return Judged(worst, None, compared)
         if (other := wrong[0].other) is not None:
             count, want, have = other
             told = message(
                 "engine_other_values", "{subject} gives {have} in place of {want} ({count} of {all} values differ)",
                 subject=candidate.engine.name, have=have, want=want, count=count, all=wrong[0].compared,
             )  # fmt: skip
-            return _Judged(worst, Refusal("deviates", told), compared)
-        return _Judged(worst, Refusal("deviates", _deviates(candidate, worst, tolerance, tells_limit)), compared)
+            return Judged(worst, Refusal("deviates", told), compared, other)
+        return Judged(worst, Refusal("deviates", _deviates(candidate, worst, tolerance, tells_limit)), compared)
 
     def _judged_int8(
         self, candidate: Candidate, found: Sequence[OutputDifference], tolerance: float, *, tells_limit: bool
-    ) -> _Judged:
+    ) -> Judged:
         worst = max(map(_error, found))
         if worst <= tolerance and not np.isinf(worst):
-            return _Judged(worst, None, [item.values for item in found])
-        return _Judged(worst, Refusal("deviates", _deviates(candidate, worst, tolerance, tells_limit)))
+            return Judged(worst, None, [item.values for item in found])
+        return Judged(worst, Refusal("deviates", _deviates(candidate, worst, tolerance, tells_limit)))
 
     def _without_ties(
         self, candidate: Candidate, forms: SegmentForms, exchange: Exchange, results: Sequence[np.ndarray],
@@ -265,16 +293,11 @@ class Checker:
             ))  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Judged:
-    """What comparing one set of values found: `compared` elements of each output, and what speaks against it."""
-
-    deviation: float
-    failure: Refusal | None
-    compared: Sequence[int] = ()
-
-
 def _deviates(candidate: Candidate, worst: float, tolerance: float, tells_limit: bool) -> Message:
+    if np.isinf(worst):
+        return message(
+            "engine_nan", "{subject} gives NaN or infinity elsewhere than TensorFlow", subject=candidate.engine.name
+        )
     told = message(
         "engine_deviates", "{subject} deviates by {deviation:.2g} of the output's range",
         subject=candidate.engine.name, deviation=worst,
