@@ -14,7 +14,8 @@ import numpy as np
 
 from icebreaker import events
 from icebreaker.benchmarking import profiling
-from icebreaker.data.sample_inputs import every_row, rows, sample_run
+from icebreaker.data.rows import every_row
+from icebreaker.data.sample_inputs import rows, sample_run
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph import side_effects
 from icebreaker.messages import message

@@ -62,7 +62,7 @@ def sample_run(
     # iterator that is not there.
     for feed_optional in (False, True):
         inputs = _needed_inputs(graph, outputs, feed_optional)
-        given = _given(graph, inputs, settings, batch)
+        given = given_values(graph, inputs, settings, batch)
         given |= {name: _resized(name, given[name], shape) for name, shape in shapes.items() if name in given}
         missing = [item for item in inputs if item.name not in given and (feed_optional or not item.optional)]
         for trial in _trials(graph, missing, settings, batch, shapes):
@@ -98,35 +98,7 @@ def _needed_inputs(graph: Graph, outputs: Sequence[Tensor], feed_optional: bool)
     return [item for item in graph.placeholders if item.name in needed]
 
 
-def every_row(
-    original: GraphSession, graph: Graph, outputs: Sequence[Tensor], settings: ConvertSettings
-) -> Iterator[tuple[Feeds, float]]:
-    """Feeds for one row after the other of the user's values; without `data`, for one made-up row.
-
-    Inputs without an open first dimension are the same for every row.
-
-    Yields:
-        Canonical placeholder name → array of one row; the share of the rows that came before, 0 to 1.
-
-    Raises:
-        IcebreakerError: As `sample_run`, or inputs differ in their number of rows.
-    """
-    first, _ = sample_run(original, graph, outputs, settings, 1)
-    given = _given(graph, graph.placeholders, settings, 0)
-    shapes = {item.name: item.shape or (0,) for item in graph.placeholders}
-    rowwise = [name for name in first if name in given and shapes[name][0] is None]
-    count = len(given[rowwise[0]]) if rowwise else 1
-    for name in rowwise:
-        if len(given[name]) != count:
-            raise IcebreakerError(
-                "row_counts_differ", "{file}: {subject} has {rows} rows, but other inputs have {count}",
-                subject=name, file=settings.data or "", rows=len(given[name]), count=count,
-            )  # fmt: skip
-    for index in range(count):
-        yield first | {name: given[name][index : index + 1] for name in rowwise}, index / count
-
-
-def _given(graph: Graph, inputs: Sequence[Placeholder], settings: ConvertSettings, batch: int) -> Feeds:
+def given_values(graph: Graph, inputs: Sequence[Placeholder], settings: ConvertSettings, batch: int) -> Feeds:
     """The user's values for some inputs, from `settings.data`; empty without."""
     return {} if settings.data is None else read_values(Path(settings.data), graph, inputs, batch)
 
