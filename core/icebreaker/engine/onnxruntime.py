@@ -17,6 +17,7 @@ import numpy as np
 
 from icebreaker import gpu
 from icebreaker.engine import cuda
+from icebreaker.engine.fp16 import EXACT_PRODUCTS, to_half
 from icebreaker.engine.onnx_sessions import EXACT_INT8
 from icebreaker.engine.protocol import BuildOptions, Built, Colour, Engine, Runner
 from icebreaker.engine.segment_model import Model, SegmentModel
@@ -80,8 +81,6 @@ class OnnxRuntime(Engine):
         model = segment.onnx_bytes()
         precision, note = options.precision, ""
         if precision == "fp16":
-            from icebreaker.engine.fp16 import to_half
-
             model = to_half(model, options.samples)
         elif precision == "int8":
             precision, note = "fp32", "its CUDA provider has no INT8 convolutions and computes in FP32"
@@ -148,14 +147,15 @@ def _cpu_session(model: Model, told: Path | None = None) -> Any:
 
 
 def _cuda_session(
-    model: Model, stream: cuda.Stream | None, captures: bool, half: bool = False, told: Path | None = None
+    model: bytes, stream: cuda.Stream | None, captures: bool, half: bool = False, told: Path | None = None
 ) -> Any:
     """A session on the GPU; with `captures` it replays CUDA graphs, which not every model allows."""
     import onnxruntime
 
     settings = {
         "device_id": "0",
-        "use_tf32": "1" if half else "0",  # fp32 is fp32: TF32 keeps 10 bits of the mantissa, as FP16 does
+        # FP32 is FP32: TF32 keeps 10 bits of the mantissa, as FP16 does.
+        "use_tf32": "1" if half and EXACT_PRODUCTS.encode() not in model else "0",
         "prefer_nhwc": "1" if half else "0",  # what tensor cores want: ResNet-50 in FP16 is 1.2 to 1.4 times faster
         "arena_extend_strategy": "kSameAsRequested",  # TensorFlow has its share of the memory
         "enable_cuda_graph": "1" if captures else "0",
