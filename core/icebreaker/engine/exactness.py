@@ -3,8 +3,8 @@
 A float may be a measurement, of which 8 or 11 bits are enough, or a word's id, a position, a coordinate, a count, of
 which 16 bits make another. Which it is shows in what becomes of it. From where exactness is needed (an index, a shape,
 a comparison of what no weight has touched, a step such as Floor, the argument of a sine), the search goes backwards
-until it meets what was learned: the result of a convolution or matrix product is a measurement. Forwards, what is
-computed from whole numbers alone is kept as well.
+until it meets what was learned: the result of a convolution or matrix product is a measurement. Sums of what is made of
+whole numbers alone are counts.
 
 Engines tell of their networks in ONNX's words and get names of nodes back; how they keep those in FP32 is their affair.
 """
@@ -62,14 +62,12 @@ class Network:
     Attributes:
         steps: Its nodes, each after those that it reads from.
         floats: Tensors in floating point.
-        wide: Tensors of integers with more than 8 bits.
         constants: Tensors that are known beforehand.
         outputs: What it gives.
     """
 
     steps: Sequence[Step]
     floats: Collection[str]
-    wide: Collection[str]
     constants: Collection[str]
     outputs: Collection[str] = field(default=())
 
@@ -98,34 +96,21 @@ class _Search:
         return frozenset(self._found)
 
     def _go_forward(self) -> None:
-        """Finds what is constant, what was learned, and what is made of whole numbers alone."""
-        places: set[str] = set()
-        narrow: set[str] = set()  # whole numbers that any precision holds: truth values, bytes
+        """Finds what is constant, what was learned, and sums of what is made of whole numbers alone."""
+        whole: set[str] = set()
         for step in self._network.steps:
             if step.inputs and all(name in self._constants or not name for name in step.inputs):
                 self._constants.update(step.outputs)
                 continue
             self._makers.update(dict.fromkeys(step.outputs, step))
             floats = [name for name in step.outputs if name in self._network.floats]
-            reads = self._floats(step)
+            reads, weight = self._floats(step), self._weight(step)
             depth = max((self._depth.get(name, 0) for name in reads), default=0)
-            self._depth.update(dict.fromkeys(floats, min(depth + self._weight(step), _LEARNED)))
-            if not floats or step.op in _HEAVY:
-                continue
-            if self._is_place(step, reads, places) or (step.op in _SUMS and set(reads) <= narrow):
-                places.update(floats)
-                self._found.add(step.name)
-            elif set(reads) <= narrow and self._weight(step) == 0:
-                narrow.update(floats)
-
-    def _is_place(self, step: Step, reads: Sequence[str], places: Collection[str]) -> bool:
-        if step.op in ("Cast", "Range"):
-            return any(name in self._network.wide and name not in self._constants for name in step.inputs) or (
-                bool(reads) and all(name in places for name in reads)
-            )
-        if step.op in _LOOKUPS:
-            return step.inputs[0] in places
-        return bool(reads) and all(name in places for name in reads)
+            self._depth.update(dict.fromkeys(floats, min(depth + weight, _LEARNED)))
+            if floats and not weight and all(name in whole for name in reads):
+                whole.update(floats)
+                if step.op in _SUMS:
+                    self._keep(step)
 
     def _weight(self, step: Step) -> int:
         """How far a node leads from what the graph was given towards what was learned."""

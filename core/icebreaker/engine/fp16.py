@@ -30,7 +30,6 @@ _LEAST_SCALE = 2.0**-17  # with 7 bits left, which is what INT8 has
 _SEEN_LEAST, _SEEN_MOST = 32 * _SMALLEST, _MAX / 4
 _FLOAT, _HALF = 1, 10  # onnx.TensorProto.FLOAT, FLOAT16
 _FLOATS = frozenset({_FLOAT, _HALF, 11, 16})  # with DOUBLE and BFLOAT16
-_WIDE = frozenset({4, 5, 6, 7, 12, 13})  # UINT16, INT16, INT32, INT64, UINT32, UINT64
 
 # They begin FP16: here it pays.
 _HEAVY = frozenset({"Conv", "ConvTranspose", "DequantizeLinear", "Einsum", "Gemm", "GRU", "LSTM", "MatMul", "RNN"})
@@ -304,7 +303,6 @@ def _network(graph: Any, kinds: Mapping[str, int]) -> Network:
             for index, node in enumerate(graph.node)
         ],
         floats={name for name, kind in kinds.items() if kind in _FLOATS},
-        wide={name for name, kind in kinds.items() if kind in _WIDE},
         constants={item.name for item in graph.initializer},
         outputs={item.name for item in graph.output},
     )

@@ -147,7 +147,7 @@ def _cpu_session(model: Model, told: Path | None = None) -> Any:
 
 
 def _cuda_session(
-    model: bytes, stream: cuda.Stream | None, captures: bool, half: bool = False, told: Path | None = None
+    model: Model, stream: cuda.Stream | None, captures: bool, half: bool = False, told: Path | None = None
 ) -> Any:
     """A session on the GPU; with `captures` it replays CUDA graphs, which not every model allows."""
     import onnxruntime
@@ -155,7 +155,7 @@ def _cuda_session(
     settings = {
         "device_id": "0",
         # FP32 is FP32: TF32 keeps 10 bits of the mantissa, as FP16 does.
-        "use_tf32": "1" if half and EXACT_PRODUCTS.encode() not in model else "0",
+        "use_tf32": "1" if half and isinstance(model, bytes) and EXACT_PRODUCTS.encode() not in model else "0",
         "prefer_nhwc": "1" if half else "0",  # what tensor cores want: ResNet-50 in FP16 is 1.2 to 1.4 times faster
         "arena_extend_strategy": "kSameAsRequested",  # TensorFlow has its share of the memory
         "enable_cuda_graph": "1" if captures else "0",

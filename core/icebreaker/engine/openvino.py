@@ -268,12 +268,10 @@ class _Runner:
         return min(found, key=lambda item: item[0])[1]
 
     def _compiled(self, network: Any, device: str, extra: Mapping[str, Any] = MappingProxyType({})) -> Any:
-        """Compiles for a device: all in FP32 where that would round what must be exact."""
-        config = self._config(device) | dict(extra)
-        compiled = self._core.compile_model(network, device, config)
-        if self._exact and not openvino_marks.is_heeded(compiled, self._exact):
-            compiled = self._core.compile_model(network, device, config | {"INFERENCE_PRECISION_HINT": "f32"})
-        return compiled
+        """Compiles for a device."""
+        return openvino_marks.compile_exactly(
+            self._core, network, device, self._config(device) | dict(extra), self._exact
+        )
 
     def _config(self, device: str) -> dict[str, Any]:
         config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
