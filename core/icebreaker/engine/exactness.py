@@ -80,7 +80,7 @@ def exact_nodes(network: Network) -> frozenset[str]:
 class _Search:
     def __init__(self, network: Network) -> None:
         self._network = network
-        self._constants = set(network.constants)
+        self._fixed = set(network.constants)  # and what is computed from them alone: not a place to begin at
         self._makers: dict[str, Step] = {}
         self._depth: dict[str, int] = {}  # float tensor → heavy nodes on the way to it, up to `_LEARNED`
         self._needs: dict[str, _Need] = {}
@@ -89,7 +89,8 @@ class _Search:
     def run(self) -> frozenset[str]:
         self._go_forward()
         for step in self._network.steps:
-            self._begin_at(step)
+            if not self._fixed.issuperset(step.outputs):
+                self._begin_at(step)
         for tensor in self._network.outputs:
             if self._depth.get(tensor) == 0:  # nobody knows what will become of it
                 self._ask(tensor, _Need.STEP)
@@ -99,9 +100,8 @@ class _Search:
         """Finds what is constant, what was learned, and sums of what is made of whole numbers alone."""
         whole: set[str] = set()
         for step in self._network.steps:
-            if step.inputs and all(name in self._constants or not name for name in step.inputs):
-                self._constants.update(step.outputs)
-                continue
+            if step.inputs and all(name in self._fixed or not name for name in step.inputs):
+                self._fixed.update(step.outputs)
             self._makers.update(dict.fromkeys(step.outputs, step))
             floats = [name for name in step.outputs if name in self._network.floats]
             reads, weight = self._floats(step), self._weight(step)
@@ -109,18 +109,19 @@ class _Search:
             self._depth.update(dict.fromkeys(floats, min(depth + weight, _LEARNED)))
             if floats and not weight and all(name in whole for name in reads):
                 whole.update(floats)
-                if step.op in _SUMS:
+                if step.op in _SUMS and not self._fixed.issuperset(step.outputs):
                     self._keep(step)
 
     def _weight(self, step: Step) -> int:
         """How far a node leads from what the graph was given towards what was learned."""
-        if step.op in _LOOKUPS and step.inputs[0] in self._constants:
+        if step.op in _LOOKUPS and step.inputs[0] in self._fixed:
             return _LEARNED  # an embedding
         return 1 if step.op in _PRODUCTS else _LEARNED if step.op in _HEAVY else 0
 
     def _floats(self, step: Step) -> list[str]:
         """The floats that a node reads and that are not known beforehand."""
-        return [name for name in step.inputs if name in self._network.floats and name not in self._constants]
+        network = self._network
+        return [name for name in step.inputs if name in network.floats and name not in network.constants]
 
     def _begin_at(self, step: Step) -> None:
         """Asks for what a node needs to be exact."""

@@ -113,7 +113,7 @@ def networks(draw: st.DrawFn) -> Network:
     return Network(steps, frozenset(floats), frozenset({"f1"}), frozenset(floats[-1:]))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(networks())
 def test_what_an_exact_node_reads_is_exact_up_to_what_was_learned(network: Network) -> None:
     found = exact_nodes(network)
@@ -128,7 +128,7 @@ def test_what_an_exact_node_reads_is_exact_up_to_what_was_learned(network: Netwo
                 assert maker.name in found, f"{step.name} reads {name}"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(networks())
 def test_whole_numbers_that_come_from_floats_are_exact(network: Network) -> None:
     found = exact_nodes(network)
