@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from icebreaker.engine.number_ranges import Bounds, Ranges, of_type, ranges
+from icebreaker.engine.number_ranges import ANYTHING, Bounds, Ranges, of_type, ranges
 from icebreaker.engine.protocol import GivesWay
 from icebreaker.engine.segment_model import Model
 from icebreaker.messages import Message, message
@@ -29,6 +29,8 @@ _PLACE_OPERANDS: Mapping[str, tuple[int, ...]] = {
     "NonMaxSuppression": (2,), "OneHot": (1,), "CumSum": (1,), "ReduceSum": (1,), "ReduceMax": (1,), "ReduceMin": (1,),
     "ReduceMean": (1,), "ReduceProd": (1,), "Trilu": (1,),
 }  # fmt: skip
+# Ops that turn the smallest difference into a whole one.
+_STEPS = frozenset({"Floor", "Ceil", "Round", "Cast"})
 # Bounds that are tried for whole numbers from outside, in powers of two: the widest that refuses the least is watched.
 _WATCHED_BITS = (31, 24, 20, 16)
 
@@ -44,6 +46,9 @@ class NumberRules:
         saturates: Ops that stop at the end of a type of 8 bits, where TensorFlow's numbers wrap around.
         keeps_float64: Whether float64 is computed as such.
         refused: ONNX op → why it is wrong on floats, whatever their size.
+        rounds_division: Whether floats are divided by multiplying with the reciprocal: 41 / 41 may be less than 1.
+        checks_places: Whether it fails at a place that an array does not have; by that a division by zero is found, too
+            (see `export.ops.arithmetic`).
         hides_nan: Ops that give a number for a NaN, or another NaN than TensorFlow. None: any might.
     """
 
@@ -53,6 +58,8 @@ class NumberRules:
     saturates: frozenset[str] = frozenset()
     keeps_float64: bool = True
     refused: Mapping[str, str] = field(default_factory=dict[str, str])
+    rounds_division: bool = False
+    checks_places: bool = True
     hides_nan: frozenset[str] | None = frozenset()
 
 
@@ -159,9 +166,12 @@ def _numpy_type(number: int) -> Any:
 def _refusals(graph: Any, found: Ranges, rules: NumberRules) -> dict[str, Message]:
     """Node → why it may go wrong."""
     as_places = _only_places(graph)
+    quotients = {node.output[0] for node in graph.node if node.op_type == "Div"}
     refusals: dict[str, Message] = {}
     for node in graph.node:
         why = _why_not(node, found, rules, as_places)
+        if rules.rounds_division and why is None and node.op_type in _STEPS and node.input[0] in quotients:
+            why = _why_no_step(node, found, rules)
         if why is not None:
             refusals[node.name] = why
     return refusals
@@ -198,6 +208,13 @@ def _why_not(node: Any, found: Ranges, rules: NumberRules, as_places: frozenset[
                 "whole_numbers_in_32_bits", "{subject} computes {dtype} in {bits} bits",
                 subject=rules.title, dtype=np.dtype(kind).name, bits=rules.bits,
             )  # fmt: skip
+    if whole and not rules.checks_places and node.op_type in ("Div", "Mod"):
+        divisor = found.bounds.get(node.input[1], ANYTHING)
+        if not divisor.is_size and divisor.low <= 0 <= divisor.high:
+            return message(
+                "division_by_zero_missed", "{subject} divides whole numbers by zero where TensorFlow raises, and may here",
+                subject=rules.title,
+            )  # fmt: skip
     bits = rules.exact.get(node.op_type)
     if bits is None or not whole:
         return None
@@ -209,6 +226,17 @@ def _why_not(node: Any, found: Ranges, rules: NumberRules, as_places: frozenset[
     return message(
         "whole_numbers_in_floats", "{subject}'s {op} of whole numbers is exact up to 2^{bits} only",
         subject=rules.title, op=node.op_type, bits=bits,
+    )  # fmt: skip
+
+
+def _why_no_step(node: Any, found: Ranges, rules: NumberRules) -> Message | None:
+    """Why a quotient must not be rounded to whole numbers; None if it is one of whole numbers already."""
+    kind, given = found.dtypes.get(node.output[0]), found.dtypes.get(node.input[0])
+    if (node.op_type == "Cast" and (kind is None or not _is_whole(kind))) or (given is not None and _is_whole(given)):
+        return None
+    return message(
+        "quotient_rounded", "{subject} divides by multiplying with the reciprocal, which {op} turns into other numbers",
+        subject=rules.title, op=node.op_type,
     )  # fmt: skip
 
 

@@ -40,11 +40,13 @@ _RULES = NumberRules(
     bits=32,
     exact=dict.fromkeys((
         "Div", "Mod", "Pow", "MatMul", "Clip", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "ReduceSum",
-        "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd",
+        "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "Relu",
     ), 24),
     saturates=frozenset({"Add", "Sub", "Mul", "Neg", "Abs", "Sum"}),
     keeps_float64=False,
     refused={"Mod": "loses digits of floats"},
+    rounds_division=True,
+    checks_places=False,
     hides_nan=None,
 )  # fmt: skip
 

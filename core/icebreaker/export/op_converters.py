@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from icebreaker.export.ops import arithmetic, images, indexing, reductions
+from icebreaker.export.ops import arithmetic, diagonals, images, indexing, reductions
 from icebreaker.export.ops.writer import Handler
 
 HANDLERS: Mapping[str, Handler] = {
-    **arithmetic.HANDLERS, **images.HANDLERS, **indexing.HANDLERS, **reductions.HANDLERS
+    **arithmetic.HANDLERS, **diagonals.HANDLERS, **images.HANDLERS, **indexing.HANDLERS, **reductions.HANDLERS,
 }  # fmt: skip

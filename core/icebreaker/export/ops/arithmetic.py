@@ -206,13 +206,23 @@ def _clip(to: Writer) -> None:
 
 @HANDLERS.of("Atan2")
 def _atan2(to: Writer) -> None:
-    y, x = to.inputs
+    """The angle of y / x, turned where x is negative; of two infinities their signs count."""
     zero, pi = to.constant(0), to.constant(np.pi)
+    both = to.add("And", [to.add("IsInf", [item]) for item in to.inputs])
+    y, x = (to.add("Where", [both, to.add("Sign", [item]), item]) for item in to.inputs)
     angle = to.add("Atan", [to.add("Div", [y, x])])
-    is_below = to.add("Less", [y, zero])
+    is_below = to.add("Or", [to.add("Less", [y, zero]), to.add("Less", [to.add("Reciprocal", [y]), zero])])
     turn = to.add("Where", [is_below, to.add("Neg", [pi]), pi])
     aside = to.add("Where", [to.add("Less", [x, zero]), to.add("Add", [angle, turn]), angle])
     up = to.add("Mul", [to.add("Sign", [y]), to.constant(np.pi / 2)])
     to.end("Where", [to.add("Equal", [x, zero]), up, aside])
 
 
+
+
+@HANDLERS.of("AddN")
+def _add_n(to: Writer) -> None:
+    total = to.inputs[0]
+    for other in to.inputs[1:]:
+        total = to.add("Add", [total, other])
+    to.end("Identity", [total])

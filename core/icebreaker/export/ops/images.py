@@ -1,4 +1,4 @@
-"""Converters of what cuts pictures."""
+"""Converters of what cuts pictures and changes their colours."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def _crop_and_resize(to: Writer) -> None:
     ys, y_last = _points(to, y1, y2, shape, 1, tall)
     xs, x_last = _points(to, x1, x2, shape, 2, wide)
     is_nearest = to.attribute("method", b"bilinear") == b"nearest"
+    size = to.add("Concat", [to.add("Shape", [which]), to.whole([tall, wide])], axis=0)
     rows = to.add("Reshape", [to.cast(which, TensorProto.INT64, to.dtypes[2]), to.whole([-1, 1, 1])])
     row = [to.add("Unsqueeze", [item, to.whole([2])]) for item in _neighbours(to, ys, y_last, is_nearest)]
     column = [to.add("Unsqueeze", [item, to.whole([1])]) for item in _neighbours(to, xs, x_last, is_nearest)]
 
     def pixels(y: str, x: str) -> str:
         whole = [to.cast(item, TensorProto.INT64) for item in (y, x)]
-        size = to.add("Shape", [to.add("Add", [to.add("Add", [whole[0], whole[1]]), rows])])
         parts = [
             to.add("Unsqueeze", [to.add("Expand", [item, size]), to.whole([-1])]) for item in (rows, *whole)
         ]
@@ -81,3 +81,19 @@ def _outside(to: Writer, points: str, last: str) -> str:
     return to.add("Or", [
         to.add("Less", [points, to.constant(0, TensorProto.FLOAT)]), to.add("Greater", [points, last])
     ])  # fmt: skip
+
+
+@HANDLERS.of("AdjustSaturation")
+def _adjust_saturation(to: Writer) -> None:
+    """Each channel's distance from the brightest one is scaled as the saturation is, which ends at 1."""
+    picture, one = to.inputs[0], to.constant(1)
+    brightest = to.add("ReduceMax", [picture, to.whole([-1])], keepdims=1)
+    darkest = to.add("ReduceMin", [picture, to.whole([-1])], keepdims=1)
+    has_colour = to.add("Greater", [brightest, darkest])
+    saturation = to.add("Where", [
+        has_colour, to.add("Div", [to.add("Sub", [brightest, darkest]), brightest]), one
+    ])  # fmt: skip
+    factor = to.cast(to.inputs[1], to.dtype, to.dtypes[1])
+    wanted = to.add("Clip", [to.add("Mul", [saturation, factor]), to.constant(0), one])
+    distance = to.add("Sub", [brightest, picture])
+    to.end("Sub", [brightest, to.add("Mul", [distance, to.add("Div", [wanted, saturation])])])
