@@ -18,15 +18,24 @@ import numpy as np
 from icebreaker import gpu
 from icebreaker.engine import cuda
 from icebreaker.engine.fp16 import EXACT_PRODUCTS, to_half
+from icebreaker.engine.number_limits import NumberRules, judge
 from icebreaker.engine.onnx_sessions import EXACT_INT8
 from icebreaker.engine.protocol import BuildOptions, Built, Colour, Engine, Runner
 from icebreaker.engine.segment_model import Model, SegmentModel
 from icebreaker.errors import IcebreakerError
-from icebreaker.messages import message
+from icebreaker.messages import Message, message
 from icebreaker.reports import EngineLayer, EngineStatus, LayerTime
 
 _PROVIDER = "CUDAExecutionProvider"
 _INSTALL = "pip uninstall onnxruntime && pip install onnxruntime-gpu cuda-bindings"
+# What the CPU provider does with numbers, as `make op-conformance` finds it.
+_RULES = NumberRules(
+    title="ONNX Runtime",
+    exact=dict.fromkeys(("ReduceSum", "ReduceMean", "ReduceProd", "Pow"), 53),
+    hides_nan=frozenset({
+        "ReduceMax", "ReduceMin", "MaxPool", "TopK", "ArgMax", "ArgMin", "ThresholdedRelu", "NonMaxSuppression",
+    }),
+)  # fmt: skip
 # A CUDA graph keeps memory for its inputs and outputs; further shapes run without one.
 _MOST_GRAPHS = 4
 
@@ -68,8 +77,10 @@ class OnnxRuntime(Engine):
             )  # fmt: skip
         return EngineStatus(self.name, True, True, detail, {"fp32": "fp32", "fp16": "fp32", "int8": "int8"})
 
-    def refusals(self, segment: SegmentModel) -> Mapping[str, str]:
+    def refusals(self, segment: SegmentModel) -> Mapping[str, Message | str]:
         """ONNX Runtime tells by loading: its message names the first node that it cannot place."""
+        if wrong := judge(segment.onnx, _RULES).refusals:
+            return wrong
         try:
             _cpu_session(segment.onnx)
         except IcebreakerError as error:
@@ -81,6 +92,8 @@ class OnnxRuntime(Engine):
         """Keeps the model, on a GPU with its types converted; a session on it is made by `load`."""
         import onnxruntime
 
+        for why in judge(segment.onnx, _RULES).refusals.values():
+            raise IcebreakerError(why)
         options.progress(message("stage_optimize", "Optimizing the graph"), 0.0)
         device = gpu.find() if not _why_not_cuda() else None
         version = f"onnxruntime {onnxruntime.__version__}"
@@ -244,9 +257,11 @@ class _OnCpu(_Telling):
         super().__init__(model)
         self._session = _cpu_session(model)
         self._names = [item.name for item in self._session.get_inputs()]
+        self._watch = judge(model, _RULES).watch
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Runs on arrays in the host's memory."""
+        self._watch(inputs)
         self._seen = [(item.shape, item.dtype) for item in inputs]
         with _failures():
             return self._session.run(None, dict(zip(self._names, inputs, strict=True)))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from icebreaker.engine import registry
-from icebreaker.engine.protocol import Runner
+from icebreaker.engine.protocol import GivesWay, Runner
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.graph import Graph
 from icebreaker.messages import Message, message
@@ -77,7 +77,7 @@ class EngineNode:
         try:
             outputs = self.runner(inputs)
         except IcebreakerError as error:
-            if not self._fallback:
+            if not self._fallback and not isinstance(error, GivesWay):
                 raise
             return self._give_way(inputs, error.message)
         return [item.astype(dtype, copy=False) for item, dtype in zip(outputs, self._dtypes, strict=True)]
