@@ -116,7 +116,7 @@ def optimize(
     work = _begin_with(graph, settings, consent, emit, "the graph")
     verified = work.optimize()
     nodes = [item.node for item in verified.accepted]
-    trusted_engines.remember_engines(artifact_writer.digests(verified.definition, nodes))
+    trusted_engines.remember_engines(artifact_writer.built_engines(verified.definition, nodes))
     runners = {item.report.name: item.runner for item in verified.accepted if item.runner is not None}
     return verified.definition, runners, work.report(verified, "", "")
 

@@ -93,7 +93,8 @@ def verify(context: Context, accepted: list[Accepted]) -> Verified:
 def _run(context: Context, definition: Any, accepted: list[Accepted]) -> _Figures:
     with crash_journal.step("running the optimized graph", [item.attempt for item in accepted]):
         runners = {item.report.name: item.runner for item in accepted if item.runner is not None}
-        model = Model(Graph(definition, context.graph.store), Path(), fallback=False, runners=runners)
+        graph = Graph(definition, context.graph.store)
+        model = Model(graph, Path(), fallback=False, trust=context.consent.engines, runners=runners)
         deviates = _deviation(context, accepted, model)
         # A graph that is one segment was measured as such already.
         races = context.settings.engine == "auto" and not model.is_direct

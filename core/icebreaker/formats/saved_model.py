@@ -18,6 +18,7 @@ from icebreaker.tf.rewrite import inline_functions, prune
 
 _RESOURCE = 20  # among TensorFlow's dtypes
 BIG_WEIGHT_BYTES = 256 << 10  # of a weight that is worth a file
+_MOST_FILE_BYTES = (1 << 31) - 1  # that protobuf reads
 
 
 NEEDS_TENSORFLOW = True
@@ -247,7 +248,7 @@ def _check_files(folder: Path) -> None:
         if path.exists() and not (path.is_file() or path.is_dir()):
             raise IcebreakerError("not_a_file", "{subject} is no file", "copy_again", subject=path)
     size = (folder / "saved_model.pb").stat().st_size
-    if size > external_weights.MOST_BYTES:
+    if size > _MOST_FILE_BYTES:
         raise IcebreakerError(
             "saved_model_too_big", "{subject} has {gigabytes:.1f} GB, but protobuf ends at 2 GB", "not_what_it_seems",
             subject=folder / "saved_model.pb", gigabytes=size / 1e9,

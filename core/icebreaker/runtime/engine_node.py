@@ -36,7 +36,8 @@ def load_engine(stored: StoredEngine, trust: bool) -> Runner:
         IcebreakerError: It is damaged, comes from elsewhere, crashed before, or does not fit this machine.
     """
     payload = stored.payload()
-    if not trust and not trusted_engines.built_here(stored.sha256):
+    built = trusted_engines.BuiltEngine(stored.engine, stored.precision, stored.sha256)
+    if not trust and not trusted_engines.built_here(built):
         raise IcebreakerError("engine_untrusted", "it was not built by you on this machine", "convert_here_or_trust")
     attempt = crash_journal.Attempt(
         stored.engine, crash_journal.key("load", stored.engine, stored.sha256), lasting=False
