@@ -98,7 +98,7 @@ def test_names_command_no_terminal(capsys, tmp_path):
 def test_without_stderr_the_json_stays_json(model, tmp_path, closed):
     def asked(file):
         words = [sys.executable, "-P", "-m", "icebreaker.cli", "inspect", "--json", file]
-        return subprocess.run(["sh", "-c", f"{shlex.join(words)} {closed}"], capture_output=True, text=True)
+        return subprocess.run(["/bin/sh", "-c", f"{shlex.join(words)} {closed}"], capture_output=True, text=True)
 
     done, failed = asked(model), asked("nothing.pb")
     assert done.returncode == 0 and json.loads(done.stdout)["nodes"]
