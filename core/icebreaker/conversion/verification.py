@@ -17,6 +17,7 @@ from icebreaker.conversion.engine_selection.int8_forms import not_int8
 from icebreaker.conversion.sample_values import all_finite
 from icebreaker.conversion.ties import Ties
 from icebreaker.graph.graph import Graph
+from icebreaker.graph.random_ops import random_not_compared
 from icebreaker.messages import Message, message
 from icebreaker.metrics.agreement import agreement
 from icebreaker.metrics.timing import medians
@@ -66,6 +67,9 @@ def verify(context: Context, accepted: list[Accepted]) -> Verified:
     """
     left: dict[str, Refusal] = {}
     accuracy: Accuracy | None = None
+    for tensor in context.outputs:
+        if accepted and tensor.node in context.samples.randomness.clouded:
+            context.notices.warn(random_not_compared(tensor))
     while True:
         nodes = [item.node for item in accepted]
         definition = artifact_writer.assemble(context.graph, context.outputs, nodes, context.original)

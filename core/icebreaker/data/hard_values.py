@@ -167,13 +167,15 @@ def _floats(like: np.ndarray, random: np.random.Generator) -> dict[str, list[np.
     signed = mixed(2 * random.standard_normal(shape), special, 0.4)
     large = random.uniform(-300, 300, shape)
     tiny = random.choice([-1.0, 1.0], shape) * 10.0 ** random.uniform(-9, -5, shape)
+    missing = mixed(signed, np.array([np.nan, np.nan, np.inf, -np.inf]), 0.2)
+    missing.flat[0] = np.nan
     if kind == np.float16:
         tiny = tiny * 100
     found = {
         "signed": [signed],
         "large": [np.where(random.random(shape) < 0.5, np.rint(large), large).astype(kind)],
         "tiny": [tiny.astype(kind)],
-        "nan": [mixed(signed, np.array([np.nan, np.nan, np.inf, -np.inf]), 0.2)],
+        "nan": [missing],
     }
     # Signs may be what it does not take, such as the variance of something.
     return {name: [values[0], np.abs(values[0])] for name, values in found.items()}

@@ -49,7 +49,8 @@ _SHAPES: Mapping[str, tuple[int, ...]] = {
     "StridedSlice": (1, 2, 3), "Transpose": (1,), "SplitV": (1, 2), "TopKV2": (1,), "ExpandDims": (1,), "Split": (0,),
     "LeftShift": (1,), "RightShift": (1,), "Pow": (1,), "Cumsum": (1,), "Cumprod": (1,), "ReverseV2": (1,),
     "GatherV2": (2,), "ConcatV2": (), "Sum": (1,), "Prod": (1,), "Max": (1,), "Min": (1,), "Mean": (1,), "All": (1,),
-    "Any": (1,), "ArgMax": (1,), "ArgMin": (1,),
+    "Any": (1,), "ArgMax": (1,), "ArgMin": (1,), "OneHot": (1,), "ScatterNd": (2,), "CropAndResize": (3,),
+    **{f"UnsortedSegment{kind}": (2,) for kind in ("Sum", "Max", "Min", "Prod")},
 }  # fmt: skip
 
 

@@ -28,9 +28,12 @@ Feeds = dict[str, np.ndarray]
 
 # Lengths to try for open dimensions behind the batch: text and time steps, then image sides.
 _LENGTHS = (8, 1, 2, 16)
+_LONG = (100, 400, 1024, 4096, 16384)  # where shorter ones leave nothing to compute on
 _SIDES = (224, 256, 128, 64, 368, 512, 32)
 _MOST_TRIALS = 40
 _WHOLE_NUMBERS = ("int32", "int64", "int16", "int8", "uint16", "uint32", "uint64")
+_MOST_EMPTY = 8  # trials that give nothing: whether there is something may not hang on shapes
+_MOST_OF_LONG = 1 << 22
 _MOST_VALUES = 1 << 29  # of one input
 
 
@@ -59,6 +62,8 @@ def sample_run(
         IcebreakerError: The user's values do not fit, or none could be made up.
     """
     failure, missing, shapes = "nothing fits", [], shapes or {}
+    empty: tuple[Feeds, dict[Tensor, np.ndarray]] | None = None
+    empties = 0
     # Inputs with a default are fed only where the graph does not run without: their defaults may come from an
     # iterator that is not there.
     for feed_optional in (False, True):
@@ -73,7 +78,15 @@ def sample_run(
             except Exception as error:
                 failure = " ".join(str(error).split())
                 continue
-            return feeds, dict(zip(outputs, results, strict=True))
+            found = feeds, dict(zip(outputs, results, strict=True))
+            if not trial or all(value.size for value in results):
+                return found
+            empty = empty or found  # a longer one may leave something to compare
+            empties += 1
+            if empties > _MOST_EMPTY:
+                break
+        if empty is not None:
+            return empty
     if not missing:
         raise IcebreakerError(
             "values_fail", "the graph does not run on the values given: {reason}", reason=failure[:300]
@@ -239,6 +252,10 @@ def _shapes(graph: Graph, item: Placeholder, settings: ConvertSettings, batch: i
         first = batch if item.shape[0] is None else item.shape[0]
         found.append((first, *(length if dim is None else dim for dim in item.shape[1:])))
     found.append(tuple(batch if dim is None else dim for dim in item.shape))
+    if not picture and None in item.shape[1:]:
+        first = batch if item.shape[0] is None else item.shape[0]
+        longer = ((first, *(length if dim is None else dim for dim in item.shape[1:])) for length in _LONG)
+        found += [shape for shape in longer if math.prod(shape) <= _MOST_OF_LONG]
     return list(dict.fromkeys(found))
 
 

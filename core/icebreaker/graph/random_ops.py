@@ -9,6 +9,7 @@ from icebreaker.graph.functions import reachable_functions
 from icebreaker.graph.graph import Graph, Node
 from icebreaker.graph.ops import ENTERS, EXITS
 from icebreaker.graph.traversal import reachable
+from icebreaker.messages import Message, message
 from icebreaker.tensors import Tensor
 
 _NAMES = """
@@ -60,6 +61,15 @@ def find_randomness(graph: Graph, outputs: Sequence[Tensor]) -> Randomness:
     read = dict.fromkeys((*(tensor for node in graph for tensor in node.inputs), *outputs)) if open_to else {}
     draws = tuple(tensor for tensor in read if tensor.node in open_to)
     return Randomness(draws, tuple(hidden), clouded)
+
+
+def random_not_compared(tensor: Tensor) -> Message:
+    """The warning that an output is not compared."""
+    return message(
+        "random_not_compared",
+        "{subject} is not compared: it depends on random numbers that are drawn inside of a loop or function",
+        subject=tensor,
+    )
 
 
 def _in_loops(graph: Graph) -> frozenset[str]:
