@@ -9,7 +9,8 @@ from icebreaker import events
 from icebreaker.conversion.sample_values import SampleValues
 from icebreaker.engine.protocol import Engine
 from icebreaker.graph.graph import Graph
-from icebreaker.messages import Message
+from icebreaker.messages import Message, message
+from icebreaker.metrics.timing import Race
 from icebreaker.quantization.segment_quantizer import SegmentQuantizer
 from icebreaker.settings import Consent, ConvertSettings
 from icebreaker.tensors import Tensor
@@ -23,12 +24,14 @@ class Notices:
 
     Attributes:
         warnings: What the user should know, each once, in the order in which it was found.
+        others: Largest share of the processors' time that other programs had while something was timed.
     """
 
     def __init__(self, emit: Emit) -> None:
         """Sends events with `emit`."""
         self._emit = emit
         self.warnings: list[Message | str] = []
+        self.others = 0.0
 
     def progress(self, stage: Message | str, fraction: float) -> None:
         """Says what is being done, and how much of the whole is done, from 0 to 1."""
@@ -38,6 +41,17 @@ class Notices:
         """Keeps a warning for the report, if it is not there yet."""
         if warning not in self.warnings:
             self.warnings.append(warning)
+
+    def timed(self, race: Race) -> None:
+        """Keeps how busy the machine was while something was timed, and warns where that decided how."""
+        self.others = max(self.others, race.others)
+        if race.is_busy:
+            self.withdraw("machine_busy")
+            self.warn(message(
+                "machine_busy",
+                "other programs had {share:.0%} of the processors while engines were timed, so processor time decided "
+                "what is faster", "convert_on_quiet_machine", share=self.others,
+            ))  # fmt: skip
 
     def withdraw(self, code: str) -> None:
         """Takes the warnings with that code back."""

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from icebreaker import gpu
 from icebreaker.conversion.context import Context
 from icebreaker.conversion.engine_selection.candidates import Accepted
 from icebreaker.conversion.engine_selection.int8_forms import not_int8
 from icebreaker.graph.graph import Graph
 from icebreaker.messages import Message, message
 from icebreaker.metrics.output_difference import difference
-from icebreaker.metrics.timing import medians
+from icebreaker.metrics.timing import race, ratio
 from icebreaker.partitioning.partition import Refusal
 from icebreaker.reports import Accuracy
 from icebreaker.runtime import artifact_writer
@@ -152,9 +153,14 @@ def _slower(context: Context, model: Model) -> Message | None:
     original = GraphSession(context.graph.definition, store=context.graph.store)
     call = original.callable(context.outputs, list(feeds))
     runs = [lambda: call(*feeds.values()), lambda: model(feeds)]
-    before, after = medians(runs, _SECONDS_TO_COMPARE, until_clear=True)
+    found = race(
+        runs, _SECONDS_TO_COMPARE, on_processor=gpu.find() is None,
+        is_settled=lambda now: not (between := ratio(*now.milliseconds)).low <= 1 <= between.high,
+    )  # fmt: skip
     original.close()
-    if after < before:
+    context.notices.timed(found)
+    (before, after), gain = found.medians, ratio(*found.milliseconds)
+    if gain.high >= 1 or after < before:  # no clear difference: each segment alone was faster
         return None
     return message(
         "graph_slower", "with it, the whole graph takes {after:.2f} ms, in TensorFlow alone {before:.2f} ms",
