@@ -15,13 +15,13 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 import numpy as np
 
 from icebreaker.engine.segment_model import Model, SegmentModel
-from icebreaker.reports import EngineLayer, EngineStatus
+from icebreaker.reports import EngineLayer, EngineStatus, Words
 
 Shape = tuple[int, ...]
 
 
 # Told of work that goes on: what is being done, in words, and how much of it is done, from 0 to 1.
-Progress = Callable[[str, float], None]
+Progress = Callable[[Words, float], None]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Built:
     version: str
     device: str
     runs_here: bool = True
-    note: str = ""
+    note: Words = ""
     layers: tuple[EngineLayer, ...] = ()
 
 
@@ -145,7 +145,7 @@ class Engine(ABC):
     takes_unsigned_int8: ClassVar[bool] = False
     takes_nncf: ClassVar[bool] = False
     folds_constants: ClassVar[bool] = False
-    builder_options: ClassVar[Mapping[str, str]] = {}
+    builder_options: ClassVar[Mapping[str, Words]] = {}
 
     @abstractmethod
     def status(self) -> EngineStatus:

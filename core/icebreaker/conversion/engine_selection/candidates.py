@@ -8,7 +8,7 @@ import numpy as np
 
 from icebreaker.engine.protocol import Built, Engine, Runner
 from icebreaker.partitioning.partition import Refusal
-from icebreaker.quantization.nncf import Rival
+from icebreaker.quantization.nncf import NncfSegment
 from icebreaker.reports import Accuracy, SegmentReport, Tried
 from icebreaker.runtime.artifact_writer import EngineNode
 from icebreaker.storage.crash_journal import Attempt
@@ -48,7 +48,7 @@ class Candidate:
     tensorflow_times: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
     failure: Refusal | None = None
     accuracy: Accuracy | None = None
-    rival: Rival | None = None
+    rival: NncfSegment | None = None
 
     @property
     def is_int8(self) -> bool:
