@@ -42,10 +42,10 @@ class Notices:
         if warning not in self.warnings:
             self.warnings.append(warning)
 
-    def timed(self, race: Race) -> None:
-        """Keeps how busy the machine was while something was timed, and warns where that decided how."""
+    def timed(self, race: Race, decides: bool) -> None:
+        """Keeps how busy the machine was while something was timed, and warns if the outcome `decides` something."""
         self.others = max(self.others, race.others)
-        if race.is_busy:
+        if race.is_busy and decides:
             self.withdraw("machine_busy")
             self.warn(message(
                 "machine_busy",

@@ -158,7 +158,7 @@ def _slower(context: Context, model: Model) -> Message | None:
         is_settled=lambda now: not (between := ratio(*now.milliseconds)).low <= 1 <= between.high,
     )  # fmt: skip
     original.close()
-    context.notices.timed(found)
+    context.notices.timed(found, decides=True)
     (before, after), gain = found.medians, ratio(*found.milliseconds)
     if gain.high >= 1 or after < before:  # no clear difference: each segment alone was faster
         return None

@@ -102,7 +102,7 @@ class Ranking:
             )  # fmt: skip
         session.close()
         keep(found)
-        self._context.notices.timed(found)
+        self._context.notices.timed(found, auto)
         return found.medians[0]
 
     def _is_whole(self, segment: Segment) -> bool:
