@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from icebreaker import events
 from icebreaker.conversion.sample_values import SampleValues
@@ -73,6 +74,7 @@ class Context:
         samples: Values of inputs, and what the graph computes from them.
         int8: The INT8 side of the conversion; None if that was not asked for.
         notices: How the user is told.
+        spare_inputs: Inputs of the whole graph that the outputs do not need: they stay, so that they may be fed.
     """
 
     graph: Graph
@@ -85,3 +87,4 @@ class Context:
     samples: SampleValues
     int8: SegmentQuantizer | None
     notices: Notices
+    spare_inputs: Sequence[Any] = ()

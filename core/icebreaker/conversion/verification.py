@@ -62,7 +62,9 @@ def verify(context: Context, accepted: list[Accepted]) -> Verified:
     accuracy: Accuracy | None = None
     while True:
         nodes = [item.node for item in accepted]
-        definition = artifact_writer.assemble(context.graph, context.outputs, nodes, context.original)
+        definition = artifact_writer.assemble(
+            context.graph, context.outputs, nodes, context.original, context.spare_inputs
+        )
         if not accepted or not all(item.report.runs_here for item in accepted):
             return Verified(definition, accepted, left, accuracy)
         figures = _run(context, definition, accepted)
