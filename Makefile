@@ -29,7 +29,7 @@ FIND_PYTHON = for name in python3 python3.13 python3.12 python3.11; do \
 	then echo $$name; break; fi; done
 
 .DEFAULT_GOAL := help
-.PHONY: bench-graph bench-memory bench-window help run test test-fast setup lint faults fuzz soak conformance bench bench-int8 gpu-check screenshot texts lock system
+.PHONY: bench-choice bench-graph bench-memory bench-window help run test test-fast setup lint faults fuzz soak conformance bench bench-int8 gpu-check screenshot texts lock system
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null \
@@ -72,6 +72,9 @@ bench: setup ## Measure the promises: speed-up, hand-over, conversion time
 
 bench-graph: setup ## Measure the graph view: layout, opening, frames, memory
 	PYTHONPATH=tests $(PY) -m benchmarks.bench_graph $(ARGS)
+
+bench-choice: setup ## Convert a graph ten times beside busy loops: nine must choose alike
+	PYTHONPATH=tests $(PY) -m benchmarks.bench_choice $(ARGS)
 
 bench-memory: setup ## Measure what big graphs take of memory; one of 2.7 GB: make bench-memory ARGS=--large
 	PYTHONPATH=tests $(PY) -m benchmarks.bench_memory $(ARGS)

@@ -210,7 +210,8 @@ WORDS = (
     (re.compile(r"(?<=choose from )'.*'(?=\))"), lambda found: found[0].replace("'", "")),
 )
 UNSURE = re.compile(
-    r"(warning: )?TRTEngineOp_\d{3} is not faster: \w+ takes <ms> ms here, hand-over included, TensorFlow <ms> ms"
+    r"(warning: )?TRTEngineOp_\d{3} is not faster: (there is no clear difference: )?\w+ takes <ms> ms here, hand-over "
+    r"included, TensorFlow <ms> ms|(warning: )?other programs had \d+% of the processors while .*"
 )
 
 
