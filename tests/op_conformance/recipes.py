@@ -1,4 +1,6 @@
-"""How each op is used: what is fed to it, of which types, with which attributes. Elementwise ops are found by their form.
+"""How each op is used: what is fed to it, of which types, with which attributes.
+
+Elementwise ops are found by their form.
 
 A recipe takes a type and gives variants. What it leaves out, such as a type that TensorFlow's CPU has no kernel for, is
 found when the original is run.
@@ -61,7 +63,10 @@ def _elementwise(op: str) -> Recipe | None:
     ):
         return None
     given = {arg.type_attr for arg in definition.input_arg}
-    if any(not attr.HasField("default_value") and attr.name not in given for attr in definition.attr) or len(given) != 1:
+    if (
+        any(not attr.HasField("default_value") and attr.name not in given for attr in definition.attr)
+        or len(given) != 1
+    ):
         return None
     attribute, names = next(iter(given)), [arg.name for arg in definition.input_arg]
     if len(names) not in (1, 2):
@@ -78,7 +83,9 @@ def _elementwise(op: str) -> Recipe | None:
         else:
             pairs = [(values[:, None], values[None]) for values in arrays(dtype)]
             yield Variant("each with each", [dict(zip(names, pair, strict=True)) for pair in pairs])
-            yield Variant("with a constant", [{names[0]: values} for values in arrays(dtype)], {names[1]: small(dtype)[3]})
+            yield Variant(
+                "with a constant", [{names[0]: values} for values in arrays(dtype)], {names[1]: small(dtype)[3]}
+            )
             yield Variant("rank 5 and 2", [{
                 names[0]: np.resize(small(dtype)[1:], (2, 1, 3, 1, 2)), names[1]: np.resize(small(dtype)[2:5], (3, 2)),
             }])  # fmt: skip
@@ -99,7 +106,9 @@ def _division(op: str, dtype: str) -> Iterator[Variant]:
         calls.append({"x": small(dtype)[:, None], "y": np.zeros((1, 1), dtype)})
     yield Variant("each by each", calls)
     for divisor in (3, 7) if dtype.startswith("u") else (3, -3, 7):
-        yield Variant(f"by {divisor}", [{"x": values} for values in arrays(dtype)], {"y": np.array(divisor, numpy_type(dtype))})
+        yield Variant(
+            f"by {divisor}", [{"x": values} for values in arrays(dtype)], {"y": np.array(divisor, numpy_type(dtype))}
+        )
     if not dtype.startswith("u"):  # ceil division: -(-x // 4)
         yield Variant("of a scalar", [{"x": value} for value in small(dtype)], {"y": np.array(4, numpy_type(dtype))})
 
@@ -111,9 +120,13 @@ def _pow(op: str, dtype: str) -> Iterator[Variant]:
     if is_float(dtype):
         base = np.abs(small(dtype))
         yield Variant("each by each", [{"x": base[:, None], "y": small(dtype)[None]}])
-        yield Variant("specials", [{"x": values[:, None], "y": values[None]} for values in [small(dtype), *hard(dtype)[3:5]]])
+        yield Variant(
+            "specials", [{"x": values[:, None], "y": values[None]} for values in [small(dtype), *hard(dtype)[3:5]]]
+        )
     for power in (1, 2, 3, 5):
-        yield Variant(f"to {power}", [{"x": values} for values in arrays(dtype)], {"y": np.array(power, numpy_type(dtype))})
+        yield Variant(
+            f"to {power}", [{"x": values} for values in arrays(dtype)], {"y": np.array(power, numpy_type(dtype))}
+        )
     exponents = np.abs(small(dtype)[:4])
     yield Variant("to what is fed", [{"x": small(dtype)[:, None], "y": exponents[None]}])
 
@@ -134,8 +147,8 @@ def _reduction(op: str, dtype: str) -> Iterator[Variant]:
     if is_truth != (dtype == "bool") or (not is_truth and not _allowed(op, dtype, "T")):
         return
     tables = [np.resize(values, (3, 4)) for values in [small(dtype), small(dtype)[2:], *hard(dtype)]]
-    if op == "Prod" and is_float(dtype):
-        tables = tables[:2]
+    if is_float(dtype) and op not in ("Max", "Min"):  # what overflows on the way depends on the order
+        tables = tables[:2] if op == "Prod" else [*tables[:4], *tables[5:]]
     name = op_def(op).input_arg[0].name
     calls = [{name: table} for table in tables]
     atol = 1e-5 if is_float(dtype) else 0.0
@@ -147,7 +160,9 @@ def _reduction(op: str, dtype: str) -> Iterator[Variant]:
     yield Variant("of nothing", empty, {"reduction_indices": np.int32([1])}, atol=atol)
     cube = np.resize(small(dtype), (2, 3, 1, 2, 2))
     yield Variant("rank 5", [{name: cube}], {"reduction_indices": np.int32([1, -1])}, atol=atol)
-    yield Variant("computed axis", [{name: tables[0], "reduction_indices": np.int32([axis])} for axis in (0, 1)], atol=atol)
+    yield Variant(
+        "computed axis", [{name: tables[0], "reduction_indices": np.int32([axis])} for axis in (0, 1)], atol=atol
+    )
 
 
 @recipe("ArgMax", "ArgMin")
@@ -190,7 +205,9 @@ def _one_hot(op: str, dtype: str) -> Iterator[Variant]:
             yield Variant(f"{kind}, axis {axis}", calls, {**ends, "depth": np.int32(5)}, {"axis": axis})
     scalars = [{"indices": np.int32(value)} for value in (2, -1, 7)]
     yield Variant("scalar", scalars, {**ends, "depth": np.int32(5)})
-    yield Variant("computed depth", [{"indices": np.int32([1, -1, 3]), "depth": np.int32(depth)} for depth in (4, 2)], ends)
+    yield Variant(
+        "computed depth", [{"indices": np.int32([1, -1, 3]), "depth": np.int32(depth)} for depth in (4, 2)], ends
+    )
 
 
 @recipe("ScatterNd")
@@ -203,9 +220,12 @@ def _scatter_nd(op: str, dtype: str) -> Iterator[Variant]:
         calls.append({"indices": np.array([[9], [0], [0], [0], [0]], kind), "updates": rows})
         calls.append({"indices": np.array([[-1], [0], [0], [0], [0]], kind), "updates": rows})
         yield Variant(kind, calls, {"shape": np.array([5, 2], kind)}, atol=1e-6)
-    places = np.int32([[0, 1], [0, 1], [2, 2]])
+    places: Any = np.int32([[0, 1], [0, 1], [2, 2]])
     yield Variant("places of rank 2", [{"indices": places, "updates": small(dtype)[1:4]}], {"shape": np.int32([3, 3])})
-    yield Variant("computed shape", [{"indices": places, "updates": small(dtype)[1:4], "shape": np.int32([3, size])} for size in (3, 5)])
+    yield Variant(
+        "computed shape",
+        [{"indices": places, "updates": small(dtype)[1:4], "shape": np.int32([3, size])} for size in (3, 5)],
+    )
 
 
 @recipe("TensorScatterAdd", "TensorScatterSub", "TensorScatterMax", "TensorScatterMin", "TensorScatterUpdate")
@@ -262,7 +282,12 @@ def _sparse(op: str, dtype: str) -> Iterator[Variant]:
     yield Variant("rows", calls, atol=1e-6)
 
 
-@recipe("SparseSegmentSumWithNumSegments", "SparseSegmentMeanWithNumSegments", "SparseSegmentSqrtNWithNumSegments", of=FLOATS)
+@recipe(
+    "SparseSegmentSumWithNumSegments",
+    "SparseSegmentMeanWithNumSegments",
+    "SparseSegmentSqrtNWithNumSegments",
+    of=FLOATS,
+)
 def _sparse_counted(op: str, dtype: str) -> Iterator[Variant]:
     for variant in _sparse(op, dtype):
         yield Variant("rows", variant.calls, {"num_segments": np.int32(6)}, atol=1e-6)
@@ -292,7 +317,10 @@ def _select(op: str, dtype: str) -> Iterator[Variant]:
 def _cast(op: str, dtype: str) -> Iterator[Variant]:
     import tensorflow as tf
 
-    calls = [{"x": small(dtype)}, *({"x": values} for values in hard(dtype)[:2] + hard(dtype)[3 if is_float(dtype) else 2:])]
+    calls = [
+        {"x": small(dtype)},
+        *({"x": values} for values in hard(dtype)[:2] + hard(dtype)[3 if is_float(dtype) else 2 :]),
+    ]
     for target in DTYPES:
         given = calls
         if is_float(dtype) and not is_float(target) and target != "bool":  # what does not fit is undefined
@@ -317,13 +345,20 @@ def _cumulative(op: str, dtype: str) -> Iterator[Variant]:
 def _gather(op: str, dtype: str) -> Iterator[Variant]:
     table = np.resize(small(dtype), (4, 3))
     for kind in ("int32", "int64"):
-        indices = [np.array([[0, 2], [1, 1]], kind), np.zeros((0, 2), kind), np.array([[0, 9]], kind), np.array([[0, -1]], kind)]
+        indices = [
+            np.array([[0, 2], [1, 1]], kind),
+            np.zeros((0, 2), kind),
+            np.array([[0, 9]], kind),
+            np.array([[0, -1]], kind),
+        ]
         constants: Mapping[str, Any] = {"axis": np.int32(0)} if op == "GatherV2" else {}
         yield Variant(kind, [{"params": table, "indices": item} for item in indices], constants)
     if op == "GatherV2":
         yield Variant("axis -1", [{"params": table, "indices": np.int32([2, 0])}], {"axis": np.int32(-1)})
         yield Variant("scalar", [{"params": table, "indices": np.int32(2)}], {"axis": np.int32(1)})
-        yield Variant("batch", [{"params": table, "indices": np.int32([[2, 0]] * 4)}], {"axis": np.int32(1)}, {"batch_dims": 1})
+        yield Variant(
+            "batch", [{"params": table, "indices": np.array([[2, 0]] * 4, np.int32)}], {"axis": np.int32(1)}, {"batch_dims": 1}
+        )
 
 
 @recipe("GatherNd")
@@ -342,8 +377,10 @@ def _invert(op: str, dtype: str) -> Iterator[Variant]:
 @recipe("CropAndResize", of=("float32", "uint8", "int32", "float64", "int64"))
 def _crop(op: str, dtype: str) -> Iterator[Variant]:
     pictures = np.random.default_rng(0).integers(0, 200, (2, 7, 5, 3)).astype(dtype)
-    boxes = np.float32([[0, 0, 1, 1], [0.1, 0.2, 0.7, 0.9], [0.9, 0.8, 0.1, 0.2], [-0.3, 0.2, 1.4, 1.2], [0.5, 0.5, 0.5, 0.5]])
-    which = np.int32([0, 1, 1, 0, 1])
+    boxes: Any = np.float32(
+        [[0, 0, 1, 1], [0.1, 0.2, 0.7, 0.9], [0.9, 0.8, 0.1, 0.2], [-0.3, 0.2, 1.4, 1.2], [0.5, 0.5, 0.5, 0.5]]
+    )
+    which: Any = np.int32([0, 1, 1, 0, 1])
     calls = [{"image": pictures, "boxes": boxes[:n], "box_ind": which[:n]} for n in (2, 5, 0)]
     for method in ("bilinear", "nearest"):
         for size in ([4, 4], [1, 3], [7, 5]):
@@ -361,7 +398,10 @@ def _stitch(op: str, dtype: str) -> Iterator[Variant]:
         {"indices": [np.int32([0, 2]), np.int32([1, 2, 0])], "data": [rows[:2], rows[2:]]},
     ]
     yield Variant("rows", calls[: 1 if op.startswith("Parallel") else 2])
-    yield Variant("mixed ranks", [{"indices": [np.int32(1), np.int32([[0, 2], [3, 4]])], "data": [rows[0], np.resize(rows, (2, 2, 2))]}])
+    yield Variant(
+        "mixed ranks",
+        [{"indices": [np.int32(1), np.int32([[0, 2], [3, 4]])], "data": [rows[0], np.resize(rows, (2, 2, 2))]}],
+    )
 
 
 @recipe("MatMul", "BatchMatMul", "BatchMatMulV2")
@@ -369,17 +409,25 @@ def _matmul(op: str, dtype: str) -> Iterator[Variant]:
     if not _allowed(op, dtype, "T"):
         return
     names = [arg.name for arg in op_def(op).input_arg]
-    tables = [np.resize(values, (3, 4)) for values in [small(dtype), *(hard(dtype) if dtype in WHOLE else hard(dtype)[:1])]]
+    tables = [
+        np.resize(values, (3, 4)) for values in [small(dtype), *(hard(dtype) if dtype in WHOLE else hard(dtype)[:1])]
+    ]
     shape = lambda table: table if op == "MatMul" else np.stack([table, table])  # noqa: E731
     turned = "transpose_b" if op == "MatMul" else "adj_y"
     yield Variant("plain", [{names[0]: shape(t), names[1]: shape(t.T.copy())} for t in tables], atol=1e-5)
-    yield Variant("turned", [{names[0]: shape(t), names[1]: shape(t)} for t in tables], attributes={turned: True}, atol=1e-5)
+    yield Variant(
+        "turned", [{names[0]: shape(t), names[1]: shape(t)} for t in tables], attributes={turned: True}, atol=1e-5
+    )
 
 
 @recipe("Range", of=("int32", "int64", "float32", "float64"))
 def _range(op: str, dtype: str) -> Iterator[Variant]:
     ends = [(0, 7, 2), (5, -3, -2), (0, 0, 1), (3, 3, 1), (-4, 4, 3)]
-    yield Variant("numbers", [{k: np.array(v, dtype) for k, v in zip(("start", "limit", "delta"), end, strict=True)} for end in ends], atol=1e-6)
+    yield Variant(
+        "numbers",
+        [{k: np.array(v, dtype) for k, v in zip(("start", "limit", "delta"), end, strict=True)} for end in ends],
+        atol=1e-6,
+    )
 
 
 @recipe("MatrixBandPart")
@@ -405,7 +453,13 @@ def _clip(op: str, dtype: str) -> Iterator[Variant]:
 
 @recipe("Unique", "UniqueWithCounts")
 def _unique(op: str, dtype: str) -> Iterator[Variant]:
-    sets = [small(dtype), np.concatenate([small(dtype)[::-1], small(dtype)]), small(dtype)[:1], small(dtype)[:0], *hard(dtype)]
+    sets = [
+        small(dtype),
+        np.concatenate([small(dtype)[::-1], small(dtype)]),
+        small(dtype)[:1],
+        small(dtype)[:0],
+        *hard(dtype),
+    ]
     yield Variant("vectors", [{"x": values} for values in sets])
 
 
@@ -444,7 +498,26 @@ def _bincount(op: str, dtype: str) -> Iterator[Variant]:
     yield Variant("numbers", [{"arr": item} for item in values], {"size": np.int32(6), "weights": np.zeros(0, dtype)})
 
 
-@recipe("Transpose", "Reshape", "ExpandDims", "Tile", "BroadcastTo", "Roll", "ReverseV2", "Slice", "StridedSlice", "Squeeze", "Pack", "Unpack", "ConcatV2", "Split", "SplitV", "Pad", "PadV2", "MirrorPad")
+@recipe(
+    "Transpose",
+    "Reshape",
+    "ExpandDims",
+    "Tile",
+    "BroadcastTo",
+    "Roll",
+    "ReverseV2",
+    "Slice",
+    "StridedSlice",
+    "Squeeze",
+    "Pack",
+    "Unpack",
+    "ConcatV2",
+    "Split",
+    "SplitV",
+    "Pad",
+    "PadV2",
+    "MirrorPad",
+)
 def _moving(op: str, dtype: str) -> Iterator[Variant]:
     """Ops that move values: whatever these are, they must come through as they are."""
     tables = [np.resize(values, (3, 4)) for values in [small(dtype), *hard(dtype)]]

@@ -30,7 +30,9 @@ def ops() -> list[str]:
     return sorted(op for op in exporter.supported_ops() if op_def(op) is not None)
 
 
-def run(wanted: list[str], engines: list[str], dtypes: tuple[str, ...] = DTYPES, verbose: bool = True) -> dict[tuple[str, str, str], Found]:
+def run(
+    wanted: list[str], engines: list[str], dtypes: tuple[str, ...] = DTYPES, verbose: bool = True
+) -> dict[tuple[str, str, str], Found]:
     results: dict[tuple[str, str, str], Found] = {}
     for op in wanted:
         begun = time.perf_counter()
@@ -55,7 +57,9 @@ def run(wanted: list[str], engines: list[str], dtypes: tuple[str, ...] = DTYPES,
         if verbose:
             for (name, dtype, engine), found in results.items():
                 if name == op:
-                    print(f"{op:24} {dtype:9} {engine:12} {dict(found.calls)} {[f'{n}: {why[:110]}' for why, n in found.stays.items()]}")
+                    print(
+                        f"{op:24} {dtype:9} {engine:12} {dict(found.calls)} {[f'{n}: {why[:110]}' for why, n in found.stays.items()]}"
+                    )
                     for line in found.told[:3]:
                         print("      ", line[:420])
             print(f"   {op}: {time.perf_counter() - begun:.1f} s", flush=True)

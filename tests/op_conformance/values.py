@@ -28,7 +28,9 @@ def small(name: str) -> np.ndarray:
     if name in WHOLE:
         values = [0, 1, 2, 3, 5, 7, 10, 100] + ([] if name.startswith("u") else [-1, -2, -3, -5, -7, -10, -100])
         return np.array(values, np.int64).astype(name)
-    return np.array([0, 1, -1, 0.5, -0.5, 1.5, 2.5, -1.5, -2.5, 3, -3, 0.1, 7.3, -7.3, 0.25, 10], "f8").astype(numpy_type(name))
+    return np.array([0, 1, -1, 0.5, -0.5, 1.5, 2.5, -1.5, -2.5, 3, -3, 0.1, 7.3, -7.3, 0.25, 10], "f8").astype(
+        numpy_type(name)
+    )
 
 
 def hard(name: str) -> list[np.ndarray]:

@@ -100,7 +100,9 @@ def ranges(graph: Any, dtypes: Mapping[str, Any], shapes: Mapping[str, Sequence[
             if not name:
                 continue
             kind = of_type(dtypes.get(name))
-            bounds = rule(node, given, _count(node, shapes)) if rule and (port == 0 or node.op_type == "Split") else kind
+            bounds = (
+                rule(node, given, _count(node, shapes)) if rule and (port == 0 or node.op_type == "Split") else kind
+            )
             if node.op_type in _PLACES and port in _PLACES[node.op_type]:
                 bounds = COUNTED
             if bounds.is_size and kind != ANYTHING:
@@ -138,7 +140,7 @@ def _hull(given: Iterable[Bounds]) -> Bounds:
 
 def _made(given: Sequence[Bounds], corners: Iterable[float]) -> Bounds:
     """The bounds of these results; arithmetic on sizes gives a size."""
-    values = [value for value in corners]
+    values = list(corners)
     if any(math.isnan(value) for value in values):
         return ANYTHING
     return Bounds(min(values), max(values), all(b.is_size for b in given))
@@ -192,7 +194,7 @@ def _div(node: Any, given: Sequence[Bounds], count: int) -> Bounds:
 def _mod(node: Any, given: Sequence[Bounds], count: int) -> Bounds:
     a, b = given[:2]
     most = max(abs(b.low), abs(b.high))
-    low = 0 if (b.low > 0 and not attribute(node, "fmod", 0)) or a.low >= 0 and b.low >= 0 else -most
+    low = 0 if (b.low > 0 and not attribute(node, "fmod", 0)) or (a.low >= 0 and b.low >= 0) else -most
     return Bounds(low, most, a.is_size and b.is_size)
 
 

@@ -120,7 +120,12 @@ def _floor_mod(to: Writer) -> None:
 
 @HANDLERS.of("TruncateDiv", "Div")
 def _truncate_div(to: Writer) -> None:
-    to.end("Div", _operands(to))
+    if to.op == "Div" or to.dtype not in FLOATS:
+        to.end("Div", _operands(to))
+        return
+    quotient = to.add("Div", to.inputs)
+    is_negative = to.add("Less", [quotient, to.constant(0)])
+    to.end("Where", [is_negative, to.add("Ceil", [quotient]), to.add("Floor", [quotient])])
 
 
 @HANDLERS.of("Mod", "TruncateMod")
@@ -216,8 +221,6 @@ def _atan2(to: Writer) -> None:
     aside = to.add("Where", [to.add("Less", [x, zero]), to.add("Add", [angle, turn]), angle])
     up = to.add("Mul", [to.add("Sign", [y]), to.constant(np.pi / 2)])
     to.end("Where", [to.add("Equal", [x, zero]), up, aside])
-
-
 
 
 @HANDLERS.of("AddN")

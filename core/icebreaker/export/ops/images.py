@@ -29,9 +29,7 @@ def _crop_and_resize(to: Writer) -> None:
 
     def pixels(y: str, x: str) -> str:
         whole = [to.cast(item, TensorProto.INT64) for item in (y, x)]
-        parts = [
-            to.add("Unsqueeze", [to.add("Expand", [item, size]), to.whole([-1])]) for item in (rows, *whole)
-        ]
+        parts = [to.add("Unsqueeze", [to.add("Expand", [item, size]), to.whole([-1])]) for item in (rows, *whole)]
         return to.add("GatherND", [picture, to.add("Concat", parts, axis=-1)])
 
     if is_nearest:
@@ -58,7 +56,9 @@ def _points(to: Writer, low: str, high: str, shape: str, axis: int, count: int) 
         return to.add("Mul", [to.constant(0.5, TensorProto.FLOAT), to.add("Add", [begin, end])]), last
     if count < 1:
         raise Unfit("its crop is empty")
-    step = to.add("Div", [to.add("Mul", [to.add("Sub", [high, low]), last]), to.constant([count - 1], TensorProto.FLOAT)])
+    step = to.add(
+        "Div", [to.add("Mul", [to.add("Sub", [high, low]), last]), to.constant([count - 1], TensorProto.FLOAT)]
+    )
     numbers = to.constant(np.arange(count).reshape(1, -1), TensorProto.FLOAT)
     return to.add("Add", [begin, to.add("Mul", [numbers, step])]), last
 
