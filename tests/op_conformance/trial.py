@@ -1,4 +1,4 @@
-"""One op, or a few, through the product's own conversion, with one engine, in this process; compared with TensorFlow."""
+"""One op, or a few, through the product's own conversion with one engine, in this process, compared with TensorFlow."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ Feeds = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an engine makes of a set of values: one of `right`, `gave way`, `wrong`, `answers`, `fails`; and a word on it.
+    """What an engine makes of a set of values, and a word on it.
+
+    One of `right`, `gave way`, `denormal`, `wrong`, `answers`, `fails`.
 
     `gave way`: the call went to TensorFlow for its values. `answers`: TensorFlow raises, the engine does not.
     """
@@ -157,4 +159,5 @@ def differs(want: np.ndarray, have: np.ndarray, atol: float = 0.0) -> str:
 
 
 def _shown(want: np.ndarray, have: np.ndarray, where: np.ndarray) -> str:
-    return f"{np.ravel(have[where])[:4].tolist()}, not {np.ravel(want[where])[:4].tolist()} ({int(where.sum())} of {where.size})"
+    found, expected = (np.ravel(values[where])[:4].tolist() for values in (have, want))
+    return f"{found}, not {expected} ({int(where.sum())} of {where.size})"

@@ -50,6 +50,7 @@ class NumberRules:
         checks_places: Whether it fails at a place that an array does not have; by that a division by zero is found, too
             (see `export.ops.arithmetic`).
         hides_nan: Ops that give a number for a NaN, or another NaN than TensorFlow. None: any might.
+        wrong_on_nothing: Ops that give a number where there is nothing to compute with; TensorFlow's mean is a NaN.
     """
 
     title: str
@@ -61,6 +62,7 @@ class NumberRules:
     rounds_division: bool = False
     checks_places: bool = True
     hides_nan: frozenset[str] | None = frozenset()
+    wrong_on_nothing: frozenset[str] = frozenset({"ReduceMean"})
 
 
 @dataclass(frozen=True)
@@ -84,15 +86,19 @@ class Watch:
         title: The engine's.
         limits: For each input: the smallest and largest whole number that may come in; None: any.
         looks_for_nan: For each input: whether a NaN in it would be lost.
+        takes_nothing: Whether inputs may be empty.
     """
 
     title: str
     limits: tuple[tuple[int, int] | None, ...]
     looks_for_nan: tuple[bool, ...]
+    takes_nothing: bool = True
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> None:
         """Raises GivesWay if the engine would compute something else with these inputs than TensorFlow."""
         for array, limits, looks_for_nan in zip(inputs, self.limits, self.looks_for_nan, strict=True):
+            if not array.size and not self.takes_nothing:
+                raise GivesWay("nothing_to_compute", "{subject} would make a number of nothing", subject=self.title)
             if not array.size:
                 continue
             if limits is not None and (array.min() < limits[0] or array.max() > limits[1]):
@@ -201,10 +207,10 @@ def _why_not(node: Any, found: Ranges, rules: NumberRules, as_places: frozenset[
         size = np.dtype(kind).itemsize * 8
         if size == 8 and name in found.wraps and node.op_type in rules.saturates:
             return message(
-                "whole_numbers_saturate", "{subject}'s {op} of {dtype} stops at the end of its range, and may get there",
+                "whole_numbers_saturate", "{subject}'s {op} of {dtype} stops at the end of its range, if it gets there",
                 subject=rules.title, op=node.op_type, dtype=np.dtype(kind).name,
             )  # fmt: skip
-        is_wider = size > rules.bits or (size == rules.bits and np.dtype(kind).kind == "u")
+        is_wider = rules.bits < 64 and (size > rules.bits or (size == rules.bits and np.dtype(kind).kind == "u"))
         if is_wider and name not in as_places and not _fits(found.bounds[name], rules.bits - 1):
             return message(
                 "whole_numbers_in_32_bits", "{subject} computes {dtype} in {bits} bits",
@@ -214,7 +220,8 @@ def _why_not(node: Any, found: Ranges, rules: NumberRules, as_places: frozenset[
         divisor = found.bounds.get(node.input[1], ANYTHING)
         if not divisor.is_size and divisor.low <= 0 <= divisor.high:
             return message(
-                "division_by_zero_missed", "{subject} divides whole numbers by zero where TensorFlow raises, and may here",
+                "division_by_zero_missed",
+                "{subject} divides whole numbers by zero where TensorFlow raises, and may come to that here",
                 subject=rules.title,
             )  # fmt: skip
     bits = rules.exact.get(node.op_type)
@@ -271,4 +278,5 @@ def _watch(graph: Any, kinds: Sequence[Any], rules: NumberRules, bits: int) -> W
             limits.append((int(max(allowed.low, held.low)), int(min(allowed.high, held.high))))
     hides = rules.hides_nan is None or any(node.op_type in rules.hides_nan for node in graph.node)
     nan = (hides and kind is not None and np.dtype(kind).kind == "f" for kind in kinds)
-    return Watch(rules.title, tuple(limits), tuple(nan))
+    takes_nothing = not any(node.op_type in rules.wrong_on_nothing for node in graph.node)
+    return Watch(rules.title, tuple(limits), tuple(nan), takes_nothing)

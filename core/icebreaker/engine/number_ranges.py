@@ -140,7 +140,7 @@ def _hull(given: Iterable[Bounds]) -> Bounds:
 
 def _made(given: Sequence[Bounds], corners: Iterable[float]) -> Bounds:
     """The bounds of these results; arithmetic on sizes gives a size."""
-    values = [value for value in corners]
+    values = list(corners)
     if any(math.isnan(value) for value in values):
         return ANYTHING
     return Bounds(min(values), max(values), all(b.is_size for b in given))

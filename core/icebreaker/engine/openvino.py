@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from icebreaker.engine import openvino_marks
+from icebreaker.engine.float_mode import exact_near_zero
 from icebreaker.engine.number_limits import NumberRules, Watch, judge
 from icebreaker.engine.protocol import BuildOptions, Built, Colour, Engine, Runner
 from icebreaker.engine.segment_model import Model, SegmentModel
@@ -236,7 +237,8 @@ class _Runner:
             self._watch(arrays)
             request = self._request(arrays)
             try:
-                request.infer(arrays, share_inputs=True)
+                with exact_near_zero():
+                    request.infer(arrays, share_inputs=True)
             except RuntimeError as error:
                 raise IcebreakerError("openvino_failed", "OpenVINO failed: {words}", words=_words(error)) from error
             # Copies: the request's own memory is written again by the next call.

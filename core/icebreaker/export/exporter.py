@@ -306,10 +306,11 @@ def _quiet_tf2onnx() -> Iterator[dict[str, Message]]:
                 r"Tensorflow op \[([^:\]]+): \w+\] is not supported|Failed to convert node '?([^'\s]+)'?", text
             )
             if match:
-                lines = text.strip().splitlines()
+                raised = record.exc_info[1] if record.exc_info else None
+                words = str(raised) if raised is not None else text.strip().splitlines()[-1].strip()
                 complaints[match[1] or match[2]] = message(
                     "converter_refuses", "the converter refuses it: {words}", subject=match[1] or match[2],
-                    words=lines[-1].strip()[:300],
+                    words=words[:300],
                 )  # fmt: skip
 
     logger = logging.getLogger("tf2onnx")

@@ -120,7 +120,12 @@ def _floor_mod(to: Writer) -> None:
 
 @HANDLERS.of("TruncateDiv", "Div")
 def _truncate_div(to: Writer) -> None:
-    to.end("Div", _operands(to))
+    if to.op == "Div" or to.dtype not in FLOATS:
+        to.end("Div", _operands(to))
+        return
+    quotient = to.add("Div", to.inputs)
+    is_negative = to.add("Less", [quotient, to.constant(0)])
+    to.end("Where", [is_negative, to.add("Ceil", [quotient]), to.add("Floor", [quotient])])
 
 
 @HANDLERS.of("Mod", "TruncateMod")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from onnx import TensorProto
 
@@ -11,57 +13,70 @@ from icebreaker.export.ops.writer import Handlers, Writer
 HANDLERS = Handlers()
 
 
+class _Band(NamedTuple):
+    """The lowest and the highest diagonal, as vectors of one; and whether they are one and the same.
+
+    Attributes:
+        is_one: None: that is computed, too.
+    """
+
+    low: str
+    high: str
+    is_one: bool | None
+
+
 @HANDLERS.of("MatrixDiagPart", "MatrixDiagPartV2", "MatrixDiagPartV3")
 def _part(to: Writer) -> None:
     """Element n of diagonal k is at row n - max(k, 0), counted from where that diagonal begins, or is padding."""
-    has_band = to.op != "MatrixDiagPart"
-    low, high = _band(to) if has_band else (0, 0)
+    has_band, zero = to.op != "MatrixDiagPart", to.whole([0])
+    band = _band(to) if has_band else _Band(zero, zero, True)
     matrix, shape = to.inputs[0], to.add("Shape", [to.inputs[0]])
     rows, columns = _last(to, shape, -2), _last(to, shape, -1)
     longest = to.add("Min", [
-        to.add("Add", [rows, to.whole([min(high, 0)])]), to.add("Sub", [columns, to.whole([max(low, 0)])])
+        to.add("Add", [rows, to.add("Min", [band.high, zero])]),
+        to.add("Sub", [columns, to.add("Max", [band.low, zero])]),
     ])  # fmt: skip
-    diagonals = np.arange(high, low - 1, -1).reshape(-1, 1)
+    count = to.add("Add", [to.add("Sub", [band.high, band.low]), to.whole([1])])
+    diagonals = to.add("Sub", [band.high, to.add("Reshape", [_numbers(to, count), to.whole([-1, 1])])])
     place = _numbers(to, longest)  # along a diagonal
-    step, lies_in = _along(to, place, diagonals, rows, columns, longest)
-    row = to.add("Add", [step, to.whole(np.maximum(-diagonals, 0))])
-    column = to.add("Add", [step, to.whole(np.maximum(diagonals, 0))])
+    step = to.add("Sub", [place, _shift(to, diagonals, (rows, columns), longest)])
+    lies_in = to.add("And", [
+        to.add("Less", [step, _length(to, diagonals, rows, columns)]), to.add("Greater", [step, to.whole(-1)])
+    ])  # fmt: skip
+    row = to.add("Add", [step, to.add("Max", [to.add("Neg", [diagonals]), zero])])
+    column = to.add("Add", [step, to.add("Max", [diagonals, zero])])
     index = to.add("Add", [to.add("Mul", [row, columns]), column])
-    if low == high:
-        index, lies_in = (to.add("Reshape", [item, to.whole([-1])]) for item in (index, lies_in))
-    padding = to.inputs[2] if has_band else to.constant(0)
-    _end(to, matrix, index, lies_in, padding)
+    if band.is_one is not False:
+        kept = to.whole([]) if band.is_one else _unless_one(to, count)
+        size = to.add("Concat", [kept, longest], axis=0)
+        index, lies_in = (to.add("Reshape", [item, size], allowzero=1) for item in (index, lies_in))
+    _end(to, matrix, 2, index, lies_in, to.inputs[2] if has_band else to.constant(0))
 
 
 @HANDLERS.of("MatrixDiag", "MatrixDiagV2", "MatrixDiagV3")
 def _made(to: Writer) -> None:
     """The element at row r and column c is on diagonal c - r, if that is among those that are given."""
-    has_band = to.op != "MatrixDiag"
-    low, high = _band(to) if has_band else (0, 0)
+    has_band, zero = to.op != "MatrixDiag", to.whole([0])
+    band = _band(to) if has_band else _Band(zero, zero, True)
     given, shape = to.inputs[0], to.add("Shape", [to.inputs[0]])
     longest = _last(to, shape, -1)
-    fewest_rows = to.add("Sub", [longest, to.whole([min(high, 0)])])
-    fewest_columns = to.add("Add", [longest, to.whole([max(low, 0)])])
+    fewest_rows = to.add("Sub", [longest, to.add("Min", [band.high, zero])])
+    fewest_columns = to.add("Add", [longest, to.add("Max", [band.low, zero])])
     rows, columns = _sizes(to, fewest_rows, fewest_columns) if has_band else (longest, longest)
-    row = to.add("Reshape", [_numbers(to, rows), to.whole([-1, 1])])
-    index, lies_in = _within_band(to, row, _numbers(to, columns), (low, high), (rows, columns), longest)
-    if low == high:  # without a dimension for diagonals
-        given = to.add("Unsqueeze", [given, to.whole([-2])])
-    _end(to, given, index, lies_in, to.inputs[4] if has_band else to.constant(0))
+    index, lies_in = _within_band(to, band, (rows, columns), longest)
+    _end(to, given, _dimensions(to, band), index, lies_in, to.inputs[4] if has_band else to.constant(0))
 
 
 @HANDLERS.of("MatrixSetDiag", "MatrixSetDiagV2", "MatrixSetDiagV3")
 def _set(to: Writer) -> None:
-    low, high = _band(to, 2) if to.op != "MatrixSetDiag" else (0, 0)
+    zero = to.whole([0])
+    band = _band(to, 2) if to.op != "MatrixSetDiag" else _Band(zero, zero, True)
     matrix, given = to.inputs[:2]
     shape = to.add("Shape", [matrix])
-    rows, columns = _last(to, shape, -2), _last(to, shape, -1)
+    size = _last(to, shape, -2), _last(to, shape, -1)
     longest = _last(to, to.add("Shape", [given]), -1)
-    row = to.add("Reshape", [_numbers(to, rows), to.whole([-1, 1])])
-    index, lies_in = _within_band(to, row, _numbers(to, columns), (low, high), (rows, columns), longest)
-    if low == high:
-        given = to.add("Unsqueeze", [given, to.whole([-2])])
-    _end(to, given, index, lies_in, matrix)
+    index, lies_in = _within_band(to, band, size, longest)
+    _end(to, given, _dimensions(to, band), index, lies_in, matrix)
 
 
 @HANDLERS.of("MatrixBandPart")
@@ -78,44 +93,53 @@ def _band_part(to: Writer) -> None:
     where(to, to.add("Not", [to.add("Or", sides)]), to.inputs[0], to.constant(0), to.dtype)
 
 
-def _band(to: Writer, at: int = 1) -> tuple[int, int]:
-    """The lowest and the highest diagonal."""
-    band = np.reshape(to.needed(at, "band of diagonals"), -1)
-    return int(band[0]), int(band[-1])
+def _band(to: Writer, at: int = 1) -> _Band:
+    """The band of diagonals that an input tells."""
+    value, shape = to.value(at), to.shapes[at]
+    if value is not None:
+        ends = np.reshape(value, -1)
+        return _Band(to.whole(ends[:1]), to.whole(ends[-1:]), bool(ends[0] == ends[-1]))
+    told = to.add("Reshape", [to.cast(to.inputs[at], TensorProto.INT64, to.dtypes[at]), to.whole([-1])])
+    is_one = True if shape == [] or shape == [1] else None
+    return _Band(_last(to, told, 0), _last(to, told, -1), is_one)
+
+
+def _unless_one(to: Writer, count: str) -> str:
+    """A vector of this number, or an empty one if it is 1."""
+    is_one = to.cast(to.add("Equal", [count, to.whole([1])]), TensorProto.INT64)
+    return to.add("Slice", [count, is_one, to.whole([1]), to.whole([0])])
+
+
+def _dimensions(to: Writer, band: _Band) -> int | str:
+    """How many dimensions at the end of what is given are those of diagonals."""
+    if band.is_one is not None:
+        return 1 if band.is_one else 2
+    one = to.cast(to.add("Equal", [band.low, band.high]), TensorProto.INT64)
+    return to.add("Sub", [to.whole([2]), one])
 
 
 def _sizes(to: Writer, fewest_rows: str, fewest_columns: str) -> tuple[str, str]:
     """Rows and columns of what is made, where -1 means as few as there can be, or a square if both do."""
-    rows, columns = (int(to.needed(at, "size").item()) for at in (2, 3))
-    if rows == columns == -1:
-        square = to.add("Max", [fewest_rows, fewest_columns])
-        return square, square
-    return (
-        fewest_rows if rows == -1 else to.whole([rows]), fewest_columns if columns == -1 else to.whole([columns])
-    )  # fmt: skip
+    asked = [
+        to.add("Reshape", [to.cast(to.inputs[at], TensorProto.INT64, to.dtypes[at]), to.whole([1])]) for at in (2, 3)
+    ]
+    rows_open, columns_open = (to.add("Less", [size, to.whole(0)]) for size in asked)
+    rows = to.add("Where", [rows_open, fewest_rows, asked[0]])
+    columns = to.add("Where", [columns_open, fewest_columns, asked[1]])
+    is_square = to.add("And", [rows_open, columns_open])
+    square = to.add("Max", [rows, columns])
+    return to.add("Where", [is_square, square, rows]), to.add("Where", [is_square, square, columns])
 
 
-def _within_band(
-    to: Writer, row: str, column: str, band: tuple[int, int], size: tuple[str, str], longest: str
-) -> tuple[str, str]:
+def _within_band(to: Writer, band: _Band, size: tuple[str, str], longest: str) -> tuple[str, str]:
     """For each place of a matrix, which element of the given diagonals it is; and whether it is one."""
-    low, high = band
+    row = to.add("Reshape", [_numbers(to, size[0]), to.whole([-1, 1])])
+    column = _numbers(to, size[1])
     diagonal = to.add("Sub", [column, row])
-    lies_in = to.add("And", [
-        to.add("Greater", [diagonal, to.whole(low - 1)]), to.add("Less", [diagonal, to.whole(high + 1)])
-    ])  # fmt: skip
-    shift = _shift(to, diagonal, size, longest)
-    place = to.add("Add", [to.add("Min", [row, column]), shift])
-    which = to.add("Sub", [to.whole(high), diagonal])
-    return to.add("Add", [to.add("Mul", [which, longest]), place]), lies_in
-
-
-def _along(to: Writer, place: str, diagonals: np.ndarray, rows: str, columns: str, longest: str) -> tuple[str, str]:
-    """How far along its diagonal the element at a place is; and whether the diagonal is that long."""
-    diagonal = to.whole(diagonals)
-    step = to.add("Sub", [place, _shift(to, diagonal, (rows, columns), longest)])
-    inside = to.add("Less", [step, _length(to, diagonal, rows, columns)])
-    return step, to.add("And", [inside, to.add("Greater", [step, to.whole(-1)])])
+    is_out = to.add("Or", [to.add("Less", [diagonal, band.low]), to.add("Greater", [diagonal, band.high])])
+    place = to.add("Add", [to.add("Min", [row, column]), _shift(to, diagonal, size, longest)])
+    which = to.add("Sub", [band.high, diagonal])
+    return to.add("Add", [to.add("Mul", [which, longest]), place]), to.add("Not", [is_out])
 
 
 def _length(to: Writer, diagonal: str, rows: str, columns: str) -> str:
@@ -144,11 +168,14 @@ def _numbers(to: Writer, count: str) -> str:
     return to.add("Range", [to.whole(0), to.add("Reshape", [count, to.whole([])]), to.whole(1)])
 
 
-def _end(to: Writer, source: str, index: str, lies_in: str, other: str) -> None:
-    """Ends with what is at an index of the last two dimensions, or something else where there is nothing."""
+def _end(to: Writer, source: str, dimensions: int | str, index: str, lies_in: str, other: str) -> None:
+    """Ends with what is at an index of the last dimensions, or something else where there is nothing."""
     shape = to.add("Shape", [source])
-    outer = to.add("Slice", [shape, to.whole([0]), to.whole([-2]), to.whole([0])])
+    if isinstance(dimensions, int):
+        end = to.whole([-dimensions])
+    else:
+        end = to.add("Sub", [to.add("Shape", [shape]), dimensions])
+    outer = to.add("Slice", [shape, to.whole([0]), end, to.whole([0])])
     flat = to.add("Reshape", [source, to.add("Concat", [outer, to.whole([-1])], axis=0)])
     held = to.add("Where", [lies_in, index, to.whole(0)])
-    found = to.add("Gather", [flat, held], axis=-1)
-    where(to, lies_in, found, other, to.dtype)
+    where(to, lies_in, to.add("Gather", [flat, held], axis=-1), other, to.dtype)

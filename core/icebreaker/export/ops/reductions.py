@@ -15,7 +15,11 @@ def _axes(to: Writer) -> str:
     axes = to.value(1)
     if axes is not None:
         return to.whole(np.reshape(axes, -1))
-    return to.add("Reshape", [to.cast(to.inputs[1], TensorProto.INT64, to.dtypes[1]), to.whole([-1])])
+    axes, shape = to.cast(to.inputs[1], TensorProto.INT64, to.dtypes[1]), to.shapes[1]
+    if shape is not None and len(shape) == 1:
+        return axes
+    count = -1 if shape is None or -1 in shape else int(np.prod(shape))  # OpenVINO has to know how many there are
+    return to.add("Reshape", [axes, to.whole([count])])
 
 
 def _reduced(to: Writer, op: str, tensor: str) -> str:
@@ -132,3 +136,20 @@ def _by_count(to: Writer, found: str, shape: str, scattered: tuple[str, str], ki
         return to.add("Where", [is_empty, to.constant(0, kind), found])
     divisor = to.cast(to.add("Max", [counts, to.constant(1, TensorProto.FLOAT)]), kind, TensorProto.FLOAT)
     return to.add("Div", [found, divisor if what == "Mean" else to.add("Sqrt", [divisor])])
+
+
+@HANDLERS.of("Unique", "UniqueWithCounts")
+def _unique(to: Writer) -> None:
+    """In the order in which values first come: engines have their own, or sort them."""
+    kept = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64}
+    kind = to.dtype if to.dtype in kept else TensorProto.FLOAT if to.dtype in FLOATS else TensorProto.INT64
+    x = to.inputs[0]
+    _, first, which, counts = to.add("Unique", [to.cast(x, kind, to.dtype)], 4, sorted=1)
+    size = to.add("Shape", [first])
+    first, order = to.add("TopK", [first, size], 2, axis=-1, largest=0)
+    to.end("Gather", [x, first])
+    number = to.add("Range", [to.whole(0), to.add("Reshape", [size, to.whole([])]), to.whole(1)])
+    places = to.add("ScatterElements", [order, order, number], axis=0)
+    to.end_as(to.add("Gather", [places, which]), TensorProto.INT64, port=1)
+    if to.op == "UniqueWithCounts":
+        to.end_as(to.add("Gather", [counts, order]), TensorProto.INT64, port=2)
