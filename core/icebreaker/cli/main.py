@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from icebreaker.cli import options, text
-from icebreaker.cli.console import Console
+from icebreaker.cli.console import Console, joined, prepare_streams
 from icebreaker.cli.wording import worded
 from icebreaker.errors import IcebreakerError
 from icebreaker.storage.files import exists
@@ -35,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    prepare_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     parser, commands = options.make_parser()
     if not words or not (words[0].startswith("-") or words[0] in commands):
@@ -46,21 +47,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments.limits = options.limits(arguments)
         except IcebreakerError as error:
             commands[words[0]].error(worded(error.message))
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # type: ignore[union-attr] - a terminal without × still shows the rest
     arguments.consent = options.consent(arguments)
     console = Console(arguments.verbose)
     try:
         with _ending_on_signals():
             value, lines = arguments.run(arguments, console)
-        answer = json.dumps(text.finite(value), indent=2, allow_nan=False) if arguments.json else "\n".join(lines)
+        answer = json.dumps(text.finite(value), indent=2, allow_nan=False) if arguments.json else joined(lines)
         print(answer, flush=True)
     except IcebreakerError as error:
         console.clear()
         print(f"icebreaker: {worded(error.message)}", file=sys.stderr)
         if arguments.verbose:
-            print(*getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
+            print(joined("\n".join(getattr(error, "__notes__", ())).splitlines()), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         console.say("icebreaker: interrupted")

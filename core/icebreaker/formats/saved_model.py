@@ -112,9 +112,9 @@ def _constants(meta: Any, signature: Any) -> tuple[Any, dict[str, str]]:
     outputs = {key: Tensor.parse(item.name) for key, item in signature.outputs.items() if item.name}
     if not outputs or len(outputs) != len(signature.outputs):
         raise _Unsuited
-    graph = inline_functions(prune(whole, outputs.values()))
-    graph = prune(graph, outputs.values())
     inputs = {Tensor.parse(item.name).node: key for key, item in signature.inputs.items()}
+    given = [name for name in inputs if name in whole and whole[name].op == "Placeholder"]  # fed, needed or not
+    graph = prune(inline_functions(prune(whole, outputs.values(), given)), outputs.values(), given)
     taken = {node.name for node in graph}
     names = {node: key for node, key in inputs.items() if node in taken and key not in taken}
     result = type(graph.definition)(versions=graph.definition.versions)

@@ -40,7 +40,10 @@ class EngineNode:
     shapes: tuple[tuple[int | None, ...], ...]
 
 
-def assemble(graph: Graph, outputs: Sequence[Tensor], engines: Sequence[EngineNode], original: GraphSession) -> Any:
+def assemble(
+    graph: Graph, outputs: Sequence[Tensor], engines: Sequence[EngineNode], original: GraphSession,
+    spare_inputs: Sequence[Any] = (),
+) -> Any:  # fmt: skip
     """Puts the optimized graph together.
 
     Args:
@@ -48,12 +51,14 @@ def assemble(graph: Graph, outputs: Sequence[Tensor], engines: Sequence[EngineNo
         outputs: The tensors that keep their names.
         engines: The engine nodes; their segments do not overlap.
         original: The original in TensorFlow.
+        spare_inputs: Placeholders that nothing reads, to be fed as before.
 
     Returns:
         TensorFlow's GraphDef, payloads inside; of big graphs, payloads and weights stay in files until it is written.
     """
     whole = graph.definition
     result = type(whole)(versions=whole.versions, library=whole.library)
+    result.node.extend(spare_inputs)
     moved: dict[Tensor, str] = {}  # tensor of a segment → where it is now
     inside: dict[str, EngineNode] = {}
     for item in engines:
