@@ -47,10 +47,12 @@ from icebreaker.formats import graph_files, structure
 from icebreaker.formats.saved_model_effects import saved_model_effects
 from icebreaker.graph import external_weights, limits, shape_inference, side_effects
 from icebreaker.graph.graph import Graph, Placeholder
+from icebreaker.graph.ops import DTYPES
 from icebreaker.graph.protos import GraphDef, VariableDef
 from icebreaker.partitioning import partition
 from icebreaker.quantization import calibration_table as tables
 from icebreaker.runtime import artifact_reader
+from icebreaker.runtime.call_values import InputCheck, fits, numpy_type
 from icebreaker.settings import ConvertSettings, parse_size
 from icebreaker.storage.weight_store import Store
 from icebreaker.tensors import Tensor
@@ -184,6 +186,20 @@ def saved_model() -> bytes:
     return meta.SerializeToString()
 
 
+def calls() -> list[bytes]:
+    """Inputs, and values for them."""
+    known: list[dict[str, Any]] = [
+        {"dtype": "float32", "shape": [None, 4], "value": [[1.0, 2.0, 3.0, 4.0]], "form": "array"},
+        {"dtype": "int32", "shape": [2], "value": [1, 2], "form": ""},
+        {"dtype": "string", "shape": [None], "value": ["a", "b"], "form": ""},
+        {"dtype": "bfloat16", "shape": None, "value": 1.5, "form": "half"},
+        {"dtype": "bool", "shape": [], "value": True, "form": "objects"},
+        {"dtype": "complex64", "shape": [1], "value": [1], "form": "complex"},
+        {"dtype": "resource", "shape": [], "value": 1, "form": "bytes"},
+    ]
+    return [json.dumps(item).encode() for item in known]
+
+
 def calibration_table() -> bytes:
     """A small table as INT8 calibration writes it."""
     tensors = {name: tables.Range(-1.0, 2.0, 1.5, "max") for name in ("a", "b")}
@@ -279,6 +295,33 @@ def read_calibration(path: Path) -> None:
         assert all(np.isfinite(value).all() for value in batch.values())
 
 
+def read_call(path: Path) -> None:
+    """A value that a loaded graph is called with: what is taken is of the input's type and shape."""
+    try:
+        given = json.loads(path.read_bytes())
+        dtype, sizes, value, form = (given[key] for key in ("dtype", "shape", "value", "form"))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise IcebreakerError("no_call", "no call") from None
+    dtype = dtype if dtype in DTYPES.values() else "float32"
+    known = isinstance(sizes, list) and all(item is None or type(item) is int for item in sizes)
+    item = Placeholder("x", dtype, tuple(sizes) if known else None)
+    with contextlib.suppress(Exception):  # numpy raises what it likes: then the value is given as it is
+        match form:
+            case "array":
+                value = np.asarray(value)
+            case "objects":
+                value = np.array([value, None, {}], object)
+            case "bytes":
+                value = np.frombuffer(json.dumps(value).encode(), np.uint8).view("S1")
+            case "half":
+                value = np.asarray(value, np.float16)
+            case "complex":
+                value = np.asarray(value, np.complex64)
+    array = InputCheck(item)(value)
+    assert array.dtype == numpy_type(dtype), f"{array.dtype} for {dtype}"
+    assert fits(item.shape, array.shape), f"{array.shape} for {item.shape}"
+
+
 def read_settings(path: Path) -> None:
     """Settings, as a project or a script has them."""
     try:
@@ -338,6 +381,7 @@ def targets() -> list[Target]:
         Target("graphs", read_graph, graphs(), damage_graph, 40),
         Target("optimized graphs", read_graph, [optimized(), weights_beside()], damage_graph, 25),
         Target("SavedModels", read_saved_model, [saved_model()], damage_saved_model, 15),
+        Target("arguments of calls", read_call, calls(), damage_json, 8),
         Target("calibration tables", read_table, [calibration_table()], damage_json, 8),
         Target("input values", read_arrays, [arrays(False), arrays(True)], damage_arrays, 5, ".npz"),
         Target("calibration arrays", read_calibration, [arrays(False), arrays(True)], damage_arrays, 5, ".npz"),
