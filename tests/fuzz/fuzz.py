@@ -46,6 +46,7 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files, structure
 from icebreaker.formats.saved_model_effects import saved_model_effects
 from icebreaker.graph import external_weights, limits, shape_inference, side_effects
+from icebreaker.graph.functions import reachable_functions
 from icebreaker.graph.graph import Graph, Placeholder
 from icebreaker.graph.ops import DTYPES
 from icebreaker.graph.protos import GraphDef, VariableDef
@@ -242,10 +243,9 @@ def read_graph(path: Path) -> None:
         if [node.name for node in other] != [node.name for node in graph]:
             raise AssertionError("the ways to read a graph see different nodes")
     effects = {(item.function, item.node) for item in side_effects.find_side_effects(graph.definition)}
-    for function in graph.definition.library.function:
-        acting = (
-            node for node in function.node_def if node.op in side_effects.EFFECTS.keys() - side_effects.SAVERS_OPS
-        )
+    named = set(reachable_functions(graph.definition.node, graph.definition.library))
+    for function in (item for item in graph.definition.library.function if item.signature.name in named):
+        acting = (node for node in function.node_def if node.op in side_effects.EFFECTS)
         assert all((function.signature.name, node.name) in effects for node in acting), "an op was overlooked"
     shape_inference.infer(shown)
     json.dumps(graph_files.describe(graph).to_json(), allow_nan=False)

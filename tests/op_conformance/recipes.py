@@ -357,7 +357,10 @@ def _gather(op: str, dtype: str) -> Iterator[Variant]:
         yield Variant("axis -1", [{"params": table, "indices": np.int32([2, 0])}], {"axis": np.int32(-1)})
         yield Variant("scalar", [{"params": table, "indices": np.int32(2)}], {"axis": np.int32(1)})
         yield Variant(
-            "batch", [{"params": table, "indices": np.array([[2, 0]] * 4, np.int32)}], {"axis": np.int32(1)}, {"batch_dims": 1}
+            "batch",
+            [{"params": table, "indices": np.array([[2, 0]] * 4, np.int32)}],
+            {"axis": np.int32(1)},
+            {"batch_dims": 1},
         )
 
 
