@@ -18,8 +18,8 @@ from icebreaker.storage.files import check_unpacked
 from icebreaker.storage.weight_store import Store
 
 _MOST_CONFIG_BYTES = 64 << 20
-# Where the classes of an ordinary model come from; "builtins" names functions and numpy values by their name only.
 _PROGRAMS = frozenset({"TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"})  # layers of Keras's own
+# Where the classes of an ordinary model come from; "builtins" names functions and numpy values by their name only.
 _KNOWN_MODULES = ("keras.", "builtins.", "tensorflow.keras.", "tf_keras.")
 
 
