@@ -89,6 +89,10 @@ class OnnxRuntime(Engine):
         options.progress("Optimized", 1.0)
         return Built(model, precision, version, "CUDA", note=note)
 
+    def poisons_process(self, error: Exception) -> bool:
+        """Asks the GPU."""
+        return cuda.is_lost()
+
     def load(self, payload: Model, precision: str) -> Runner:
         """Makes a runner over one session."""
         why = _why_not_cuda() if gpu.find() else "no NVIDIA GPU"
