@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QAbstractItemModel, QAbstractListModel, QModelIndex, Qt
 from PySide6.QtGui import QAction, QTextDocument
-from PySide6.QtWidgets import QAbstractButton, QAbstractItemView, QLabel, QMenu, QMessageBox, QTextEdit, QWidget
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QAbstractItemView,
+    QLabel,
+    QMenu,
+    QMessageBox,
+    QTextEdit,
+    QTreeView,
+    QWidget,
+)
 from pytestqt.qtbot import QtBot
 
 from icebreaker.graph.protos import GraphDef
@@ -102,9 +111,8 @@ def test_no_widget_takes_a_name_for_markup(window: Window, qtbot: QtBot) -> None
     outline = panel.state.side.outline
     menu.fill(outline, panel.state.item(outline, NASTY[3]))
     panel.search_panel._field.setText("x")
-    for tree in window.findChildren(QAbstractItemView):
-        if hasattr(tree, "expandAll"):
-            tree.expandAll()
+    for tree in window.findChildren(QTreeView):
+        tree.expandAll()
     qtbot.wait(300)
     seen = 0
     for widget in [window, *window.findChildren(QWidget)]:

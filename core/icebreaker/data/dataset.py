@@ -32,6 +32,8 @@ from icebreaker.data.source import (
 )
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.graph import Placeholder
+from icebreaker.messages import message
+from icebreaker.storage.files import check_file
 
 __all__ = ["LABELS", "RANDOM_WARNING", "Batch", "Data", "Input", "Preprocessing", "open_data"]
 
@@ -81,6 +83,8 @@ def open_data(
     path = Path(path).expanduser()
     if not path.exists():
         raise IcebreakerError("data_missing", "{file} does not exist", "give_data_files", subject=path, file=str(path))
+    if not path.is_dir():
+        check_file(path)
     source = next((source for source in SOURCES if source.accepts(path)), None)
     if source is None:
         raise IcebreakerError(
@@ -126,7 +130,12 @@ def _checked(path: Path, source: Source, data: Data, request: Request) -> Data:
             )  # fmt: skip
     warnings = list(data.warnings)
     if data.samples and data.samples < GOOD_SAMPLES:
-        warnings.append(f"only {data.samples} samples: {GOOD_SAMPLES} or more give safer ranges")
+        warnings.append(
+            message(
+                "data_is_little", "only {count} samples: {good} or more give safer ranges",
+                count=data.samples, good=GOOD_SAMPLES,
+            )
+        )  # fmt: skip
     return replace(data, read=read, warnings=tuple(warnings))
 
 

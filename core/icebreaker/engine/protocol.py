@@ -15,13 +15,21 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 import numpy as np
 
 from icebreaker.engine.segment_model import Model, SegmentModel
-from icebreaker.reports import EngineLayer, EngineStatus
+from icebreaker.errors import IcebreakerError
+from icebreaker.messages import Message
+from icebreaker.reports import EngineLayer, EngineStatus, Words
 
 Shape = tuple[int, ...]
 
 
+class GivesWay(IcebreakerError):
+    """A runner raises it for values that its engine, right for others, would be wrong on: the call is TensorFlow's."""
+
+    codes = frozenset({"numbers_beyond_engine", "nan_beyond_engine", "nothing_to_compute"})
+
+
 # Told of work that goes on: what is being done, in words, and how much of it is done, from 0 to 1.
-Progress = Callable[[str, float], None]
+Progress = Callable[[Words, float], None]
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,7 @@ class Built:
     version: str
     device: str
     runs_here: bool = True
-    note: str = ""
+    note: Words = ""
     layers: tuple[EngineLayer, ...] = ()
 
 
@@ -145,7 +153,7 @@ class Engine(ABC):
     takes_unsigned_int8: ClassVar[bool] = False
     takes_nncf: ClassVar[bool] = False
     folds_constants: ClassVar[bool] = False
-    builder_options: ClassVar[Mapping[str, str]] = {}
+    builder_options: ClassVar[Mapping[str, Words]] = {}
 
     @abstractmethod
     def status(self) -> EngineStatus:
@@ -155,7 +163,7 @@ class Engine(ABC):
         """TensorFlow ops that it takes, if it starts from TensorFlow; for ONNX the converter knows them."""
         return frozenset()
 
-    def refusals(self, segment: SegmentModel) -> Mapping[str, str]:
+    def refusals(self, segment: SegmentModel) -> Mapping[str, Message | str]:
         """Node of the form it starts from → why this engine does not take it; empty if it takes the whole segment.
 
         An empty name stands for a node that the vendor does not tell.
@@ -171,7 +179,7 @@ class Engine(ABC):
         """Makes what `build` gave runnable in this process; a path if `build` gave one, beside which weights lie."""
 
     def poisons_process(self, error: Exception) -> bool:
-        """Whether an error of one of its calls has broken this process for good, as failed kernels break the use of a GPU.
+        """Whether an error of a call has broken this process for good, as a failed kernel breaks its use of a GPU.
 
         It counts as a crash of that call then: the job goes on in another process, without it. To be found by asking
         the device, or by the error's type; words say nothing for sure.

@@ -21,7 +21,9 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.export.exporter import Exported
 from icebreaker.graph.graph import Graph
 from icebreaker.partitioning.partition import Segment
+from icebreaker.reports import Words
 from icebreaker.settings import ConvertSettings
+from icebreaker.storage.files import check_file
 from icebreaker.tf.session import GraphSession
 
 RECORDING = "recording.json"  # marks a folder with recorded inputs of segments
@@ -64,8 +66,8 @@ class SegmentData:
         self.learn: Data | None = None
         self.held_back: Data | None = None
         self.recording: Path | None = None
-        self.notes: tuple[str, ...] = ()
-        self.warnings: tuple[str, ...] = ()
+        self.notes: tuple[Words, ...] = ()
+        self.warnings: tuple[Words, ...] = ()
         self.is_random = False
         path = settings.quantization.calibration or (None if settings.quantization.calibration_table else settings.data)
         if path is not None and Path(path, RECORDING).is_file():
@@ -158,6 +160,7 @@ def _recorded(folder: Path, segment: Segment, back: bool) -> Iterator[list[np.nd
     """What was recorded of a segment's inputs, in small batches: every fourth of them is held back."""
     wanted = [str(tensor) for tensor in segment.inputs]
     try:
+        check_file(folder / RECORDING)
         index = json.loads((folder / RECORDING).read_text(encoding="utf-8"))
         part = next((str(entry["folder"]) for entry in index["segments"] if entry["inputs"] == wanted), None)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -182,6 +185,7 @@ def _recorded(folder: Path, segment: Segment, back: bool) -> Iterator[list[np.nd
 def _pieces(file: Path, count: int) -> Iterator[list[np.ndarray]]:
     """A recorded call in batches of a few rows, where all inputs have the same number of rows."""
     try:
+        check_file(file)
         with np.load(file, allow_pickle=False) as archive:
             values = [archive[f"input_{index}"] for index in range(count)]
     except (OSError, ValueError, KeyError, zlib.error) as error:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from icebreaker.engine import registry
-from icebreaker.engine.protocol import Runner
+from icebreaker.engine.protocol import GivesWay, Runner
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.graph import Graph
 from icebreaker.messages import Message, message
@@ -36,7 +36,8 @@ def load_engine(stored: StoredEngine, trust: bool) -> Runner:
         IcebreakerError: It is damaged, comes from elsewhere, crashed before, or does not fit this machine.
     """
     payload = stored.payload()
-    if not trust and not trusted_engines.built_here(stored.sha256):
+    built = trusted_engines.BuiltEngine(stored.engine, stored.precision, stored.sha256)
+    if not trust and not trusted_engines.built_here(built):
         raise IcebreakerError("engine_untrusted", "it was not built by you on this machine", "convert_here_or_trust")
     attempt = crash_journal.Attempt(
         stored.engine, crash_journal.key("load", stored.engine, stored.sha256), lasting=False
@@ -77,7 +78,7 @@ class EngineNode:
         try:
             outputs = self.runner(inputs)
         except IcebreakerError as error:
-            if not self._fallback:
+            if not self._fallback and not isinstance(error, GivesWay):
                 raise
             return self._give_way(inputs, error.message)
         return [item.astype(dtype, copy=False) for item, dtype in zip(outputs, self._dtypes, strict=True)]

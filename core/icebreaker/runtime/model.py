@@ -47,7 +47,7 @@ class Model:
     """A loaded graph: call it with arrays, or use its `session`.
 
     Attributes:
-        inputs: The graph's placeholders.
+        inputs: The placeholders that the outputs need. Others may be given by name, too, and change nothing.
         outputs: Canonical names of its outputs.
         engines: Engine node → engine, of the segments that run in engines here.
     """
@@ -84,7 +84,9 @@ class Model:
             self.nodes[stored.node] = node
         tensors = artifact_reader.stored_outputs(graph)
         self._output_tensors = tensors
-        self.inputs: tuple[Placeholder, ...] = graph.placeholders
+        needed = graph.ancestors(tensor.node for tensor in tensors)
+        self.inputs: tuple[Placeholder, ...] = tuple(item for item in graph.placeholders if item.name in needed)
+        self._spare = {item.name for item in graph.placeholders} - needed
         self.outputs: tuple[str, ...] = tuple(map(str, tensors))
         self.engines: Mapping[str, str] = {name: node.stored.engine for name, node in self.nodes.items()}
         self._required = {item.name: item for item in self.inputs if not item.optional}
@@ -296,6 +298,8 @@ class Model:
         else:
             given.update(zip(by_name, arrays, strict=False))
         given.update({canonical(key): value for key, value in named.items()})
+        for name in self._spare.intersection(given):
+            del given[name]
         if unknown := set(given) - set(by_name):
             name = sorted(unknown)[0]
             raise IcebreakerError(

@@ -92,7 +92,7 @@ def test_says_where_a_plan_runs_that_was_built_without_a_gpu() -> None:
     built = engine.build(SegmentModel.of_onnx(network("y = Neg (h)")), BuildOptions(profiles=profile(1)))
     assert not built.runs_here
     assert {"sm_80", "sm_86", "sm_89", "sm_120"} <= set(built.device.split(","))
-    assert built.note.startswith("built here, runs on NVIDIA GPUs of compute capability 8.0, 8.6, 8.9, 12.0")
+    assert str(built.note).startswith("built here, runs on NVIDIA GPUs of compute capability 8.0, 8.6, 8.9, 12.0")
     with pytest.raises(IcebreakerError, match="no NVIDIA GPU"):
         engine.load(built.payload, built.precision)
 
@@ -254,9 +254,9 @@ def test_every_refused_node_is_named_with_its_reason() -> None:
     """)
     refused = engine.refusals(SegmentModel.of_onnx(data))
     assert refused.keys() == {"node_a", "node_m", "node_n"}, "and none of their neighbours"
-    assert "BitwiseNot is not supported" in refused["node_a"]
-    assert "INT32" in refused["node_m"], "found although it lies behind a refused node"
-    assert all(text.startswith("TensorRT-RTX: ") for text in refused.values())
+    assert "BitwiseNot is not supported" in str(refused["node_a"])
+    assert "INT32" in str(refused["node_m"]), "found although it lies behind a refused node"
+    assert all(str(text).startswith("TensorRT-RTX: ") for text in refused.values())
 
 
 NMS = """<ir_version: 9, opset_import: ["" : 18]>
