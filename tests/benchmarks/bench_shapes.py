@@ -87,20 +87,22 @@ def _batches(ways: Mapping[str, Call], values: Mapping[int, np.ndarray], rounds:
 
 
 def _threads(ways: Mapping[str, Call], value: np.ndarray) -> None:
-    print("\n| threads | " + " | ".join(ways) + " |\n" + "|---" * (len(ways) + 1) + "|")
+    print("\ncalls a second (processor time of one)\n")
+    print("| threads | " + " | ".join(ways) + " |\n" + "|---" * (len(ways) + 1) + "|")
     for count in (1, 2, 4, 8):
-        rates: dict[str, list[float]] = {name: [] for name in ways}
+        rates: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
         for _ in range(_TURNS):
             for name, call in ways.items():
                 rates[name].append(_rate(call, value, count))
-        print(
-            f"| {count} | " + " | ".join(f"{statistics.median(item):.1f}/s" for item in rates.values()) + " |",
-            flush=True,
+        told = (
+            f"{statistics.median(rate for rate, _ in item):.1f} ({statistics.median(ms for _, ms in item):.1f} ms)"
+            for item in rates.values()
         )
+        print(f"| {count} | " + " | ".join(told) + " |", flush=True)
 
 
-def _rate(call: Call, value: np.ndarray, count: int) -> float:
-    """Calls a second of so many threads together."""
+def _rate(call: Call, value: np.ndarray, count: int) -> tuple[float, float]:
+    """Calls a second of so many threads together, and what processor time each took, in milliseconds."""
     calls = [0] * count
     end = time.perf_counter() + _SECONDS
 
@@ -109,13 +111,13 @@ def _rate(call: Call, value: np.ndarray, count: int) -> float:
             call(value)
             calls[number] += 1
 
-    begun = time.perf_counter()
+    begun, used = time.perf_counter(), time.process_time()
     threads = [threading.Thread(target=work, args=(number,)) for number in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return sum(calls) / (time.perf_counter() - begun)
+    return sum(calls) / (time.perf_counter() - begun), 1000 * (time.process_time() - used) / sum(calls)
 
 
 if __name__ == "__main__":
