@@ -111,6 +111,10 @@ class OnnxRuntime(Engine):
         options.progress(message("stage_optimized", "Optimized"), 1.0)
         return Built(model, precision, version, "CUDA", note=note or "")
 
+    def poisons_process(self, error: Exception) -> bool:
+        """Asks the GPU."""
+        return cuda.is_lost()
+
     def load(self, payload: Model, precision: str) -> Runner:
         """Makes a runner over one session."""
         why = _why_not_cuda() if gpu.find() else "no NVIDIA GPU"
