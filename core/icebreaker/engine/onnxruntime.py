@@ -342,18 +342,21 @@ class _OnCuda(_Telling):
     def __init__(self, model: bytes, half: bool = False) -> None:
         super().__init__(model)
         self._half = half
-        self._stream = cuda.Stream()
         try:
-            self._session = _cuda_session(model, self._stream, captures=True, half=half)
-            self._captures = True
+            self._open(captures=True)
         except IcebreakerError:  # parts of the model run on the CPU
-            self._session = _cuda_session(model, self._stream, captures=False, half=half)
-            self._captures = False
+            self._open(captures=False)
         self._inputs = [(item.name, _numpy_type(item.type)) for item in self._session.get_inputs()]
         self._outputs = [(item.name, _numpy_type(item.type)) for item in self._session.get_outputs()]
-        self._graphs: dict[Any, _Captured] = {}
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
+
+    def _open(self, captures: bool) -> None:
+        """Makes a session on a stream of its own, without any CUDA graph yet."""
+        self._stream = cuda.Stream()
+        self._session = _cuda_session(self._model, self._stream, captures, self._half)
+        self._captures = captures
+        self._graphs: dict[Any, _Captured] = {}
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Runs on arrays in the host's memory."""
@@ -406,8 +409,10 @@ class _OnCuda(_Telling):
         if key not in self._graphs and self._captures and len(self._graphs) < _MOST_GRAPHS:
             try:
                 self._graphs[key] = self._capture(shapes)
-            except Exception:  # it runs without one, only slower
-                self._captures = False
+            except Exception:
+                # It runs without one, only slower. The session must go: run once more, it would capture again by
+                # itself, and then replay that with addresses of memory that has long been freed.
+                self._open(captures=False)
         return self._graphs.get(key)
 
     def _capture(self, shapes: Sequence[tuple[int, ...]]) -> _Captured:
@@ -422,6 +427,7 @@ class _OnCuda(_Telling):
         for value, (name, _) in zip(outputs, self._outputs, strict=True):
             binding.bind_ortvalue_output(name, value)
         captured = _Captured(binding, self._run_options(str(next(self._numbers))), inputs, outputs)
+        cuda.wait_for_all()  # TensorFlow asks after its pending work from another thread, which would end the capture
         for _ in range(3):  # it warms up, captures, replays
             self._session.run_with_iobinding(binding, captured.options)
         self._stream.wait()
