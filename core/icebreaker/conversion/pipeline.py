@@ -44,7 +44,7 @@ from icebreaker.settings import Consent, ConvertSettings
 from icebreaker.storage import crash_journal, trusted_engines
 from icebreaker.storage.weight_store import Store, give_memory_back
 from icebreaker.tensors import Tensor
-from icebreaker.tf.rewrite import inline_functions, prune
+from icebreaker.tf.rewrite import inline_functions, prune, spare_inputs
 from icebreaker.tf.session import GraphSession
 
 _log = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ def optimize(
     work = _begin_with(graph, settings, consent, emit, "the graph")
     verified = work.optimize()
     nodes = [item.node for item in verified.accepted]
-    trusted_engines.remember_engines(artifact_writer.digests(verified.definition, nodes))
+    trusted_engines.remember_engines(artifact_writer.built_engines(verified.definition, nodes))
     runners = {item.report.name: item.runner for item in verified.accepted if item.runner is not None}
     return verified.definition, runners, work.report(verified, "", "")
 
@@ -336,6 +336,7 @@ def _begin_with(
     engines, versions = scope.usable_engines(settings, notices)
     exporter.supported_ops()
     started = time.perf_counter()
+    whole, named = graph, {graph.require(name, "input").node for name in settings.inputs or ()}
     graph = prune(inline_functions(scope.cut_at_inputs(graph, outputs, settings)), outputs)
     original = GraphSession(graph.definition, settings.memory_fraction, reference=True, store=graph.store)
     scope.check_ports(outputs, original)
@@ -350,7 +351,8 @@ def _begin_with(
     if settings.precision == "int8" and calibrates:
         int8 = _open_int8(graph, original, settings, consent, samples, notices)
     context = Context(
-        graph, outputs, original, settings, consent, engines, versions, samples, int8, notices
+        graph, outputs, original, settings, consent, engines, versions, samples, int8, notices,
+        spare_inputs(whole, graph, named),
     )  # fmt: skip
     selection = EngineSelection(context)
     return _Work(context, selection, SegmentSearch(context, selection, excluded), started)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from icebreaker import gpu
 from icebreaker.conversion.context import Context
 from icebreaker.conversion.engine_selection.candidates import Accepted
 from icebreaker.conversion.engine_selection.checking import HARD, TOLERANCES
@@ -20,7 +21,7 @@ from icebreaker.graph.graph import Graph
 from icebreaker.graph.random_ops import random_not_compared
 from icebreaker.messages import Message, message
 from icebreaker.metrics.agreement import agreement
-from icebreaker.metrics.timing import medians
+from icebreaker.metrics.timing import race, ratio
 from icebreaker.partitioning.partition import Refusal
 from icebreaker.reports import Accuracy
 from icebreaker.runtime import artifact_writer
@@ -72,7 +73,9 @@ def verify(context: Context, accepted: list[Accepted]) -> Verified:
             context.notices.warn(random_not_compared(tensor))
     while True:
         nodes = [item.node for item in accepted]
-        definition = artifact_writer.assemble(context.graph, context.outputs, nodes, context.original)
+        definition = artifact_writer.assemble(
+            context.graph, context.outputs, nodes, context.original, context.spare_inputs
+        )
         if not accepted or not all(item.report.runs_here for item in accepted):
             return Verified(definition, accepted, left, accuracy)
         figures = _run(context, definition, accepted)
@@ -97,7 +100,8 @@ def verify(context: Context, accepted: list[Accepted]) -> Verified:
 def _run(context: Context, definition: Any, accepted: list[Accepted]) -> _Figures:
     with crash_journal.step("running the optimized graph", [item.attempt for item in accepted]):
         runners = {item.report.name: item.runner for item in accepted if item.runner is not None}
-        model = Model(Graph(definition, context.graph.store), Path(), fallback=False, runners=runners)
+        graph = Graph(definition, context.graph.store)
+        model = Model(graph, Path(), fallback=False, trust=context.consent.engines, runners=runners)
         deviates = _deviation(context, accepted, model)
         # A graph that is one segment was measured as such already.
         races = context.settings.engine == "auto" and not model.is_direct
@@ -191,9 +195,14 @@ def _slower(context: Context, model: Model) -> Message | None:
     original = GraphSession(context.graph.definition, store=context.graph.store)
     call = original.callable(context.outputs, list(feeds))
     runs = [lambda: call(*feeds.values()), lambda: model(feeds)]
-    before, after = medians(runs, _SECONDS_TO_COMPARE, until_clear=True)
+    found = race(
+        runs, _SECONDS_TO_COMPARE, on_processor=gpu.find() is None,
+        is_settled=lambda now: not (between := ratio(*now.milliseconds)).low <= 1 <= between.high,
+    )  # fmt: skip
     original.close()
-    if after < before:
+    context.notices.timed(found, decides=True)
+    (before, after), gain = found.medians, ratio(*found.milliseconds)
+    if gain.high >= 1 or after < before:  # no clear difference: each segment alone was faster
         return None
     return message(
         "graph_slower", "with it, the whole graph takes {after:.2f} ms, in TensorFlow alone {before:.2f} ms",

@@ -21,6 +21,7 @@ from icebreaker.data.source import LABELS, shape_fits
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.graph import Graph, Placeholder
 from icebreaker.settings import ConvertSettings
+from icebreaker.storage.files import check_file
 from icebreaker.tensors import Tensor
 from icebreaker.tf.session import GraphSession
 
@@ -131,6 +132,7 @@ def read_values(path: Path, graph: Graph, inputs: Sequence[Placeholder], batch: 
         IcebreakerError: The archive cannot be read, or has values that do not fit or belong nowhere.
     """
     try:
+        check_file(path)
         with np.load(path, allow_pickle=False) as archive:
             values = {_input_name(key): archive[key] for key in archive.files if not key.startswith("out|")}
     except IcebreakerError:

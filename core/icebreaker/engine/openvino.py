@@ -18,14 +18,18 @@ import time
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from icebreaker.engine import openvino_marks
+from icebreaker.engine.float_mode import exact_near_zero
+from icebreaker.engine.number_limits import NumberRules, Watch, judge
 from icebreaker.engine.protocol import BuildOptions, Built, Colour, Engine, Runner
 from icebreaker.engine.segment_model import Model, SegmentModel
 from icebreaker.errors import IcebreakerError
-from icebreaker.messages import message
+from icebreaker.messages import Message, message
 from icebreaker.reports import EngineLayer, EngineStatus, LayerTime
 
 _KEPT_SHAPES = 4
@@ -33,6 +37,21 @@ _NNCF_ROWS = 300  # more do not make NNCF's ranges better
 _LAYERS = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul")
 _IR = b"icebreaker openvino ir 1\n"  # then the length of the XML in eight bytes, the XML, the weights
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": ""}
+# What the CPU plugin does with numbers, as `make op-conformance` finds it.
+_RULES = NumberRules(
+    title="OpenVINO",
+    bits=32,
+    exact=dict.fromkeys((
+        "Div", "Mod", "Pow", "MatMul", "Clip", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "ReduceSum",
+        "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "Relu",
+    ), 24),
+    saturates=frozenset({"Add", "Sub", "Mul", "Neg", "Abs", "Sum"}),
+    keeps_float64=False,
+    refused={"Mod": "loses digits of floats"},
+    rounds_division=True,
+    checks_places=False,
+    hides_nan=None,
+)  # fmt: skip
 
 
 class OpenVINO(Engine):
@@ -71,15 +90,15 @@ class OpenVINO(Engine):
             {"fp32": "fp32", "fp16": reduced, "int8": "int8"},
         )  # fmt: skip
 
-    def refusals(self, segment: SegmentModel) -> Mapping[str, str]:
-        """Asks the CPU plugin which nodes it takes."""
+    def refusals(self, segment: SegmentModel) -> Mapping[str, Message | str]:
+        """Asks the CPU plugin which nodes it takes; with them, those in which it would go wrong."""
         core, _ = _core()
         try:
             network = _read(core, segment.onnx)
         except RuntimeError as error:
             return {"": _words(error)}
         taken = core.query_model(network, "CPU")
-        return {
+        return judge(segment.onnx, _RULES).refusals or {
             op.get_friendly_name(): f"OpenVINO's CPU plugin does not take {op.get_type_name()}"
             for op in network.get_ops()
             if op.get_friendly_name() not in taken and op.get_type_name() not in ("Parameter", "Result", "Constant")
@@ -87,6 +106,8 @@ class OpenVINO(Engine):
 
     def build(self, segment: SegmentModel, options: BuildOptions) -> Built:
         """Keeps the model; it is read, and compiled for the shapes it meets, by what `load` gives."""
+        for why in judge(segment.onnx, _RULES).refusals.values():
+            raise IcebreakerError(why)
         core, version = _core()
         precision, note = options.precision, None
         if precision == "fp16":
@@ -165,14 +186,27 @@ def _in_int8(port: Any) -> bool:
 
 
 def _read(core: Any, payload: Model) -> Any:
-    """The network in a payload."""
+    """The network in a payload; of equals its TopK takes the first, as TensorFlow's does."""
     if isinstance(payload, Path):
-        return core.read_model(payload)
-    if not payload.startswith(_IR):
-        return core.read_model(payload, b"")
-    start = len(_IR) + 8
-    end = start + int.from_bytes(payload[len(_IR) : start], "little")
-    return core.read_model(payload[start:end], payload[end:])
+        network = core.read_model(payload)
+    elif not payload.startswith(_IR):
+        network = core.read_model(payload, b"")
+    else:
+        start = len(_IR) + 8
+        end = start + int.from_bytes(payload[len(_IR) : start], "little")
+        network = core.read_model(payload[start:end], payload[end:])
+    for op in network.get_ops():
+        if op.get_type_name() == "TopK":
+            op.set_attribute("stable", True)
+    return network
+
+
+def _watched(payload: Model, network: Any) -> Watch:
+    """What to look at in a model's inputs."""
+    if isinstance(payload, bytes) and payload.startswith(_IR):  # NNCF's, of a model whose numbers are floats
+        floats = tuple(port.get_element_type().is_real() for port in network.inputs)
+        return Watch(_RULES.title, (None,) * len(floats), floats)
+    return judge(payload, _RULES).watch
 
 
 class _Runner:
@@ -184,6 +218,13 @@ class _Runner:
         self._network: Any = None if self._file else network
         self._most = 1 if self._file else _KEPT_SHAPES
         self._precision = precision
+        # What must stay FP32 where the rest is 16 bits.
+        self._exact: frozenset[str] = frozenset()
+        if any(self._hint(device) in openvino_marks.HALVES for device in _devices(core)):
+            self._exact = openvino_marks.exact_names(network)
+            if self._exact and self._file is None:
+                self._network = openvino_marks.marked(core, network, self._exact)
+        self._watch = _watched(model, network)
         self._open = network.is_dynamic()
         self._known = frozenset(item.get_friendly_name() for item in network.get_ops())
         self._outputs = len(network.outputs)
@@ -193,9 +234,11 @@ class _Runner:
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         with self._lock:
             arrays = [np.asarray(item, order="C") for item in inputs]
+            self._watch(arrays)
             request = self._request(arrays)
             try:
-                request.infer(arrays, share_inputs=True)
+                with exact_near_zero():
+                    request.infer(arrays, share_inputs=True)
             except RuntimeError as error:
                 raise IcebreakerError("openvino_failed", "OpenVINO failed: {words}", words=_words(error)) from error
             # Copies: the request's own memory is written again by the next call.
@@ -216,8 +259,7 @@ class _Runner:
             compiled = self._request(arrays).get_compiled_model()
             device = compiled.get_property("EXECUTION_DEVICES")[0].split(".")[0]
             try:
-                config = self._config(device) | {"PERF_COUNT": True}
-                request = self._core.compile_model(self._shaped(arrays), device, config).create_infer_request()
+                request = self._compiled(self._shaped(arrays), device, {"PERF_COUNT": True}).create_infer_request()
                 times: dict[str, list[float]] = {}
                 for number in range(runs + 1):
                     request.infer(arrays, share_inputs=True)
@@ -265,26 +307,36 @@ class _Runner:
         devices = _devices(self._core)
         for device in devices:
             try:
-                request = self._core.compile_model(network, device, self._config(device)).create_infer_request()
+                request = self._compiled(network, device).create_infer_request()
                 found.append((_seconds(request, inputs) if len(devices) > 1 else 0.0, request))
             except RuntimeError:
                 if device == "CPU":  # which takes what the others do not
                     raise
         return min(found, key=lambda item: item[0])[1]
 
+    def _compiled(self, network: Any, device: str, extra: Mapping[str, Any] = MappingProxyType({})) -> Any:
+        """Compiles for a device."""
+        return openvino_marks.compile_exactly(
+            self._core, network, device, self._config(device) | dict(extra), self._exact
+        )
+
     def _config(self, device: str) -> dict[str, Any]:
         config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
         if device == "CPU":
             # Not pinned: TensorFlow's threads, and other programs, want the same cores.
             config |= {"NUM_STREAMS": "1", "ENABLE_CPU_PINNING": False}
-        hint = _HINTS[self._precision]
         if self._precision == "fp32":
             config["EXECUTION_MODE_HINT"] = "ACCURACY"
-        elif self._precision == "int8" and device == "CPU" and _has_bf16(self._core):
-            hint = "bf16"  # what stays float in an INT8 model
-        elif self._precision == "bf16" and device != "CPU":
-            hint = "f16"
+        hint = self._hint(device)
         return config | ({"INFERENCE_PRECISION_HINT": hint} if hint else {})
+
+    def _hint(self, device: str) -> str:
+        """What a device shall compute in."""
+        if self._precision == "int8" and device == "CPU" and _has_bf16(self._core):
+            return "bf16"  # what stays float in an INT8 model
+        if self._precision == "bf16" and device != "CPU":
+            return "f16"
+        return _HINTS[self._precision]
 
 
 def _layers(model: Any, known: frozenset[str]) -> list[tuple[str, EngineLayer]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from icebreaker.conversion.sample_values import Exchange
 from icebreaker.engine.protocol import Built, Engine, Runner
 from icebreaker.messages import Message, message
@@ -36,8 +38,10 @@ class Candidate:
         runner: Runs it; None if it failed, was built for another machine, or is unloaded to make room.
         shapes: Input shapes that it takes, None where a dimension is open.
         deviation: Largest difference from TensorFlow, as a share of the output's range (INT8: root mean squares).
-        milliseconds: Median of a call, hand-over included.
+        milliseconds: Median of a call, hand-over included; by processor time where the machine was busy.
         tensorflow_ms: The same of the segment in TensorFlow, measured in turns with it, if it was measured alone.
+        times: Of each round of the race that it was in, hand-over included.
+        tensorflow_times: The same of TensorFlow.
         failure: Why it is out of the question.
         failed_on: The values that showed it, if some did.
         accuracy: On held-back data, for INT8 or where there is a budget.
@@ -54,6 +58,8 @@ class Candidate:
     deviation: float = 0.0
     milliseconds: float = 0.0
     tensorflow_ms: float = 0.0
+    times: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
+    tensorflow_times: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
     failure: Refusal | None = None
     failed_on: FailedOn | None = None
     accuracy: Accuracy | None = None

@@ -19,7 +19,15 @@ from icebreaker.conversion.engine_selection.checking import Checker
 from icebreaker.conversion.engine_selection.engine_calls import EngineCalls
 from icebreaker.conversion.engine_selection.int8_forms import Int8Forms, Int8Maker
 from icebreaker.conversion.engine_selection.narrowing import Narrowing
-from icebreaker.conversion.engine_selection.ranking import MARGIN, Native, Ranking, evened_out, fastest, in_background
+from icebreaker.conversion.engine_selection.ranking import (
+    MARGIN,
+    Native,
+    Ranking,
+    evened_out,
+    fastest,
+    gain,
+    in_background,
+)
 from icebreaker.conversion.engine_selection.segment_forms import SegmentForms
 from icebreaker.conversion.sample_values import Exchange
 from icebreaker.engine.protocol import Engine, Progress
@@ -246,8 +254,16 @@ class _Trial:
     @staticmethod
     def _slower(chosen: Candidate, tensorflow_ms: float) -> Message | None:
         """Words if the choice is not clearly faster than TensorFlow."""
-        if tensorflow_ms >= chosen.milliseconds * MARGIN:
+        ahead = gain(chosen)
+        if tensorflow_ms >= chosen.milliseconds * MARGIN and ahead.low > 1:
             return None
+        if ahead.low <= MARGIN <= ahead.high:
+            return message(
+                "no_clear_difference",
+                "there is no clear difference: {subject} takes {engine_ms:.2f} ms here, hand-over included, TensorFlow "
+                "{tensorflow_ms:.2f} ms",
+                subject=chosen.engine.name, engine_ms=chosen.milliseconds, tensorflow_ms=tensorflow_ms,
+            )  # fmt: skip
         return message(
             "engine_slower",
             "{subject} takes {engine_ms:.2f} ms here, hand-over included, TensorFlow {tensorflow_ms:.2f} ms",
