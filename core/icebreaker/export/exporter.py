@@ -290,7 +290,10 @@ def _quiet_tf2onnx() -> Iterator[dict[str, Message]]:
             match = re.search(
                 r"Tensorflow op \[([^:\]]+): \w+\] is not supported|Failed to convert node '?([^'\s]+)'?", text
             )
-            if match:
+            error = record.exc_info[1] if record.exc_info else None
+            if match and isinstance(error, IcebreakerError):  # a converter of our own has words
+                complaints[match[1] or match[2]] = error.message
+            elif match:
                 lines = text.strip().splitlines()
                 complaints[match[1] or match[2]] = message(
                     "converter_refuses", "the converter refuses it: {words}", subject=match[1] or match[2],
