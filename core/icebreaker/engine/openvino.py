@@ -36,6 +36,7 @@ _CROWDED = {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": "AUTO"}  # for call
 _NNCF_ROWS = 300  # more do not make NNCF's ranges better
 _LAYERS = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul")
 _IR = b"icebreaker openvino ir 1\n"  # then the length of the XML in eight bytes, the XML, the weights
+_UNTRUE = "OpenVINO multiplies by the reciprocal where it should divide, and the last digit decides here"
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": ""}
 # What the CPU plugin does with numbers, as `make op-conformance` finds it.
 _RULES = NumberRules(
@@ -98,7 +99,10 @@ class OpenVINO(Engine):
         except RuntimeError as error:
             return {"": _words(error)}
         taken = core.query_model(network, "CPU")
-        return judge(segment.onnx, _RULES).refusals or {
+        if wrong := judge(segment.onnx, _RULES).refusals:
+            return wrong
+        untrue = openvino_marks.untrue_quotients(network)
+        return dict.fromkeys(untrue, _UNTRUE) | {
             op.get_friendly_name(): f"OpenVINO's CPU plugin does not take {op.get_type_name()}"
             for op in network.get_ops()
             if op.get_friendly_name() not in taken and op.get_type_name() not in ("Parameter", "Result", "Constant")
