@@ -35,6 +35,7 @@ SLOW = (
     "core/test_telemetry.py",
     "core/tf",
     "fuzz",
+    "op_conformance",
     "test_packaging.py",
 )
 

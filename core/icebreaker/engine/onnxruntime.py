@@ -33,6 +33,7 @@ _RULES = NumberRules(
     exact=dict.fromkeys(("ReduceSum", "ReduceMean", "ReduceProd", "Pow"), 53),
     hides_nan=frozenset({
         "ReduceMax", "ReduceMin", "MaxPool", "TopK", "ArgMax", "ArgMin", "ThresholdedRelu", "NonMaxSuppression",
+        "ScatterND", "Unique",
     }),
 )  # fmt: skip
 # A CUDA graph keeps memory for its inputs and outputs; further shapes run without one.

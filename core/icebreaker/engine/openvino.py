@@ -49,6 +49,7 @@ _RULES = NumberRules(
     rounds_division=True,
     checks_places=False,
     hides_nan=None,
+    wrong_on_nothing=None,  # its Gather of no places divides by zero, and ends the process
 )  # fmt: skip
 
 
@@ -192,7 +193,7 @@ def _watched(payload: Model, network: Any) -> Watch:
     """What to look at in a model's inputs."""
     if isinstance(payload, bytes) and payload.startswith(_IR):  # NNCF's, of a model whose numbers are floats
         floats = tuple(port.get_element_type().is_real() for port in network.inputs)
-        return Watch(_RULES.title, (None,) * len(floats), floats)
+        return Watch(_RULES.title, (None,) * len(floats), floats, takes_nothing=False)
     return judge(payload, _RULES).watch
 
 
