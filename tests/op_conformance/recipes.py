@@ -268,7 +268,7 @@ def _unsorted(op: str, dtype: str) -> Iterator[Variant]:
     calls += [{"data": np.resize(values, (5, 2)), "segment_ids": gaps} for values in hard(dtype)]
     calls += [{"data": table[:0], "segment_ids": full[:0]}, {"data": table, "segment_ids": np.int32([6, 0, 1, 0, 2])}]
     yield Variant("rows", calls, {"num_segments": np.int32(6)}, atol=1e-5)
-    flat = {"data": np.resize(small(dtype), (2, 3, 2)), "segment_ids": np.int32([[0, 1, 1], [3, 0, -1]])}
+    flat = {"data": np.resize(small(dtype), (2, 3, 2)), "segment_ids": np.array([[0, 1, 1], [3, 0, -1]], np.int32)}
     yield Variant("ids of rank 2", [flat], {"num_segments": np.int64(4)}, atol=1e-6)
 
 

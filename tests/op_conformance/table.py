@@ -11,8 +11,8 @@ from op_conformance.run import ENGINES, Found, Results
 _HEAD = """# What engines compute of each op
 
 Each op that can enter a segment was put through a conversion alone, in each of its types and with its attributes'
-variants, and called with everyday and with hard values: negative ones, zero, the ends of the type, beyond 2^24, 2^31
-and 2^53, near zero, infinite, NaN, twice the same, none at all. What came out was compared with TensorFlow: whole numbers
+variants, and called with everyday and with hard values: negative ones, zero, the ends of the type, beyond 2^24,
+2^31 and 2^53, near zero, infinite, NaN, twice the same, none at all. What came out was compared with TensorFlow: whole numbers
 and truth values exactly, floats within 2e-4. `make op-conformance` does it again and writes this page; {calls} calls of
 {count} ops were made, and {bad} went wrong in silence.
 
@@ -20,8 +20,8 @@ and truth values exactly, floats within 2e-4. `make op-conformance` does it agai
 - **right ↩**: as TensorFlow; calls whose values are beyond the engine (whole numbers too large for it, a NaN that it
   would lose, nothing at all) are computed by TensorFlow, with a warning.
 - **stays**: the op stays in TensorFlow, for the reason that is told; *in part*: some of its variants do.
-- **answers**: TensorFlow raises an error at values that are not allowed, such as a place that an array does not have, and
-  the engine gives something.
+- **answers**: TensorFlow raises an error at values that are not allowed, such as a place that an array does not have,
+  and the engine gives something.
 
 Numbers that are not normal (below 1.2e-38) are not compared: TensorFlow itself takes them for zero on some threads.
 Whole numbers made of floats that they cannot hold are undefined in TensorFlow, too.
