@@ -10,7 +10,7 @@ from typing import Any
 
 from icebreaker.errors import IcebreakerError
 from icebreaker.messages import Message, message
-from icebreaker.reports import EngineStatus
+from icebreaker.reports import EngineStatus, Words
 from icebreaker.tensors import canonical
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -238,7 +238,9 @@ class ConvertSettings:
             asked = getattr(self.builder, name)
             if asked == getattr(defaults, name) or any(item.options.get(name) == "" for item in engines):
                 continue
-            reasons = "; ".join(item.options[name] for item in engines if item.options.get(name))
+            reasons: Words = ""
+            for why in filter(None, (item.options.get(name) for item in engines)):
+                reasons = message("both_reasons", "{first}; {second}", first=reasons, second=why) if reasons else why
             who = " or ".join(item.name for item in engines) or "any engine here"
             return message(
                 "option_unmet", "{option} is not to be had with {engines}: {reasons}; leave it out",

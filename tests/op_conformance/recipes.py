@@ -263,7 +263,8 @@ def _unsorted(op: str, dtype: str) -> Iterator[Variant]:
     if not _allowed(op, dtype, "T"):
         return
     table = np.resize(small(dtype), (5, 2))
-    full, gaps, dropped = np.int32([2, 0, 1, 0, 2]), np.int32([5, 0, 3, 3, 0]), np.int32([-1, 0, -1, 3, 0])
+    full: Any = np.int32([2, 0, 1, 0, 2])
+    gaps, dropped = np.int32([5, 0, 3, 3, 0]), np.int32([-1, 0, -1, 3, 0])
     calls = [{"data": table, "segment_ids": ids} for ids in (full, gaps, dropped)]
     calls += [{"data": np.resize(values, (5, 2)), "segment_ids": gaps} for values in hard(dtype)]
     calls += [{"data": table[:0], "segment_ids": full[:0]}, {"data": table, "segment_ids": np.int32([6, 0, 1, 0, 2])}]

@@ -12,9 +12,9 @@ _HEAD = """# What engines compute of each op
 
 Each op that can enter a segment was put through a conversion alone, in each of its types and with its attributes'
 variants, and called with everyday and with hard values: negative ones, zero, the ends of the type, beyond 2^24,
-2^31 and 2^53, near zero, infinite, NaN, twice the same, none at all. What came out was compared with TensorFlow: whole numbers
-and truth values exactly, floats within 2e-4. `make op-conformance` does it again and writes this page; {calls} calls of
-{count} ops were made, and {bad} went wrong in silence.
+2^31 and 2^53, near zero, infinite, NaN, twice the same, none at all. What came out was compared with TensorFlow:
+whole numbers and truth values exactly, floats within 2e-4. `make op-conformance` does it again and writes this page;
+{calls} calls of {count} ops were made, and {bad} went wrong in silence.
 
 - **right**: as TensorFlow, whatever was tried.
 - **right ↩**: as TensorFlow; calls whose values are beyond the engine (whole numbers too large for it, a NaN that it

@@ -9,7 +9,8 @@ from op_conformance.run import bad, run
 # Division of negatives, places out of range or twice the same, functions near zero, whole numbers beyond 2^24, shifts,
 # empty segments, NaNs.
 KINDS = {
-    "FloorDiv": ("int32",), "LessEqual": ("int32",), "FloorMod": ("int32", "float32"), "OneHot": ("float32",), "ScatterNd": ("float32",),
+    "FloorDiv": ("int32",), "FloorMod": ("int32", "float32"), "OneHot": ("float32",), "ScatterNd": ("float32",),
+    "LessEqual": ("int32",),
     "Log1p": ("float32",), "Expm1": ("float32",), "TopKV2": ("int32",), "Max": ("int32", "float32"),
     "Sum": ("int32", "int64"), "RightShift": ("int32",), "SegmentMax": ("float32",), "UnsortedSegmentSum": ("float32",),
     "Relu": ("float32", "int32"), "Maximum": ("float32",), "Greater": ("int32", "int64"), "SelectV2": ("float32",),

@@ -217,7 +217,7 @@ class _Work:
             result = self.selection.choose(
                 found[segment.key], count,
                 lambda phase, part, name=segment.name, at=start, of=share: notices.progress(
-                    f"{name}: {phase}", at + of * 0.8 * part
+                    message("stage_of_segment", "{subject}: {phase}", subject=name, phase=phase), at + of * 0.8 * part
                 ),
             )  # fmt: skip
             if isinstance(result, Refusal):

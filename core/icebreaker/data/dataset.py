@@ -32,6 +32,7 @@ from icebreaker.data.source import (
 )
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.graph import Placeholder
+from icebreaker.messages import message
 
 __all__ = ["LABELS", "RANDOM_WARNING", "Batch", "Data", "Input", "Preprocessing", "open_data"]
 
@@ -126,7 +127,12 @@ def _checked(path: Path, source: Source, data: Data, request: Request) -> Data:
             )  # fmt: skip
     warnings = list(data.warnings)
     if data.samples and data.samples < GOOD_SAMPLES:
-        warnings.append(f"only {data.samples} samples: {GOOD_SAMPLES} or more give safer ranges")
+        warnings.append(
+            message(
+                "data_is_little", "only {count} samples: {good} or more give safer ranges",
+                count=data.samples, good=GOOD_SAMPLES,
+            )
+        )  # fmt: skip
     return replace(data, read=read, warnings=tuple(warnings))
 
 

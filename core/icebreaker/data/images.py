@@ -11,11 +11,12 @@ from icebreaker.data.preprocessing import Preprocessing
 from icebreaker.data.source import Batch, Data, Request, Source
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.graph import Placeholder
+from icebreaker.messages import Message, message
 
 _ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 
 
-def image_input(path: Path, request: Request) -> tuple[Placeholder, Preprocessing, str]:
+def image_input(path: Path, request: Request) -> tuple[Placeholder, Preprocessing, Message]:
     """The input that takes the images at a path, how they become its values, and that in words for `Data.notes`.
 
     Raises:
@@ -29,8 +30,10 @@ def image_input(path: Path, request: Request) -> tuple[Placeholder, Preprocessin
         )  # fmt: skip
     wanted, guess = fitting[0]
     chosen = request.preprocessing or guess
-    guessed = "" if request.preprocessing else " (guessed: please check)"
-    return wanted, chosen, f"images become {wanted.name}: {chosen}{guessed}"
+    told = message("images_become", "images become {subject}: {how}", subject=wanted.name, how=str(chosen))
+    if not request.preprocessing:
+        told = message("images_guessed", "{what} (guessed: please check)", subject=wanted.name, what=told)
+    return wanted, chosen, told
 
 
 def _open(path: Path, request: Request) -> Data:
@@ -44,7 +47,8 @@ def _open(path: Path, request: Request) -> Data:
         )  # fmt: skip
     # A graph that decodes its images itself takes the files as they are.
     if len(request.inputs) == 1 and request.inputs[0].dtype == "string":
-        wanted, how, note = request.inputs[0], None, f"{request.inputs[0].name} takes the files' bytes"
+        wanted, how = request.inputs[0], None
+        note = message("input_takes_bytes", "{subject} takes the files' bytes", subject=wanted.name)
     else:
         wanted, how, note = image_input(path, request)
     taken = [files[k] for k in request.rows(len(files))]

@@ -8,10 +8,14 @@ import numpy as np
 
 from icebreaker.data.source import GOOD_SAMPLES, Batch, Data, Request
 from icebreaker.errors import IcebreakerError
+from icebreaker.messages import message
 
 # Stands in place of a path.
 NAME = "random"
-RANDOM_WARNING = "random data: the ranges and every accuracy figure mean nothing; use it to measure speed only"
+RANDOM_WARNING = message(
+    "data_is_random",
+    "random data: the ranges and every accuracy figure mean nothing; use it to measure speed only",
+)
 
 
 def make(request: Request) -> Data:
@@ -38,5 +42,5 @@ def make(request: Request) -> Data:
                 batch[wanted.name] = values.astype(wanted.dtype)
             yield batch
 
-    notes = (f"{total} samples, seed {request.seed}",)
+    notes = (message("data_made_up", "{count} samples, seed {seed}", count=total, seed=request.seed),)
     return Data("random", total, request.batch, notes, (RANDOM_WARNING,), read=read)

@@ -16,6 +16,7 @@ import numpy as np
 
 from icebreaker.data.source import Batch, Data, Request, Source
 from icebreaker.errors import IcebreakerError
+from icebreaker.messages import message
 
 
 def _open(path: Path, request: Request) -> Data:
@@ -51,7 +52,7 @@ def _open(path: Path, request: Request) -> Data:
         except Exception as error:
             raise _failed(path, error) from error
 
-    note = f"batches() of {path} runs as a program"
+    note = message("data_is_program", "batches() of {subject} runs as a program", subject=str(path))
     return Data("python", request.samples or 0, request.batch, (note,), read=read)
 
 

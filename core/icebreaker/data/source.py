@@ -16,6 +16,8 @@ import numpy as np
 from icebreaker.data.preprocessing import Preprocessing
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.graph import Placeholder
+from icebreaker.messages import Message, message
+from icebreaker.reports import Words
 
 # Input name → values, [rows, …]; an input without axes has no rows.
 Batch = dict[str, np.ndarray]
@@ -44,8 +46,8 @@ class Data:
     kind: str
     samples: int
     batch: int
-    notes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    notes: tuple[Words, ...] = ()
+    warnings: tuple[Words, ...] = ()
     preprocessing: Preprocessing | None = None
     labels: np.ndarray | None = field(default=None, repr=False)
     read: Callable[[], Iterator[Batch]] = field(default=lambda: iter(()), repr=False)
@@ -106,10 +108,15 @@ class Request:
             return np.arange(total)
         return np.sort(np.random.default_rng(self.seed).choice(total, count, replace=False))
 
-    def note(self, total: int) -> str:
+    def note(self, total: int) -> Message:
         """How many of `total` rows are taken, in words for `Data.notes`."""
         taken = len(self.rows(total))
-        return f"{taken} samples" if taken == total else f"{taken} of {total} samples, chosen with seed {self.seed}"
+        if taken == total:
+            return message("data_whole", "{count} samples", count=taken)
+        return message(
+            "data_drawn", "{count} of {total} samples, chosen with seed {seed}",
+            count=taken, total=total, seed=self.seed,
+        )  # fmt: skip
 
     def batches(self, rows: Iterable[Batch]) -> Iterator[Batch]:
         """Joins rows, which have no batch axis, to batches.

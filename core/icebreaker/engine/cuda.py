@@ -33,6 +33,11 @@ def runtime() -> Any:
         ) from error  # fmt: skip
 
 
+def wait_for_all() -> None:
+    """Returns once the GPU has done all that this process gave it."""
+    runtime().cudaDeviceSynchronize()
+
+
 def is_on_gpu(value: Any) -> bool:
     """Whether `value` is a tensor in a GPU's memory that DLPack can hand over."""
     device = getattr(value, "__dlpack_device__", None)

@@ -22,8 +22,8 @@ from icebreaker.engine.onnx_sessions import EXACT_INT8
 from icebreaker.engine.protocol import BuildOptions, Built, Colour, Engine, Runner
 from icebreaker.engine.segment_model import Model, SegmentModel
 from icebreaker.errors import IcebreakerError
-from icebreaker.messages import Message
-from icebreaker.reports import EngineLayer, EngineStatus, LayerTime
+from icebreaker.messages import message
+from icebreaker.reports import EngineLayer, EngineStatus, LayerTime, Words
 
 _PROVIDER = "CUDAExecutionProvider"
 _INSTALL = "pip uninstall onnxruntime && pip install onnxruntime-gpu cuda-bindings"
@@ -38,6 +38,9 @@ _RULES = NumberRules(
 )  # fmt: skip
 # A CUDA graph keeps memory for its inputs and outputs; further shapes run without one.
 _MOST_GRAPHS = 4
+
+_IN_FP32 = message("cpu_in_fp32", "its CPU provider computes in FP32")
+_INT8_IN_FP32 = message("cuda_int8_in_fp32", "its CUDA provider has no INT8 convolutions and computes in FP32")
 
 
 class OnnxRuntime(Engine):
@@ -55,20 +58,26 @@ class OnnxRuntime(Engine):
         try:
             import onnxruntime
         except ImportError as error:
-            return EngineStatus(
-                self.name, False, False, f"onnxruntime is not installed ({error}): pip install onnxruntime"
-            )
+            told = message(
+                "engine_not_installed", "{subject} is not installed ({error})", "install_with",
+                subject="onnxruntime", error=str(error), command="pip install onnxruntime",
+            )  # fmt: skip
+            return EngineStatus(self.name, False, False, told)
         title = f"ONNX Runtime {onnxruntime.__version__}"
         device = gpu.find()
         why = _why_not_cuda() if device else ""
         if device and not why:
-            return EngineStatus(
-                self.name, True, True, f"{title} on {device.name}", {"fp32": "fp32", "fp16": "fp16", "int8": "fp32"}
-            )
-        detail = f"{title} on the CPU" + (f"; not on the {device.name}: {why}" if device else "")
+            detail = message("engine_on_device", "{subject} on {device}", subject=title, device=device.name)
+            return EngineStatus(self.name, True, True, detail, {"fp32": "fp32", "fp16": "fp16", "int8": "fp32"})
+        detail = message("engine_on_cpu", "{subject} on the CPU", subject=title)
+        if device:
+            detail = message(
+                "engine_not_on_device", "{subject} on the CPU; not on the {device}: {why}",
+                subject=title, device=device.name, why=why,
+            )  # fmt: skip
         return EngineStatus(self.name, True, True, detail, {"fp32": "fp32", "fp16": "fp32", "int8": "int8"})
 
-    def refusals(self, segment: SegmentModel) -> Mapping[str, Message | str]:
+    def refusals(self, segment: SegmentModel) -> Mapping[str, Words]:
         """ONNX Runtime tells by loading: its message names the first node that it cannot place."""
         if wrong := judge(segment.onnx, _RULES).refusals:
             return wrong
@@ -85,24 +94,24 @@ class OnnxRuntime(Engine):
 
         for why in judge(segment.onnx, _RULES).refusals.values():
             raise IcebreakerError(why)
-        options.progress("Optimizing the graph", 0.0)
+        options.progress(message("stage_optimize", "Optimizing the graph"), 0.0)
         device = gpu.find() if not _why_not_cuda() else None
         version = f"onnxruntime {onnxruntime.__version__}"
         if device is None:
             precision = "int8" if options.precision == "int8" else "fp32"
-            note = "its CPU provider computes in FP32" if options.precision == "fp16" else ""
+            note = _IN_FP32 if options.precision == "fp16" else ""
             return Built(segment.onnx, precision, version, "CPU", note=note)
         model = segment.onnx_bytes()
-        precision, note = options.precision, ""
+        precision, note = options.precision, None
         if precision == "fp16":
             from icebreaker.engine.fp16 import to_half
 
             model = to_half(model, options.samples)
         elif precision == "int8":
-            precision, note = "fp32", "its CUDA provider has no INT8 convolutions and computes in FP32"
+            precision, note = "fp32", _INT8_IN_FP32
         _cuda_session(model, None, captures=False)
-        options.progress("Optimized", 1.0)
-        return Built(model, precision, version, "CUDA", note=note)
+        options.progress(message("stage_optimized", "Optimized"), 1.0)
+        return Built(model, precision, version, "CUDA", note=note or "")
 
     def load(self, payload: Model, precision: str) -> Runner:
         """Makes a runner over one session."""
@@ -349,18 +358,21 @@ class _OnCuda(_Telling):
     def __init__(self, model: bytes, half: bool = False) -> None:
         super().__init__(model)
         self._half = half
-        self._stream = cuda.Stream()
         try:
-            self._session = _cuda_session(model, self._stream, captures=True, half=half)
-            self._captures = True
+            self._open(captures=True)
         except IcebreakerError:  # parts of the model run on the CPU
-            self._session = _cuda_session(model, self._stream, captures=False, half=half)
-            self._captures = False
+            self._open(captures=False)
         self._inputs = [(item.name, _numpy_type(item.type)) for item in self._session.get_inputs()]
         self._outputs = [(item.name, _numpy_type(item.type)) for item in self._session.get_outputs()]
-        self._graphs: dict[Any, _Captured] = {}
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
+
+    def _open(self, captures: bool) -> None:
+        """Makes a session on a stream of its own, without any CUDA graph yet."""
+        self._stream = cuda.Stream()
+        self._session = _cuda_session(self._model, self._stream, captures, self._half)
+        self._captures = captures
+        self._graphs: dict[Any, _Captured] = {}
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Runs on arrays in the host's memory."""
@@ -413,8 +425,10 @@ class _OnCuda(_Telling):
         if key not in self._graphs and self._captures and len(self._graphs) < _MOST_GRAPHS:
             try:
                 self._graphs[key] = self._capture(shapes)
-            except Exception:  # it runs without one, only slower
-                self._captures = False
+            except Exception:
+                # It runs without one, only slower. The session must go: run once more, it would capture again by
+                # itself, and then replay that with addresses of memory that has long been freed.
+                self._open(captures=False)
         return self._graphs.get(key)
 
     def _capture(self, shapes: Sequence[tuple[int, ...]]) -> _Captured:
@@ -429,6 +443,7 @@ class _OnCuda(_Telling):
         for value, (name, _) in zip(outputs, self._outputs, strict=True):
             binding.bind_ortvalue_output(name, value)
         captured = _Captured(binding, self._run_options(str(next(self._numbers))), inputs, outputs)
+        cuda.wait_for_all()  # TensorFlow asks after its pending work from another thread, which would end the capture
         for _ in range(3):  # it warms up, captures, replays
             self._session.run_with_iobinding(binding, captured.options)
         self._stream.wait()

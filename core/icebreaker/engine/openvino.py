@@ -27,8 +27,8 @@ from icebreaker.engine.number_limits import NumberRules, Watch, judge
 from icebreaker.engine.protocol import BuildOptions, Built, Colour, Engine, Runner
 from icebreaker.engine.segment_model import Model, SegmentModel
 from icebreaker.errors import IcebreakerError
-from icebreaker.messages import Message
-from icebreaker.reports import EngineLayer, EngineStatus, LayerTime
+from icebreaker.messages import message
+from icebreaker.reports import EngineLayer, EngineStatus, LayerTime, Words
 
 _KEPT_SHAPES = 4
 _NNCF_ROWS = 300  # more do not make NNCF's ranges better
@@ -70,16 +70,26 @@ class OpenVINO(Engine):
         try:
             core, version = _core()
         except ImportError as error:
-            return EngineStatus(self.name, False, False, f"openvino is not installed ({error}): pip install openvino")
+            told = message(
+                "engine_not_installed", "{subject} is not installed ({error})", "install_with",
+                subject="openvino", error=str(error), command="pip install openvino",
+            )  # fmt: skip
+            return EngineStatus(self.name, False, False, told)
         devices = ", ".join(core.get_property(device, "FULL_DEVICE_NAME") for device in _devices(core))
         reduced = "bf16" if _has_bf16(core) else "fp32"
-        nncf = f"with NNCF {found}" if (found := nncf_version()) else "the extra nncf adds a second way to INT8"
+        about = {"version": version, "devices": devices, "nncf": nncf_version()}
+        detail = message(
+            "openvino_with_nncf" if about["nncf"] else "openvino_without_nncf",
+            "OpenVINO {version} on {devices}; with NNCF {nncf}" if about["nncf"]
+            else "OpenVINO {version} on {devices}; the extra nncf adds a second way to INT8",
+            **about,
+        )  # fmt: skip
         return EngineStatus(
-            self.name, True, True, f"OpenVINO {version} on {devices}; {nncf}",
+            self.name, True, True, detail,
             {"fp32": "fp32", "fp16": reduced, "int8": "int8"},
         )  # fmt: skip
 
-    def refusals(self, segment: SegmentModel) -> Mapping[str, Message | str]:
+    def refusals(self, segment: SegmentModel) -> Mapping[str, Words]:
         """Asks the CPU plugin which nodes it takes; with them, those in which it would go wrong."""
         core, _ = _core()
         try:
@@ -98,11 +108,12 @@ class OpenVINO(Engine):
         for why in judge(segment.onnx, _RULES).refusals.values():
             raise IcebreakerError(why)
         core, version = _core()
-        precision, note = options.precision, ""
+        precision, note = options.precision, None
         if precision == "fp16":
             precision = "bf16" if _has_bf16(core) else "fp32"
-            note = "" if precision == "bf16" else "this processor has no bfloat16, so FP32 is used"
-        return Built(segment.onnx, precision, f"openvino {version}", ", ".join(_devices(core)), note=note)
+            if precision != "bf16":
+                note = message("no_bfloat16", "this processor has no bfloat16, so FP32 is used")
+        return Built(segment.onnx, precision, f"openvino {version}", ", ".join(_devices(core)), note=note or "")
 
     def load(self, payload: Model, precision: str) -> Runner:
         """Makes a runner that compiles for each new set of input shapes."""

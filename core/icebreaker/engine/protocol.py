@@ -16,8 +16,7 @@ import numpy as np
 
 from icebreaker.engine.segment_model import Model, SegmentModel
 from icebreaker.errors import IcebreakerError
-from icebreaker.messages import Message
-from icebreaker.reports import EngineLayer, EngineStatus
+from icebreaker.reports import EngineLayer, EngineStatus, Words
 
 Shape = tuple[int, ...]
 
@@ -29,7 +28,7 @@ class GivesWay(IcebreakerError):
 
 
 # Told of work that goes on: what is being done, in words, and how much of it is done, from 0 to 1.
-Progress = Callable[[str, float], None]
+Progress = Callable[[Words, float], None]
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ class Built:
     version: str
     device: str
     runs_here: bool = True
-    note: str = ""
+    note: Words = ""
     layers: tuple[EngineLayer, ...] = ()
 
 
@@ -153,7 +152,7 @@ class Engine(ABC):
     takes_unsigned_int8: ClassVar[bool] = False
     takes_nncf: ClassVar[bool] = False
     folds_constants: ClassVar[bool] = False
-    builder_options: ClassVar[Mapping[str, str]] = {}
+    builder_options: ClassVar[Mapping[str, Words]] = {}
 
     @abstractmethod
     def status(self) -> EngineStatus:
@@ -163,7 +162,7 @@ class Engine(ABC):
         """TensorFlow ops that it takes, if it starts from TensorFlow; for ONNX the converter knows them."""
         return frozenset()
 
-    def refusals(self, segment: SegmentModel) -> Mapping[str, Message | str]:
+    def refusals(self, segment: SegmentModel) -> Mapping[str, Words]:
         """Node of the form it starts from → why this engine does not take it; empty if it takes the whole segment.
 
         An empty name stands for a node that the vendor does not tell.

@@ -1,7 +1,7 @@
 """Which engines there are, and what each says of this machine.
 
 Adding an engine is one module with a subclass of `protocol.Engine`, and one line in `BUILT_IN`. An engine that is not
-part of Icebreaker is named as `module:Class` in an entry point of the group `icebreaker.engine`, or in the environment
+part of Icebreaker is named as `module:Class` in an entry point of the group `icebreaker.engines`, or in the environment
 variable `ICEBREAKER_ENGINES` (several with commas), which the worker processes of jobs inherit; `register` makes one
 known to this process alone. Asking for a class loads no vendor library.
 """

@@ -10,13 +10,14 @@ import numpy as np
 
 from icebreaker.data.source import Batch
 from icebreaker.engine.onnx_sessions import open_session
+from icebreaker.engine.protocol import Progress
 from icebreaker.errors import IcebreakerError
 from icebreaker.messages import Message, message
 from icebreaker.metrics.output_difference import difference
 from icebreaker.metrics.signal_to_noise import amplitude_decibels, finite, relative_error
 from icebreaker.quantization import calibrate
 from icebreaker.quantization.bias_correction import walk
-from icebreaker.quantization.calibrate import Progress, silent
+from icebreaker.quantization.calibrate import silent
 from icebreaker.quantization.calibration_table import Table
 from icebreaker.quantization.qdq import qdq_writer
 from icebreaker.quantization.qdq.quantizable_model import QuantizableModel
@@ -114,7 +115,7 @@ def worst_layers(
     names = {layer.name for layer in prepared.layers}
     costs: list[tuple[float, LayerCost]] = []
     for index, cost in enumerate(walked.layers):
-        progress(f"Judging {cost.layer}", index / len(walked.layers))
+        progress(message("stage_judge_layer", "Judging {subject}", subject=cost.layer), index / len(walked.layers))
         alone = qdq_writer.write(prepared, ranges, shifts, names - {cost.layer}, unsigned=False)
         decibels = amplitude_decibels(_worst_error(reference, _outputs(_onnxruntime(alone), rows)))
         costs.append((decibels, replace(cost, output_db=finite(decibels))))
@@ -163,7 +164,10 @@ def search(
     def at(count: int) -> TradeOff:
         """The point of the curve where the `count` worst layers stay float."""
         if count not in points:
-            progress(f"Keeping {count} layers in float", len(points) / (len(points) + 4))
+            progress(
+                message("stage_keep_layers", "Keeping {count} layers in float", count=count),
+                len(points) / (len(points) + 4),
+            )
             kept = {cost.layer for cost in layers[:count]}
             whole = count == len(layers) and not keep
             own = calibrate.correct(model, table, few, keep={*keep, *kept}) if kept else table

@@ -16,7 +16,9 @@ import numpy as np
 
 from icebreaker.data.source import Batch
 from icebreaker.engine.onnx_sessions import open_session
+from icebreaker.engine.protocol import Progress
 from icebreaker.errors import IcebreakerError
+from icebreaker.messages import Message, message
 from icebreaker.metrics.signal_to_noise import noise_ratio, power_decibels
 from icebreaker.quantization.bias_correction import walk
 from icebreaker.quantization.calibration_table import Range, Table
@@ -24,10 +26,8 @@ from icebreaker.quantization.qdq import qdq_writer
 from icebreaker.quantization.qdq.quantizable_model import QuantizableModel, no_samples
 from icebreaker.quantization.qdq.quantization_rules import known_range
 from icebreaker.quantization.thresholds import METHODS, Histogram
+from icebreaker.reports import Words
 from icebreaker.storage.weight_store import give_memory_back
-
-# Called with a phase in words and a fraction from 0 to 1.
-Progress = Callable[[str, float], None]
 
 _AUTO = ("minmax", "percentile", "mse", "entropy")
 _CALL_BYTES = 64 << 20
@@ -40,7 +40,7 @@ _MOST_DB = 120.0  # what a row without any error counts as
 _CLIPPING_DB = 1.5
 
 
-def silent(phase: str, fraction: float) -> None:
+def silent(phase: Words, fraction: float) -> None:
     """Progress that nobody wants to see."""
 
 
@@ -85,7 +85,7 @@ def calibrate(
     judge = mean_decibels(prepared, held)
 
     def corrections(
-        ranges: Mapping[str, Range], rows: Sequence[Batch], phase: str, start: float, share: float
+        ranges: Mapping[str, Range], rows: Sequence[Batch], phase: Message, start: float, share: float
     ) -> Mapping[str, tuple[float, ...]]:
         give_memory_back()
         return walk(
@@ -98,14 +98,16 @@ def calibrate(
         few = learn[:: max(1, len(learn) // _AUTO_ROWS)][:_AUTO_ROWS]
         for index, name in enumerate(_AUTO):
             ranges = seen.ranges(name) | trained
-            shifts = corrections(ranges, few, f"Trying {name}", 0.5 + 0.08 * index, 0.08)
+            shifts = corrections(
+                ranges, few, message("stage_try_method", "Trying {method}", method=name), 0.5 + 0.08 * index, 0.08
+            )
             written = (qdq_writer.write(prepared, ranges, used, keep, unsigned=False) for used in (shifts, {}))
             tried[name] = round(max(map(judge, written)), 2)
         best = max(tried, key=lambda name: tried[name])
         chosen = best if tried[best] > tried["minmax"] + _CLIPPING_DB else "minmax"
     ranges = seen.ranges(chosen) | trained
     start = 0.82 if method == "auto" else 0.5
-    shifts = corrections(ranges, learn, "Correcting biases", start, 1 - start)
+    shifts = corrections(ranges, learn, message("stage_correct_biases", "Correcting biases"), start, 1 - start)
     give_memory_back()
     corrected, plain = (judge(qdq_writer.write(prepared, ranges, used, keep, unsigned=False)) for used in (shifts, {}))
     layers = prepared.table_layers(ranges, shifts if corrected > plain else {}, keep)
@@ -203,7 +205,8 @@ def observe(
     for index, batch in enumerate(batches):
         pass_.add(prepared.fit(batch), index)
         fraction = (index + 1) / total if total else 1 - 1 / (1 + 0.1 * pass_.samples)
-        progress(f"Calibrating: {pass_.samples} samples", min(1.0, fraction))
+        told = message("stage_calibrate", "Calibrating: {count} samples", count=pass_.samples)
+        progress(told, min(1.0, fraction))
     if not pass_.samples:
         raise no_samples()
     return Observed(pass_.histograms, tuple(pass_.rows), pass_.samples, pass_.hash.hexdigest())

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from icebreaker.data.source import Batch
 from icebreaker.engine import registry
 from icebreaker.engine.openvino import nncf_version, quantized_by_nncf
+from icebreaker.engine.protocol import Progress
 from icebreaker.errors import IcebreakerError
 from icebreaker.export.exporter import Exported
-from icebreaker.quantization.calibrate import Progress
+from icebreaker.messages import message
 from icebreaker.quantization.qdq.quantizable_model import QuantizableModel
 from icebreaker.quantization.segment_data import SegmentRows
 from icebreaker.reports import Quantization
@@ -18,7 +19,7 @@ from icebreaker.settings import ConvertSettings
 
 
 @dataclass(frozen=True)
-class Rival:
+class NncfSegment:
     """A segment as INT8 in NNCF's way: a payload for OpenVINO, and what there is to tell of it."""
 
     payload: bytes
@@ -45,7 +46,7 @@ def is_wanted(settings: ConvertSettings, has_data: bool) -> bool:
     return wanted
 
 
-def quantize(exported: Exported, stream: SegmentRows, keep: Collection[str], report: Progress) -> Rival | None:
+def quantize(exported: Exported, stream: SegmentRows, keep: Collection[str], report: Progress) -> NncfSegment | None:
     """What NNCF makes of a segment; None where it has nothing to do.
 
     Args:
@@ -61,7 +62,8 @@ def quantize(exported: Exported, stream: SegmentRows, keep: Collection[str], rep
     payload, count = quantized_by_nncf(exported.model, rows, keep)
     if not count:
         return None
-    return Rival(payload, Quantization("nncf", rows.read, count, message=f"NNCF: {count} layers in INT8"))
+    told = message("nncf_quantized", "NNCF: {count} layers in INT8", count=count)
+    return NncfSegment(payload, Quantization("nncf", rows.read, count, message=told))
 
 
 class _SingleRows:
@@ -76,5 +78,5 @@ class _SingleRows:
         for batch in self._stream:
             for row in self._model.split(self._model.fit(batch), 1):
                 self.read += 1
-                self._report(f"NNCF: {self.read} samples", 1.0)
+                self._report(message("stage_nncf", "NNCF: {count} samples", count=self.read), 1.0)
                 yield row

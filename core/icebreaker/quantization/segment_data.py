@@ -21,6 +21,7 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.export.exporter import Exported
 from icebreaker.graph.graph import Graph
 from icebreaker.partitioning.partition import Segment
+from icebreaker.reports import Words
 from icebreaker.settings import ConvertSettings
 from icebreaker.tf.session import GraphSession
 
@@ -64,8 +65,8 @@ class SegmentData:
         self.learn: Data | None = None
         self.held_back: Data | None = None
         self.recording: Path | None = None
-        self.notes: tuple[str, ...] = ()
-        self.warnings: tuple[str, ...] = ()
+        self.notes: tuple[Words, ...] = ()
+        self.warnings: tuple[Words, ...] = ()
         self.is_random = False
         path = settings.quantization.calibration or (None if settings.quantization.calibration_table else settings.data)
         if path is not None and Path(path, RECORDING).is_file():

@@ -19,19 +19,20 @@ import numpy as np
 
 from icebreaker.data.source import Batch
 from icebreaker.engine.onnx_sessions import open_session
+from icebreaker.engine.protocol import Progress
 from icebreaker.errors import IcebreakerError
 from icebreaker.export import fake_quant
 from icebreaker.export.exporter import Exported
 from icebreaker.graph.graph import Graph
 from icebreaker.graph.node_patterns import matching_nodes
-from icebreaker.messages import Message
+from icebreaker.messages import Message, message
 from icebreaker.partitioning.partition import Segment
 from icebreaker.quantization import accuracy_control, calibrate, nncf
 from icebreaker.quantization.accuracy_control import Budget
 from icebreaker.quantization.bias_correction import walk
 from icebreaker.quantization.calibration_table import Table, read_tables, write_tables
 from icebreaker.quantization.held_back import HeldBackJudge, HeldValues
-from icebreaker.quantization.nncf import Rival
+from icebreaker.quantization.nncf import NncfSegment
 from icebreaker.quantization.qdq.qdq_writer import quantize
 from icebreaker.quantization.qdq.quantizable_model import QuantizableModel
 from icebreaker.quantization.segment_data import SegmentData
@@ -46,11 +47,10 @@ _SHOWN_BINS = 64
 
 # Makes an ONNX model in a precision runnable in the engine that comes first; None where none runs here.
 Build = Callable[[bytes, str], Callable[[Sequence[np.ndarray]], list[np.ndarray]] | None]
-Report = calibrate.Progress
 
 
 @dataclass(frozen=True)
-class Made:
+class QuantizedSegment:
     """A segment as INT8.
 
     Attributes:
@@ -126,7 +126,7 @@ class SegmentQuantizer:
     # -- making ----------------------------------------------------------------------------------------------------
 
     def table(
-        self, segment: Segment, exported: Exported, report: Report
+        self, segment: Segment, exported: Exported, report: Progress
     ) -> tuple[QuantizableModel, Table, tuple[str, ...]]:
         """Calibrates a segment.
 
@@ -159,7 +159,7 @@ class SegmentQuantizer:
         """ONNX nodes of a segment that the user wants in float."""
         return tuple(name for name, origin in exported.nodes.items() if origin in self._kept_nodes)
 
-    def make(self, segment: Segment, exported: Exported, build: Build, report: Report) -> Made:
+    def make(self, segment: Segment, exported: Exported, build: Build, report: Progress) -> QuantizedSegment:
         """Calibrates and quantizes a segment; layers stay float where accuracy demands it.
 
         Raises:
@@ -177,7 +177,10 @@ class SegmentQuantizer:
             fails = self._breaks_limit(segment, exported, build, quantize(model, table, keep=keep, unsigned=True))
         if fails and self.has_data and held.batches:
             costs = accuracy_control.worst_layers(
-                model, table, held.batches, progress=_reporting(report, 0.6, 0.2, "Judging layers")
+                model,
+                table,
+                held.batches,
+                progress=_reporting(report, 0.6, 0.2, message("stage_judge_layers", "Judging layers")),
             )
             limit = self._judge.limit(held)
             search = self._search(table, limit, costs, held, keep, segment, exported, build, report)
@@ -188,7 +191,7 @@ class SegmentQuantizer:
             costs = _walked(prepared, table, keep, held.batches)
         self._made[segment.name] = table
         told = _told(prepared, table, keep, exported, costs, search)
-        return Made(
+        return QuantizedSegment(
             quantize(model, table, keep=keep),
             quantize(model, table, keep=keep, unsigned=True),
             replace(told, tensors=_ranges(prepared, table, exported, held.batches)),
@@ -203,7 +206,7 @@ class SegmentQuantizer:
         limit = self._judge.limit(self._judge.values(segment, exported))
         return not limit.holds(figures.error, accuracy_control.disagreement(figures))
 
-    def rival(self, segment: Segment, exported: Exported, report: Report) -> Rival | None:
+    def rival(self, segment: Segment, exported: Exported, report: Progress) -> NncfSegment | None:
         """What NNCF makes of a segment; None where it was not asked for, or has nothing to do.
 
         Raises:
@@ -216,7 +219,7 @@ class SegmentQuantizer:
 
     def _search(
         self, table: Table, limit: Budget, costs: Sequence[LayerCost], held: HeldValues, keep: Sequence[str],
-        segment: Segment, exported: Exported, build: Build, report: Report,
+        segment: Segment, exported: Exported, build: Build, report: Progress,
     ) -> accuracy_control.Search:  # fmt: skip
         """Searches for the layers that must stay float, each try built and run in the engine; see `search`."""
         model = exported.model
@@ -239,7 +242,7 @@ class SegmentQuantizer:
 
         return accuracy_control.search(
             model, table, self._data.rows_for(segment, exported, back=False), limit, costs, held.batches, keep=keep,
-            latency=latency, unsigned=True, run=run, progress=_reporting(report, 0.8, 0.2, ""),
+            latency=latency, unsigned=True, run=run, progress=_reporting(report, 0.8, 0.2),
         )  # fmt: skip
 
     # -- judging: see `HeldBackJudge` ------------------------------------------------------------------------------
@@ -251,7 +254,7 @@ class SegmentQuantizer:
 
     def judge(
         self, segment: Segment, exported: Exported, runner: Callable[[Sequence[np.ndarray]], list[np.ndarray]] | None,
-        made: Made | None,
+        made: QuantizedSegment | None,
     ) -> Accuracy | None:  # fmt: skip
         """Compares a built segment with TensorFlow on held-back data; None without such data.
 
@@ -305,7 +308,7 @@ def _named(runner: Any, exported: Exported) -> Any:
     return lambda batch: runner([batch[name] for name in exported.inputs])
 
 
-def _reporting(report: Report, start: float, share: float, text: str) -> calibrate.Progress:
+def _reporting(report: Progress, start: float, share: float, text: Message | None = None) -> Progress:
     """Progress of a part of the whole, from `start` on; `text` stands for its phases."""
     return lambda phase, fraction: report(text or phase, start + share * fraction)
 
@@ -348,7 +351,11 @@ def _told(
         for cost in costs
     )
     count = _count(prepared, table, keep)
-    words = str(search.message) if search else f"{count} of {len(prepared.layers)} layers in INT8"
+    words = (
+        search.message
+        if search
+        else message("layers_in_int8", "{count} of {total} layers in INT8", count=count, total=len(prepared.layers))
+    )
     curve = search.curve if search else ()
     return Quantization(table.method, table.samples, count, dict(table.tried), layers, curve, None, words)
 

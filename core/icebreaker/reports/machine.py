@@ -29,7 +29,7 @@ class EngineStatus:
     runs: bool
     detail: Words
     precisions: Mapping[str, str] = field(default_factory=dict[str, str])
-    options: Mapping[str, str] = field(default_factory=dict[str, str])
+    options: Mapping[str, Words] = field(default_factory=dict[str, Words])
     targets: tuple[str, ...] = ()
 
 
@@ -46,4 +46,5 @@ class Machine:
         data = codec.to_plain(self)
         for plain, status in zip(data["engines"], self.engines, strict=True):
             plain["detail"] = word(status.detail)
+            plain["options"] = {name: word(why) for name, why in status.options.items()}
         return data

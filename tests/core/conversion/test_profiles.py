@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import icebreaker
-from icebreaker.conversion import engine_calls, segment_forms
+from icebreaker.conversion.engine_selection import engine_calls, segment_forms
 from icebreaker.conversion.pipeline import convert
 from icebreaker.engine import protocol, registry
 from icebreaker.engine.protocol import BuildOptions

@@ -92,7 +92,7 @@ def test_says_where_a_plan_runs_that_was_built_without_a_gpu() -> None:
     built = engine.build(SegmentModel.of_onnx(network("y = Neg (h)")), BuildOptions(profiles=profile(1)))
     assert not built.runs_here
     assert {"sm_80", "sm_86", "sm_89", "sm_120"} <= set(built.device.split(","))
-    assert built.note.startswith("built here, runs on NVIDIA GPUs of compute capability 8.0, 8.6, 8.9, 12.0")
+    assert str(built.note).startswith("built here, runs on NVIDIA GPUs of compute capability 8.0, 8.6, 8.9, 12.0")
     with pytest.raises(IcebreakerError, match="no NVIDIA GPU"):
         engine.load(built.payload, built.precision)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from icebreaker.engine.protocol import Built, Engine, Runner
 from icebreaker.partitioning.partition import Refusal
-from icebreaker.quantization.nncf import Rival
+from icebreaker.quantization.nncf import NncfSegment
 from icebreaker.reports import Accuracy, SegmentReport, Tried
 from icebreaker.runtime.artifact_writer import EngineNode
 from icebreaker.storage.crash_journal import Attempt
@@ -42,7 +42,7 @@ class Candidate:
     tensorflow_ms: float = 0.0
     failure: Refusal | None = None
     accuracy: Accuracy | None = None
-    rival: Rival | None = None
+    rival: NncfSegment | None = None
 
     @property
     def is_int8(self) -> bool:

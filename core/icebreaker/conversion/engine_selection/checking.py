@@ -16,7 +16,7 @@ from icebreaker.graph.ops import PASSIVE
 from icebreaker.messages import Message, message
 from icebreaker.metrics.output_difference import difference
 from icebreaker.partitioning.partition import Refusal, Segment
-from icebreaker.quantization.segment_quantizer import Made
+from icebreaker.quantization.segment_quantizer import QuantizedSegment
 from icebreaker.reports import OutputDifference
 from icebreaker.storage import crash_journal
 from icebreaker.tensors import Tensor
@@ -38,7 +38,9 @@ class Checker:
         """Checks with the conversion's sample values and data."""
         self._context, self._calls = context, calls
 
-    def check(self, candidate: Candidate, forms: SegmentForms, samples: Sequence[Exchange], made: Made | None) -> None:
+    def check(
+        self, candidate: Candidate, forms: SegmentForms, samples: Sequence[Exchange], made: QuantizedSegment | None
+    ) -> None:
         """Checks a candidate that was built, as far as this machine can run it.
 
         Args:
@@ -134,14 +136,14 @@ class Checker:
     def _has_judge(self) -> bool:
         return self._context.int8 is not None and self._context.int8.has_judge
 
-    def _expected(self, samples: Sequence[Exchange], made: Made | None) -> Sequence[Exchange]:
+    def _expected(self, samples: Sequence[Exchange], made: QuantizedSegment | None) -> Sequence[Exchange]:
         """What to compare with on made-up values; ranges that do not fit them say nothing against INT8 (`made`).
 
         Without held-back data, that is compared with what another engine makes of the same ranges.
         """
         return samples if made is None or self._has_judge else [(inputs, made.run(inputs)) for inputs, _ in samples]
 
-    def _judge(self, candidate: Candidate, forms: SegmentForms, made: Made | None) -> None:
+    def _judge(self, candidate: Candidate, forms: SegmentForms, made: QuantizedSegment | None) -> None:
         """Holds INT8, and with a budget what replaces it, to its limit on held-back data."""
         int8 = self._context.int8
         has_budget = self._context.settings.quantization.accuracy_budget is not None

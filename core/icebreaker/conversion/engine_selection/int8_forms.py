@@ -18,8 +18,8 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.export import exporter
 from icebreaker.messages import Message, message
 from icebreaker.quantization import segment_quantizer
-from icebreaker.quantization.nncf import Rival
-from icebreaker.quantization.segment_quantizer import Made
+from icebreaker.quantization.nncf import NncfSegment
+from icebreaker.quantization.segment_quantizer import QuantizedSegment
 from icebreaker.reports import Quantization
 from icebreaker.storage import crash_journal
 
@@ -36,8 +36,8 @@ class Int8Forms:
         told: What there is to tell of it; None if INT8 was not asked for.
     """
 
-    own: Made | None = None
-    rival: Rival | None = None
+    own: QuantizedSegment | None = None
+    rival: NncfSegment | None = None
     told: Quantization | None = None
 
 
@@ -64,7 +64,7 @@ class Int8Maker:
 
     def models(
         self, forms: SegmentForms, engine: Engine, precision: str, int8: Int8Forms
-    ) -> Iterator[tuple[SegmentModel, Rival | None]]:
+    ) -> Iterator[tuple[SegmentModel, NncfSegment | None]]:
         """What to build of a segment in an engine and precision; two forms where NNCF's competes with our own."""
         if precision != "int8":
             if (model := forms.float_model) is not None:
@@ -110,7 +110,7 @@ class Int8Maker:
 
     def _own(
         self, forms: SegmentForms, inputs: Sequence[np.ndarray], report: Progress
-    ) -> tuple[Made | None, Quantization | None]:
+    ) -> tuple[QuantizedSegment | None, Quantization | None]:
         """The segment as INT8 and what to tell; None and why where it cannot be; twice None if it was not asked for."""
         int8 = self._context.int8
         if int8 is None:
@@ -136,7 +136,7 @@ class Int8Maker:
         except IcebreakerError as error:
             return None, Quantization("", 0, 0, message=error.message)
 
-    def _nncf(self, forms: SegmentForms, report: Progress) -> Rival | None:
+    def _nncf(self, forms: SegmentForms, report: Progress) -> NncfSegment | None:
         """The segment as INT8 in NNCF's way, where an engine takes that and the graph has no ranges of its own."""
         int8, segment = self._context.int8, forms.segment
         engine = next((item for item in self._context.engines if item.takes_nncf), None)

@@ -25,8 +25,8 @@ from icebreaker.engine.protocol import Engine, Progress
 from icebreaker.engine.segment_model import SegmentModel
 from icebreaker.messages import Message, message
 from icebreaker.partitioning.partition import Refusal
-from icebreaker.quantization.nncf import Rival
-from icebreaker.reports import Quantization, SegmentReport
+from icebreaker.quantization.nncf import NncfSegment
+from icebreaker.reports import Quantization, SegmentReport, Words
 from icebreaker.runtime.artifact_writer import EngineNode
 from icebreaker.storage.weight_store import give_memory_back
 
@@ -171,7 +171,7 @@ class _Trial:
         return (precision for precision in wanted if precision in engine.precisions)
 
     def _candidate(
-        self, engine: Engine, precision: str, index: int, model: SegmentModel, rival: Rival | None
+        self, engine: Engine, precision: str, index: int, model: SegmentModel, rival: NncfSegment | None
     ) -> Candidate:
         """Builds and checks one."""
         if self._one_by_one:
@@ -188,10 +188,11 @@ class _Trial:
             )
         return candidate
 
-    def _report_build(self, engine: Engine, index: int, phase: str, part: float) -> None:
+    def _report_build(self, engine: Engine, index: int, phase: Words, part: float) -> None:
         begun = 1.0 if self._int8.told else 0.0  # of `report`, which building takes to 1.25
         done = (index + part) / len(self._context.engines)
-        self._report(f"{engine.name}: {phase}", begun + (1.25 - begun) * done)
+        told = message("stage_engine", "{subject}: {phase}", subject=engine.name, phase=phase)
+        self._report(told, begun + (1.25 - begun) * done)
 
     def _tell(self, chosen: Candidate) -> Quantization | None:
         return self._selection.int8.tell(self._forms, chosen, self._int8.told, self._candidates)

@@ -34,7 +34,7 @@ from icebreaker.engine.tensorrt.runner import PlanRunner
 from icebreaker.engine.tensorrt.targets import capability_of, covers, in_words, version_numbers
 from icebreaker.errors import IcebreakerError
 from icebreaker.messages import Message, message
-from icebreaker.reports import EngineStatus
+from icebreaker.reports import EngineStatus, Words
 from icebreaker.settings import ENGINE_OPTIONS
 from icebreaker.storage import cache
 
@@ -52,8 +52,10 @@ class TensorRT(Engine):
     title = "TensorRT"
     colour = Colour(light="#3d7f14", dark="#8fd46a")
     precisions = ("fp32", "fp16", "int8")
-    builder_options: ClassVar[Mapping[str, str]] = dict.fromkeys(ENGINE_OPTIONS, "") | {
-        "compute_capabilities": "it builds for the GPU that is here; hardware compatibility makes that more",
+    builder_options: ClassVar[Mapping[str, Words]] = dict[str, Words].fromkeys(ENGINE_OPTIONS, "") | {
+        "compute_capabilities": message(
+            "builds_for_gpu_here", "it builds for the GPU that is here; hardware compatibility makes that more"
+        ),
     }
     _module = "tensorrt"
     _install = "pip install tensorrt cuda-bindings"
@@ -65,8 +67,13 @@ class TensorRT(Engine):
             trt = self._import()
         except IcebreakerError as error:
             here = gpu.find()
-            gain = f"; for this {here.name} it would add {self._gain(here)}" if here else ""
-            return EngineStatus(self.name, builds=False, runs=False, detail=f"{error}{gain}")
+            detail: Message = error.message
+            if here:
+                detail = message(
+                    "engine_would_add", "{why}; for this {subject} it would add {gain}",
+                    subject=here.name, why=error.message, gain=self._gain(here),
+                )  # fmt: skip
+            return EngineStatus(self.name, builds=False, runs=False, detail=detail)
         title = f"{self.title} {trt.__version__}"
         runs = False
         try:
@@ -79,9 +86,15 @@ class TensorRT(Engine):
         else:
             try:
                 cuda.runtime()
-                runs, detail = True, f"{title} on {device.name} ({device.architecture})"
+                runs = True
+                detail = message(
+                    "engine_on_gpu", "{subject} on {device} ({architecture})",
+                    subject=title, device=device.name, architecture=device.architecture,
+                )  # fmt: skip
             except IcebreakerError as error:
-                detail = f"{title} builds but cannot run: {error}"
+                detail = message(
+                    "engine_builds_only", "{subject} builds but cannot run: {why}", subject=title, why=error.message
+                )
         return EngineStatus(
             self.name, self._builds_without_gpu or not why, runs, detail, _PRECISIONS, self.builder_options,
             self._targets(trt),
@@ -158,7 +171,7 @@ class TensorRT(Engine):
             model = to_half(model, options.samples)
         log = make_logger(trt, self._tell)
         plan = self._serialized(trt, log, model, declared, device, options)
-        options.progress("Built", 1.0)
+        options.progress(message("stage_built", "Built"), 1.0)
         target, runs_here = self._target(trt, device, options)
         header = self._header(trt.__version__, target, device, options) | {
             "bytes": len(plan),
@@ -176,7 +189,9 @@ class TensorRT(Engine):
             version=trt.__version__,
             device=target,
             runs_here=runs_here,
-            note="" if runs_here else f"built here, runs on NVIDIA GPUs of {in_words(target)}",
+            note=""
+            if runs_here
+            else message("built_for_elsewhere", "built here, runs on NVIDIA GPUs of {target}", target=in_words(target)),
             layers=layers,
         )
 
@@ -301,9 +316,9 @@ class TensorRT(Engine):
         """What runs the engine, and what to do when it is no longer needed."""
         return engine.create_execution_context(), lambda: None
 
-    def _gain(self, device: gpu.Gpu) -> str:
+    def _gain(self, device: gpu.Gpu) -> Message:
         """What installing it would add on this GPU."""
-        return "engines in FP32, FP16 and INT8 whose kernels are timed on the card"
+        return message("gain_tensorrt", "engines in FP32, FP16 and INT8 whose kernels are timed on the card")
 
     def _targets(self, trt: Any) -> tuple[str, ...]:
         """Compute capabilities that may be chosen."""
@@ -339,9 +354,14 @@ class TensorRT(Engine):
         """What the vendor says against a plan from its first bytes."""
         return None
 
-    def _without_gpu(self, title: str, why: Message | None, trt: Any) -> str:
+    def _without_gpu(self, title: str, why: Message | None, trt: Any) -> Message:
         """What to tell of a machine that has no GPU that fits."""
-        return f"{title} is installed but has no GPU to build for: {why}"
+        return message(
+            "engine_lacks_gpu",
+            "{subject} is installed but has no GPU to build for: {why}",
+            subject=title,
+            why=why or "",
+        )
 
     def _import(self) -> Any:
         """The vendor's module; raises IcebreakerError if it is missing, broken or too old."""

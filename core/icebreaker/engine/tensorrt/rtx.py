@@ -12,6 +12,7 @@ from icebreaker.engine.tensorrt.engine import TensorRT
 from icebreaker.engine.tensorrt.targets import capability_of, covers, dotted, known_capabilities
 from icebreaker.errors import IcebreakerError
 from icebreaker.messages import Message, message
+from icebreaker.reports import Words
 from icebreaker.settings import ENGINE_OPTIONS
 from icebreaker.storage import cache
 
@@ -29,11 +30,18 @@ class TensorRTRTX(TensorRT):
     _loads_other_versions = True  # the runtime says itself what it does not take
     _captures = False  # it does so itself
     _unbuilt: Mapping[str, str] = {"NonMaxSuppression": "its builder has no runners for NonMaxSuppression"}
-    builder_options: ClassVar[Mapping[str, str]] = dict.fromkeys(ENGINE_OPTIONS, "") | {
-        "optimization_level": "its plans are the same at every level, since kernels are chosen where they run",
-        "hardware_compatibility": "its plans run on all GPUs of the compute capabilities that they are built for",
-        "version_compatible": "it comes without the lean runtime that such plans need",
-        "weights": "without a GPU its builder fails at such plans, and where it has one they have not been tried",
+    builder_options: ClassVar[Mapping[str, Words]] = dict[str, Words].fromkeys(ENGINE_OPTIONS, "") | {
+        "optimization_level": message(
+            "rtx_level", "its plans are the same at every level, since kernels are chosen where they run"
+        ),
+        "hardware_compatibility": message(
+            "rtx_compatibility", "its plans run on all GPUs of the compute capabilities that they are built for"
+        ),
+        "version_compatible": message("rtx_lean", "it comes without the lean runtime that such plans need"),
+        "weights": message(
+            "rtx_weights",
+            "without a GPU its builder fails at such plans, and where it has one they have not been tried",
+        ),
     }
 
     def _timings(self, trt: Any, device: gpu.Gpu | None) -> str:
@@ -52,10 +60,10 @@ class TensorRTRTX(TensorRT):
         context = engine.create_execution_context(usage)
         return context, lambda: cache.write_blob("tensorrt-rtx", key, bytes(compiled.serialize()))
 
-    def _gain(self, device: gpu.Gpu) -> str:
+    def _gain(self, device: gpu.Gpu) -> Message:
         if 90 <= capability_of(device) < 120:  # it knows none of the data-centre cards after the A100
-            return "engines for RTX GPUs in other machines; it does not run on this one"
-        return "engines in FP32, FP16 and INT8, which other RTX GPUs run, too"
+            return message("gain_rtx_elsewhere", "engines for RTX GPUs in other machines; it does not run on this one")
+        return message("gain_rtx", "engines in FP32, FP16 and INT8, which other RTX GPUs run, too")
 
     def _targets(self, trt: Any) -> tuple[str, ...]:
         return tuple(map(dotted, known_capabilities(trt)))
@@ -108,6 +116,10 @@ class TensorRTRTX(TensorRT):
             subject=device.name, capability=dotted(capability_of(device)), known=tuple(map(dotted, known)),
         )  # fmt: skip
 
-    def _without_gpu(self, title: str, why: Message | None, trt: Any) -> str:
-        known = ", ".join(dotted(number) for number in known_capabilities(trt) if number >= 80)
-        return f"{title} builds here for GPUs of compute capability {known} and later, but cannot run: {why}"
+    def _without_gpu(self, title: str, why: Message | None, trt: Any) -> Message:
+        known = tuple(dotted(number) for number in known_capabilities(trt) if number >= 80)
+        return message(
+            "engine_builds_for",
+            "{subject} builds here for GPUs of compute capability {known} and later, but cannot run: {why}",
+            subject=title, known=known, why=why or "",
+        )  # fmt: skip

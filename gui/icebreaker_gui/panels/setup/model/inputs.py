@@ -6,6 +6,7 @@ from PySide6.QtCore import QEvent, QSignalBlocker, Qt
 from PySide6.QtGui import QBrush
 from PySide6.QtWidgets import QAbstractItemView, QTreeWidget, QTreeWidgetItem
 
+from icebreaker.data.source import shape_fits
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.graph import Placeholder
 from icebreaker_gui.session.session import Session
@@ -125,11 +126,7 @@ def check_shape(placeholder: Placeholder, shape: tuple[int, ...]) -> None:
     Raises:
         IcebreakerError: It cannot: the graph says another rank, or other sizes.
     """
-    fits = placeholder.shape is None or (
-        len(shape) == len(placeholder.shape)
-        and all(wanted in (None, size) for wanted, size in zip(placeholder.shape, shape, strict=True))
-    )
-    if not fits:
+    if not shape_fits(placeholder.shape, shape):
         raise IcebreakerError(
             "shape_misfit", "{shape} does not fit {subject}: it takes {wanted}",
             subject=placeholder.name, shape=formatting.shape(shape), wanted=formatting.shape(placeholder.shape),
