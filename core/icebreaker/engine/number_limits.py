@@ -147,9 +147,10 @@ def _described(model: Model) -> tuple[Any, Mapping[str, Any], Mapping[str, Seque
     slim.graph.name = "slim"
     for part in ("node", "input", "output", "value_info"):
         getattr(slim.graph, part).extend(getattr(whole.graph, part))
-    dtypes = {}
+    dtypes: dict[str, Any] = {}
+    shapes: dict[str, Sequence[int | None]] = {}
     for item in whole.graph.initializer:
-        dtypes[item.name] = _numpy_type(item.data_type)
+        dtypes[item.name], shapes[item.name] = _numpy_type(item.data_type), list(item.dims)
         if len(item.raw_data) < 1 << 16 and not item.external_data:
             slim.graph.initializer.append(item)
         else:
@@ -158,7 +159,6 @@ def _described(model: Model) -> tuple[Any, Mapping[str, Any], Mapping[str, Seque
         told = onnx.shape_inference.infer_shapes(slim).graph
     except Exception:  # what it cannot tell stays unknown
         told = slim.graph
-    shapes = {}
     for item in (*told.input, *told.value_info, *told.output):
         kind = item.type.tensor_type
         dtypes[item.name] = _numpy_type(kind.elem_type)
