@@ -26,6 +26,7 @@ SLOW = (
     "core/benchmarking",
     "core/engine",
     "core/export",
+    "core/formats/test_saved_model_effects.py",
     "core/graph/test_external_weights.py",
     "core/graph/test_side_effects.py",
     "core/partitioning",
@@ -36,6 +37,7 @@ SLOW = (
     "core/tf",
     "fuzz",
     "op_conformance",
+    "safety",
     "test_packaging.py",
 )
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from icebreaker import events
 from icebreaker.conversion.sample_values import SampleValues
 from icebreaker.engine.protocol import Engine
 from icebreaker.graph.graph import Graph
-from icebreaker.messages import Message
+from icebreaker.messages import Message, message
+from icebreaker.metrics.timing import Race
 from icebreaker.quantization.segment_quantizer import SegmentQuantizer
 from icebreaker.settings import Consent, ConvertSettings
 from icebreaker.tensors import Tensor
@@ -23,12 +25,14 @@ class Notices:
 
     Attributes:
         warnings: What the user should know, each once, in the order in which it was found.
+        others: Largest share of the processors' time that other programs had while something was timed.
     """
 
     def __init__(self, emit: Emit) -> None:
         """Sends events with `emit`."""
         self._emit = emit
         self.warnings: list[Message | str] = []
+        self.others = 0.0
 
     def progress(self, stage: Message | str, fraction: float) -> None:
         """Says what is being done, and how much of the whole is done, from 0 to 1."""
@@ -38,6 +42,17 @@ class Notices:
         """Keeps a warning for the report, if it is not there yet."""
         if warning not in self.warnings:
             self.warnings.append(warning)
+
+    def timed(self, race: Race, decides: bool) -> None:
+        """Keeps how busy the machine was while something was timed, and warns if the outcome `decides` something."""
+        self.others = max(self.others, race.others)
+        if race.is_busy and decides:
+            self.withdraw("machine_busy")
+            self.warn(message(
+                "machine_busy",
+                "other programs had {share:.0%} of the processors while engines were timed, so processor time decided "
+                "what is faster", "convert_on_quiet_machine", share=self.others,
+            ))  # fmt: skip
 
     def withdraw(self, code: str) -> None:
         """Takes the warnings with that code back."""
@@ -59,6 +74,7 @@ class Context:
         samples: Values of inputs, and what the graph computes from them.
         int8: The INT8 side of the conversion; None if that was not asked for.
         notices: How the user is told.
+        spare_inputs: Inputs of the whole graph that the outputs do not need: they stay, so that they may be fed.
     """
 
     graph: Graph
@@ -71,3 +87,4 @@ class Context:
     samples: SampleValues
     int8: SegmentQuantizer | None
     notices: Notices
+    spare_inputs: Sequence[Any] = ()

@@ -60,6 +60,7 @@ def conversion_report(
         warnings=tuple(notices.warnings),
         accuracy=accuracy,
         calibration_table=table,
+        others=notices.others,
         tensors=_tensors(context),
     )
 

@@ -4,7 +4,9 @@ Inputs and outputs keep their types. A float tensor has up to two forms: FP32 un
 Each node works in one of the two, and a Cast appears where a tensor is needed in the other. Convolutions and matrix
 products work in FP16, and so does what follows them. What FP16 cannot hold (largest number 65504, 11 bits) stays in
 FP32: sums, squares and exponentials, small constants such as the epsilon of a normalization, whole numbers such as
-pixels and positions, masks of -1e9; and with sample values, whatever was seen to leave its range.
+pixels and positions, masks of -1e9; and with sample values, whatever was seen to leave its range. So does what must be
+exact (`exactness`): ids, indices, coordinates, counts. Where a matrix product is among that, the model says so, for
+engines that would round its operands.
 """
 
 from __future__ import annotations
@@ -16,8 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from icebreaker.engine.exactness import Network, Step, exact_nodes
 from icebreaker.errors import IcebreakerError
 
+EXACT_PRODUCTS = "icebreaker.exact_products"  # in a model's metadata: some of its products must be FP32, not TF32
 _MAX = float(np.finfo(np.float16).max)
 _SMALLEST = float(np.finfo(np.float16).smallest_normal)  # 6.1e-5: below, digits are lost
 _STEP = 2.0**-24  # the smallest number at all
@@ -25,6 +29,7 @@ _LEAST_SCALE = 2.0**-17  # with 7 bits left, which is what INT8 has
 # Between these a tensor's largest value may lie: room for samples that were not seen, and for its smaller values.
 _SEEN_LEAST, _SEEN_MOST = 32 * _SMALLEST, _MAX / 4
 _FLOAT, _HALF = 1, 10  # onnx.TensorProto.FLOAT, FLOAT16
+_FLOATS = frozenset({_FLOAT, _HALF, 11, 16})  # with DOUBLE and BFLOAT16
 
 # They begin FP16: here it pays.
 _HEAVY = frozenset({"Conv", "ConvTranspose", "DequantizeLinear", "Einsum", "Gemm", "GRU", "LSTM", "MatMul", "RNN"})
@@ -74,6 +79,8 @@ def to_half(model: bytes, samples: Sequence[Sequence[np.ndarray]] = ()) -> bytes
         ) from error
     converter = _Converter(onnx, proto.graph, typed.graph, _opset(proto))
     converter.convert(_largest(onnx, typed, samples))
+    if converter.has_exact_products:
+        proto.metadata_props.add(key=EXACT_PRODUCTS, value="true")
     return proto.SerializeToString()
 
 
@@ -153,6 +160,10 @@ class _Converter:
         self._forms: dict[str, dict[int, str]] = {}  # float tensor → form → name
         self._states: dict[str, str] = {}  # float tensor that is no constant → what is known of it
         self._nodes: list[Any] = []
+        self._exact = exact_nodes(_network(graph, self._elem_types))
+        self.has_exact_products = any(
+            node.op_type in _HEAVY for index, node in enumerate(graph.node) if str(index) in self._exact
+        )
 
     def convert(self, largest: Mapping[str, float]) -> None:
         graph, self._seen = self._graph, largest
@@ -160,8 +171,8 @@ class _Converter:
             if self._is_float(item.name):
                 self._forms[item.name] = {_FLOAT: item.name}
                 self._states[item.name] = _HELD
-        for node in graph.node:
-            self._convert_node(node)
+        for index, node in enumerate(graph.node):
+            self._convert_node(node, str(index) in self._exact)
         for item in graph.output:
             if self._is_float(item.name):
                 self._form(item.name, _FLOAT)
@@ -192,9 +203,9 @@ class _Converter:
     def _values(self, name: str) -> np.ndarray:
         return self._onnx.numpy_helper.to_array(self._constants[name])
 
-    def _convert_node(self, node: Any) -> None:
+    def _convert_node(self, node: Any, is_exact: bool) -> None:
         demands = self._slots_that_demand_float(node)
-        form, state = self._judge(node, demands)
+        form, state = self._judge(node, demands, is_exact)
         for name in _captured(node):  # inner graphs keep to FP32, and know tensors by their own names
             if name in self._forms:
                 self._form(name, _FLOAT)
@@ -211,7 +222,7 @@ class _Converter:
                 self._states[name] = state
         self._nodes.append(node)
 
-    def _judge(self, node: Any, demands: set[int]) -> tuple[int, str]:
+    def _judge(self, node: Any, demands: set[int], is_exact: bool) -> tuple[int, str]:
         """The form that a node works in, and what is known of its results."""
         op = node.op_type
         floats = [name for slot, name in enumerate(node.input) if self._is_float(name) and slot not in demands]
@@ -223,7 +234,7 @@ class _Converter:
             return (_FLOAT, _HUGE)
         if _HUGE in states:
             return (_FLOAT, _FREE if seen or op in _BOUNDED else _HUGE)
-        if not self._takes_half(node) or op in _STAY | _ATTRIBUTE_TYPED:
+        if is_exact or not self._takes_half(node) or op in _STAY | _ATTRIBUTE_TYPED:
             return held
         if op not in _SATURATE and any(_overflows(values) for values in constants):
             return held if op == "Div" else (_FLOAT, _HUGE)
@@ -282,6 +293,19 @@ class _Converter:
         name = next(name for name in names if name not in self._taken)
         self._taken.add(name)
         return name
+
+
+def _network(graph: Any, kinds: Mapping[str, int]) -> Network:
+    """A graph without Constant nodes, as `exactness` wants it; its nodes are called by their numbers."""
+    return Network(
+        [
+            Step(str(index), node.op_type, (*node.input, *_captured(node)), tuple(node.output))
+            for index, node in enumerate(graph.node)
+        ],
+        floats={name for name, kind in kinds.items() if kind in _FLOATS},
+        constants={item.name for item in graph.initializer},
+        outputs={item.name for item in graph.output},
+    )
 
 
 def _overflows(values: np.ndarray) -> bool:

@@ -17,6 +17,7 @@ import numpy as np
 
 from icebreaker import gpu
 from icebreaker.engine import cuda
+from icebreaker.engine.fp16 import EXACT_PRODUCTS, to_half
 from icebreaker.engine.number_limits import NumberRules, judge
 from icebreaker.engine.onnx_sessions import EXACT_INT8
 from icebreaker.engine.protocol import BuildOptions, Built, Colour, Engine, Runner
@@ -104,8 +105,6 @@ class OnnxRuntime(Engine):
         model = segment.onnx_bytes()
         precision, note = options.precision, None
         if precision == "fp16":
-            from icebreaker.engine.fp16 import to_half
-
             model = to_half(model, options.samples)
         elif precision == "int8":
             precision, note = "fp32", _INT8_IN_FP32
@@ -179,7 +178,8 @@ def _cuda_session(
 
     settings = {
         "device_id": "0",
-        "use_tf32": "1" if half else "0",  # fp32 is fp32: TF32 keeps 10 bits of the mantissa, as FP16 does
+        # FP32 is FP32: TF32 keeps 10 bits of the mantissa, as FP16 does.
+        "use_tf32": "1" if half and isinstance(model, bytes) and EXACT_PRODUCTS.encode() not in model else "0",
         "prefer_nhwc": "1" if half else "0",  # what tensor cores want: ResNet-50 in FP16 is 1.2 to 1.4 times faster
         "arena_extend_strategy": "kSameAsRequested",  # TensorFlow has its share of the memory
         "enable_cuda_graph": "1" if captures else "0",

@@ -18,10 +18,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from icebreaker.engine import openvino_marks
 from icebreaker.engine.float_mode import exact_near_zero
 from icebreaker.engine.number_limits import NumberRules, Watch, judge
 from icebreaker.engine.protocol import BuildOptions, Built, Colour, Engine, Runner
@@ -217,6 +219,12 @@ class _Runner:
         self._network: Any = None if self._file else network
         self._most = 1 if self._file else _KEPT_SHAPES
         self._precision = precision
+        # What must stay FP32 where the rest is 16 bits.
+        self._exact: frozenset[str] = frozenset()
+        if any(self._hint(device) in openvino_marks.HALVES for device in _devices(core)):
+            self._exact = openvino_marks.exact_names(network)
+            if self._exact and self._file is None:
+                self._network = openvino_marks.marked(core, network, self._exact)
         self._watch = _watched(model, network)
         self._open = network.is_dynamic()
         self._known = frozenset(item.get_friendly_name() for item in network.get_ops())
@@ -252,8 +260,7 @@ class _Runner:
             compiled = self._request(arrays).get_compiled_model()
             device = compiled.get_property("EXECUTION_DEVICES")[0].split(".")[0]
             try:
-                config = self._config(device) | {"PERF_COUNT": True}
-                request = self._core.compile_model(self._shaped(arrays), device, config).create_infer_request()
+                request = self._compiled(self._shaped(arrays), device, {"PERF_COUNT": True}).create_infer_request()
                 times: dict[str, list[float]] = {}
                 for number in range(runs + 1):
                     request.infer(arrays, share_inputs=True)
@@ -301,26 +308,36 @@ class _Runner:
         devices = _devices(self._core)
         for device in devices:
             try:
-                request = self._core.compile_model(network, device, self._config(device)).create_infer_request()
+                request = self._compiled(network, device).create_infer_request()
                 found.append((_seconds(request, inputs) if len(devices) > 1 else 0.0, request))
             except RuntimeError:
                 if device == "CPU":  # which takes what the others do not
                     raise
         return min(found, key=lambda item: item[0])[1]
 
+    def _compiled(self, network: Any, device: str, extra: Mapping[str, Any] = MappingProxyType({})) -> Any:
+        """Compiles for a device."""
+        return openvino_marks.compile_exactly(
+            self._core, network, device, self._config(device) | dict(extra), self._exact
+        )
+
     def _config(self, device: str) -> dict[str, Any]:
         config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
         if device == "CPU":
             # Not pinned: TensorFlow's threads, and other programs, want the same cores.
             config |= {"NUM_STREAMS": "1", "ENABLE_CPU_PINNING": False}
-        hint = _HINTS[self._precision]
         if self._precision == "fp32":
             config["EXECUTION_MODE_HINT"] = "ACCURACY"
-        elif self._precision == "int8" and device == "CPU" and _has_bf16(self._core):
-            hint = "bf16"  # what stays float in an INT8 model
-        elif self._precision == "bf16" and device != "CPU":
-            hint = "f16"
+        hint = self._hint(device)
         return config | ({"INFERENCE_PRECISION_HINT": hint} if hint else {})
+
+    def _hint(self, device: str) -> str:
+        """What a device shall compute in."""
+        if self._precision == "int8" and device == "CPU" and _has_bf16(self._core):
+            return "bf16"  # what stays float in an INT8 model
+        if self._precision == "bf16" and device != "CPU":
+            return "f16"
+        return _HINTS[self._precision]
 
 
 def _layers(model: Any, known: frozenset[str]) -> list[tuple[str, EngineLayer]]:

@@ -84,7 +84,8 @@ class SegmentReport:
         inputs: Canonical names of the tensors that enter it.
         outputs: Canonical names of the original tensors that leave it.
         build_seconds: Seconds for export and build.
-        tensorflow_ms: Median milliseconds of the segment in TensorFlow; 0 where not measured.
+        tensorflow_ms: Median milliseconds of the segment in TensorFlow; 0 where not measured. Where the machine was
+            busy, of processor time.
         engine_ms: The same in the engine, hand-over included.
         deviation: Largest difference from TensorFlow, as a share of the output's range.
         runs_here: False for an engine that was built for another machine.
@@ -132,6 +133,8 @@ class Conversion:
         warnings: What the user should read.
         accuracy: Of the whole graph on held-back data, where INT8 was asked for.
         calibration_table: Path of the ranges that were written; empty if none were.
+        others: Largest share of the processors' time that other programs had while engines were timed, 0 to 1. Where it
+            is large, a warning says so, and times are processor time.
         tensors: Canonical tensor name → dtype and shape as TensorFlow infers them, such as `float32[?,56,56,64]`.
     """
 
@@ -143,6 +146,7 @@ class Conversion:
     warnings: tuple[Words, ...] = ()
     accuracy: Accuracy | None = None
     calibration_table: str = ""
+    others: float = 0.0
     tensors: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def to_json(self, word: Word = str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Needs TensorFlow for what its ops are. Owns: changes that leave what a graph com
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from icebreaker.graph import external_weights, limits
@@ -30,8 +30,8 @@ def from_store(definition: Any, store: Store | None) -> Any:
     return definition if store is None else external_weights.mapped(definition, store)
 
 
-def prune(graph: Graph, outputs: Iterable[Tensor]) -> Graph:
-    """The part of a graph that the outputs need, with its function library; TensorFlow's message.
+def prune(graph: Graph, outputs: Iterable[Tensor], keep: Iterable[str] = ()) -> Graph:
+    """The part of a graph that the outputs need and the nodes in `keep`, with its functions; TensorFlow's message.
 
     Waiting for what neither acts nor keeps state orders nothing, so such control edges go. TensorFlow's own freezing
     leaves a NoOp that waits for every weight: followed, it would keep all weights beside the engine that has them.
@@ -45,7 +45,7 @@ def prune(graph: Graph, outputs: Iterable[Tensor]) -> Graph:
             *(control for control in node.controls if control not in pure),
         ]
 
-    needed = set(reachable((tensor.node for tensor in outputs), needs))
+    needed = set(reachable((*(tensor.node for tensor in outputs), *keep), needs))
     whole = to_tensorflow(graph.definition)
     if whole is not graph.definition and len(needed) == len(graph):
         definition = whole  # ours alone: no need to copy the weights once more
@@ -58,6 +58,28 @@ def prune(graph: Graph, outputs: Iterable[Tensor]) -> Graph:
             del node.input[:]
             node.input.extend(kept)
     return Graph(definition, graph.store)
+
+
+def spare_inputs(graph: Graph, cut: Graph, named: Collection[str] = ()) -> tuple[Any, ...]:
+    """The inputs of a graph that a part of it does not need, as nodes that nothing reads.
+
+    A program that feeds them (the labels, whether it is training) shall run on the part as it did on the whole.
+
+    Args:
+        graph: The whole.
+        cut: The part.
+        named: The inputs that the user chose; only these, if there are any.
+    """
+    found = []
+    for item in graph.placeholders:
+        if item.name not in cut and (not named or item.name in named):
+            node = type(cut.definition)().node.add()
+            node.MergeFromString(graph[item.name].definition.SerializeToString())
+            node.op = "Placeholder"  # a default would need nodes of its own, and nobody asks for it
+            del node.input[:]
+            node.attr.pop("_class", None)
+            found.append(node)
+    return tuple(found)
 
 
 def inline_functions(graph: Graph) -> Graph:

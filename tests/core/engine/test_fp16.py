@@ -6,40 +6,18 @@ Run in ONNX Runtime's CPU provider with its optimizations off, since they would 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
-import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import parser
 
+from helpers.onnx_models import model, run
 from icebreaker.engine.fp16 import to_half
 from icebreaker.errors import IcebreakerError
 
 FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
-
-
-def model(text: str, **constants: npt.ArrayLike) -> bytes:
-    """A model from ONNX's text form; `constants` become initializers."""
-    proto = parser.parse_model(f'<ir_version: 9, opset_import: ["" : 18]>\n{text}')
-    proto.graph.initializer.extend(
-        onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()
-    )
-    for number, node in enumerate(proto.graph.node):
-        node.name = f"{node.op_type}{number}"
-    return proto.SerializeToString()
-
-
-def run(data: bytes, *inputs: np.ndarray) -> list[Any]:
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    return list(session.run(None, {item.name: value for item, value in zip(session.get_inputs(), inputs, strict=True)}))
 
 
 def converted(data: bytes, samples: Sequence[Sequence[np.ndarray]] = ()) -> onnx.ModelProto:

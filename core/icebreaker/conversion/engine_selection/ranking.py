@@ -9,21 +9,23 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from icebreaker import gpu
 from icebreaker.conversion.context import Context
 from icebreaker.conversion.engine_selection.candidates import Candidate
 from icebreaker.conversion.engine_selection.engine_calls import EngineCalls
-from icebreaker.metrics.timing import medians
+from icebreaker.metrics.timing import Race, Ratio, race, ratio
 from icebreaker.partitioning.partition import Segment
 from icebreaker.runtime import segment_graph
 from icebreaker.storage import crash_journal
 from icebreaker.tf.session import GraphSession
 
-# An engine must beat TensorFlow by this factor, or the difference may be noise.
+# An engine must beat TensorFlow by this factor, and by more than the noise; so must an engine one that comes before it.
 MARGIN = 1.02
+_ALIKE = 1.05  # nobody notices, and to tell them apart would take long
 # INT8 was asked for: beyond this, it is slower than FP32, and no noise.
 _INT8_MARGIN = 1.05
 _INT8_NOISE_MS = 0.05
-_SECONDS_TO_MEASURE = 2.0  # for all segments together
+_SECONDS_TO_MEASURE = 6.0  # at most, for all segments together
 
 # A segment in TensorFlow: its session, to be closed, and a call of it.
 Native = tuple[GraphSession, Callable[[], Any]]
@@ -80,15 +82,28 @@ class Ranking:
                 warm_up()  # compiles for these shapes again
             store.rest()
         session, call = native.result() if native is not None else self.native(segment, inputs)
+        added = 0.0 if self._is_whole(segment) else hand_over_ms()
+
+        def keep(found: Race) -> None:
+            in_tensorflow, *in_engines = found.milliseconds
+            for candidate, times in zip(candidates, in_engines, strict=True):
+                candidate.times, candidate.tensorflow_times = times + added, in_tensorflow
+                candidate.milliseconds = float(np.median(candidate.times))
+
+        def is_settled(found: Race) -> bool:
+            keep(found)
+            return not auto or _is_settled([item for item in candidates if item.failure is None])
+
+        auto = self._context.settings.engine == "auto"
         with crash_journal.step(f"measuring {segment.name}", [candidate.attempt for candidate in candidates]):
-            in_tensorflow, *in_engines = medians(
-                [call, *runs], _SECONDS_TO_MEASURE / max(count, 3), until_clear=True
+            found = race(
+                [call, *runs], _SECONDS_TO_MEASURE / max(count, 3), is_settled=is_settled,
+                on_processor=gpu.find() is None,
             )  # fmt: skip
         session.close()
-        handed_over = 0.0 if self._is_whole(segment) else hand_over_ms()
-        for candidate, median in zip(candidates, in_engines, strict=True):
-            candidate.milliseconds = median + handed_over
-        return in_tensorflow
+        keep(found)
+        self._context.notices.timed(found, auto)
+        return found.medians[0]
 
     def _is_whole(self, segment: Segment) -> bool:
         """True if the engine will be called directly: nothing is left for TensorFlow."""
@@ -100,16 +115,50 @@ class Ranking:
 
 
 def fastest(candidates: Sequence[Candidate], auto: bool = True) -> Candidate:
-    """The fastest; INT8, where it was asked for and is accurate, unless `auto` finds that it is slower than FP32."""
-    best = min(candidates, key=lambda candidate: candidate.milliseconds)
+    """The fastest; INT8, where it was asked for and is accurate, unless `auto` finds that it is slower than FP32.
+
+    Of candidates without a clear difference it is the first, so that the choice does not hang on noise.
+    """
+    best = _fastest(candidates)
     in_int8 = [candidate for candidate in candidates if candidate.is_int8]
     if not in_int8:
         return best
     # Our own has the table of layers and is an ONNX model, so NNCF's must really be faster.
-    quantized = min(in_int8, key=lambda candidate: candidate.milliseconds * (MARGIN if candidate.rival else 1))
+    quantized = _fastest(sorted(in_int8, key=lambda candidate: candidate.rival is not None))
     in_float = (candidate.milliseconds for candidate in candidates if candidate.built.precision == "fp32")
     limit = min(in_float, default=float("inf")) * _INT8_MARGIN + _INT8_NOISE_MS
     return best if auto and quantized.milliseconds > limit else quantized
+
+
+def gain(candidate: Candidate) -> Ratio:
+    """How many times as long TensorFlow takes as a candidate, hand-over included."""
+    return ratio(candidate.tensorflow_times, candidate.times)
+
+
+def _fastest(candidates: Sequence[Candidate]) -> Candidate:
+    """The first of those than which none is clearly faster."""
+    best = candidates[0]
+    for candidate in candidates[1:]:
+        ahead = best.milliseconds / max(candidate.milliseconds, 1e-9)
+        if ahead >= MARGIN and (not _in_one_race(best, candidate) or ratio(best.times, candidate.times).low > 1):
+            best = candidate
+    return best
+
+
+def _in_one_race(first: Candidate, second: Candidate) -> bool:
+    return len(first.tensorflow_times) > 0 and first.tensorflow_times is second.tensorflow_times
+
+
+def _is_settled(candidates: Sequence[Candidate]) -> bool:
+    """Whether more rounds would hardly change the choice."""
+    if not candidates:
+        return True
+    best = _fastest(candidates)
+    in_tensorflow = gain(best)
+    if in_tensorflow.low <= MARGIN <= in_tensorflow.high:
+        return False
+    others = (ratio(candidate.times, best.times) for candidate in candidates if candidate is not best)
+    return all(found.low > 1 or 1 / _ALIKE < found.low <= found.high < _ALIKE for found in others)
 
 
 def evened_out(candidates: Sequence[Candidate]) -> float:
@@ -136,7 +185,9 @@ def hand_over_ms() -> float:
         with tf.compat.v1.Session(graph=graph) as session:
             value = np.zeros(16, np.float32)
             calls = [session.make_callable(fetch, [entry]) for fetch in (plain, through)]
-            base, whole = medians([lambda: calls[0](value), lambda: calls[1](value)], 0.2)
+            base, whole = race(
+                [lambda: calls[0](value), lambda: calls[1](value)], 0.2, on_processor=gpu.find() is None
+            ).medians
         _hand_over.append(max(whole - base, 0.0))
     return _hand_over[0]
 
