@@ -51,7 +51,8 @@ class NumberRules:
         rounds_division: Whether floats are divided by multiplying with the reciprocal: 41 / 41 may be less than 1.
         checks_places: Whether it fails at a place that an array does not have; by that a division by zero is found, too
             (see `export.ops.arithmetic`).
-        hides_nan: Ops that give a number for a NaN, or another NaN than TensorFlow. None: any might.
+        hides_nan: Ops that give a number for a NaN, or another NaN than TensorFlow.
+        keeps_nan: None, or the only ops that do not.
         wrong_on_nothing: Ops that give a number where there is nothing to compute with (TensorFlow's mean is a NaN), or
             end the process. None: any might.
     """
@@ -64,7 +65,8 @@ class NumberRules:
     refused: Mapping[str, str] = field(default_factory=dict[str, str])
     rounds_division: bool = False
     checks_places: bool = True
-    hides_nan: frozenset[str] | None = frozenset()
+    hides_nan: frozenset[str] = frozenset()
+    keeps_nan: frozenset[str] | None = None
     wrong_on_nothing: frozenset[str] | None = frozenset({"ReduceMean"})
 
 
@@ -300,7 +302,10 @@ def _watch(graph: Any, inputs: Sequence[tuple[Any, int | None]], rules: NumberRu
             limits.append(None)
         else:
             limits.append((int(max(allowed.low, held.low)), int(min(allowed.high, held.high))))
-    hides = rules.hides_nan is None or any(node.op_type in rules.hides_nan for node in graph.node)
+    kept = rules.keeps_nan
+    hides = any(
+        node.op_type in rules.hides_nan or (kept is not None and node.op_type not in kept) for node in graph.node
+    )
     nan = (hides and kind is not None and np.dtype(kind).kind == "f" for kind, _ in inputs)
     wrong = rules.wrong_on_nothing
     takes_nothing = wrong is not None and not any(node.op_type in wrong for node in graph.node)
