@@ -302,10 +302,8 @@ def _watch(graph: Any, inputs: Sequence[tuple[Any, int | None]], rules: NumberRu
             limits.append(None)
         else:
             limits.append((int(max(allowed.low, held.low)), int(min(allowed.high, held.high))))
-    kept = rules.keeps_nan
-    hides = any(
-        node.op_type in rules.hides_nan or (kept is not None and node.op_type not in kept) for node in graph.node
-    )
+    kept, used = rules.keeps_nan, {node.op_type for node in graph.node}
+    hides = bool(used & rules.hides_nan) or (kept is not None and not used <= kept)
     nan = (hides and kind is not None and np.dtype(kind).kind == "f" for kind, _ in inputs)
     wrong = rules.wrong_on_nothing
     takes_nothing = wrong is not None and not any(node.op_type in wrong for node in graph.node)

@@ -51,10 +51,10 @@ _RULES = NumberRules(
     rounds_division=True,
     checks_places=False,
     keeps_nan=frozenset({
-        "Abs", "Add", "And", "Ceil", "Concat", "Constant", "ConstantOfShape", "Div", "Equal", "Expand", "Flatten", "Floor",
-        "Gather", "Greater", "GreaterOrEqual", "Identity", "IsInf", "IsNaN", "Less", "LessOrEqual", "Mul", "Neg", "Not",
-        "Or", "Reciprocal", "Reshape", "Shape", "Slice", "Split", "Sqrt", "Squeeze", "Sub", "Tile", "Transpose",
-        "Unsqueeze", "Where", "Xor",
+        "Abs", "Add", "And", "Ceil", "Concat", "Constant", "ConstantOfShape", "Div", "Equal", "Expand", "Flatten",
+        "Floor", "Gather", "Greater", "GreaterOrEqual", "Identity", "IsInf", "IsNaN", "Less", "LessOrEqual", "Mul",
+        "Neg", "Not", "Or", "Reciprocal", "Reshape", "Shape", "Slice", "Split", "Sqrt", "Squeeze", "Sub", "Tile",
+        "Transpose", "Unsqueeze", "Where", "Xor",
     }),
     wrong_on_nothing=None,  # its Gather of no places divides by zero, and ends the process
 )  # fmt: skip
