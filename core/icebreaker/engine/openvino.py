@@ -28,8 +28,8 @@ from icebreaker.engine.number_limits import NumberRules, Watch, judge
 from icebreaker.engine.protocol import BuildOptions, Built, Colour, Engine, Runner
 from icebreaker.engine.segment_model import Model, SegmentModel
 from icebreaker.errors import IcebreakerError
-from icebreaker.messages import Message, message
-from icebreaker.reports import EngineLayer, EngineStatus, LayerTime
+from icebreaker.messages import message
+from icebreaker.reports import EngineLayer, EngineStatus, LayerTime, Words
 
 _KEPT_SHAPES = 8
 _CROWDED = {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": "AUTO"}  # for calls of several threads at once
@@ -51,7 +51,13 @@ _RULES = NumberRules(
     refused={"Mod": "loses digits of floats"},
     rounds_division=True,
     checks_places=False,
-    hides_nan=None,
+    keeps_nan=frozenset({
+        "Abs", "Add", "And", "Ceil", "Concat", "Constant", "ConstantOfShape", "Div", "Equal", "Expand", "Flatten",
+        "Floor", "Gather", "Greater", "GreaterOrEqual", "Identity", "IsInf", "IsNaN", "Less", "LessOrEqual", "Mul",
+        "Neg", "Not", "Or", "Reciprocal", "Reshape", "Shape", "Slice", "Split", "Sqrt", "Squeeze", "Sub", "Tile",
+        "Transpose", "Unsqueeze", "Where", "Xor",
+    }),
+    wrong_on_nothing=None,  # its Gather of no places divides by zero, and ends the process
 )  # fmt: skip
 
 
@@ -91,7 +97,7 @@ class OpenVINO(Engine):
             {"fp32": "fp32", "fp16": reduced, "int8": "int8"},
         )  # fmt: skip
 
-    def refusals(self, segment: SegmentModel) -> Mapping[str, Message | str]:
+    def refusals(self, segment: SegmentModel) -> Mapping[str, Words]:
         """Asks the CPU plugin which nodes it takes; with them, those in which it would go wrong."""
         core, _ = _core()
         try:
@@ -209,7 +215,7 @@ def _watched(payload: Model, network: Any) -> Watch:
     """What to look at in a model's inputs."""
     if isinstance(payload, bytes) and payload.startswith(_IR):  # NNCF's, of a model whose numbers are floats
         floats = tuple(port.get_element_type().is_real() for port in network.inputs)
-        return Watch(_RULES.title, (None,) * len(floats), floats)
+        return Watch(_RULES.title, (None,) * len(floats), floats, takes_nothing=False)
     return judge(payload, _RULES).watch
 
 
