@@ -124,7 +124,7 @@ def test_compare_contract(demo, tmp_path):
     pair = (folder / "digits.pb", folder / "digits.optimized.pb")
     answer = json.loads(run("compare", *pair, "--data", tmp_path / "data.npz", "--json")[0])
     assert set(answer) == {"probabilities", "label"}
-    assert set(answer["label"]) == {"max_abs", "max_rel", "cosine", "sqnr_db", "top1_agreement"}
+    assert set(answer["label"]) == {"max_abs", "max_rel", "cosine", "sqnr_db", "top1_agreement", "values"}
     assert answer["label"]["max_abs"] == 0
     assert answer["probabilities"]["max_rel"] < 1e-4 and answer["probabilities"]["top1_agreement"] == 1
 
