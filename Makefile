@@ -29,7 +29,7 @@ FIND_PYTHON = for name in python3 python3.13 python3.12 python3.11; do \
 	then echo $$name; break; fi; done
 
 .DEFAULT_GOAL := help
-.PHONY: bench-choice bench-graph bench-memory bench-window help run test test-fast setup lint faults fuzz soak conformance bench bench-int8 gpu-check screenshot texts lock system
+.PHONY: bench-choice bench-graph bench-memory bench-window help run test test-fast setup lint faults snapshots fuzz soak conformance bench bench-int8 gpu-check screenshot texts lock system
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null \
@@ -57,6 +57,9 @@ lint: setup ## Check style, format, types and the direction of imports
 
 faults: setup ## Run all fault tests, the long ones too: engines that crash, hang, eat memory; full disks; kills
 	ICEBREAKER_FAULTS=all QT_QPA_PLATFORM=offscreen $(PY) -m pytest tests/faults $(ARGS)
+
+snapshots: setup ## Compare all that the command line prints with what is kept, the long commands too
+	ICEBREAKER_SNAPSHOTS=all QT_QPA_PLATFORM=offscreen $(PY) -m pytest tests/integration/test_json_snapshots.py $(ARGS)
 
 fuzz: setup ## Damage real inputs and read them, for ten minutes, or otherwise: make fuzz ARGS="--seconds 60"
 	PYTHONPATH=tests $(PY) -m fuzz.fuzz --seconds 600 $(ARGS)

@@ -26,6 +26,7 @@ SLOW = (
     "core/benchmarking",
     "core/engine",
     "core/export",
+    "core/formats/test_saved_model_effects.py",
     "core/graph/test_external_weights.py",
     "core/graph/test_side_effects.py",
     "core/partitioning",
@@ -35,6 +36,7 @@ SLOW = (
     "core/test_telemetry.py",
     "core/tf",
     "fuzz",
+    "safety",
     "test_packaging.py",
 )
 

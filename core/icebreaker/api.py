@@ -279,11 +279,11 @@ def engines() -> tuple[EngineStatus, ...]:
     return _run(requests.AskEngines(), False, None).engines
 
 
-def load(path: FilePath, fallback: bool = True, *, trust: bool = False) -> Model:
+def load(path: FilePath, fallback: bool = True, *, trust: bool = False, allow_side_effects: bool = False) -> Model:
     """Loads an optimized graph with its engines into this process; see `icebreaker.runtime.loader.load`."""
     from icebreaker.runtime import loader
 
-    return loader.load(path, fallback=fallback, trust=trust)
+    return loader.load(path, fallback=fallback, trust=trust, allow_side_effects=allow_side_effects)
 
 
 def _run(request: Request, progress: ProgressCallback | bool, cancel: threading.Event | None) -> Any:

@@ -8,6 +8,7 @@ by reading a text: whoever needs to know what happened asks for `code`, `subject
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Union, cast
@@ -52,6 +53,9 @@ REMEDIES: Mapping[str, str] = {
     "set_tmpdir": "free some space, or set TMPDIR to a folder that has it",
     "choose_another_folder": "choose another folder or free some space",
     "name_file_to_write": "give the name of a file to write",
+    "give_shorter_name": "give a shorter name",
+    "remove_link": "remove the link, or give another name",
+    "copy_file_itself": "copy the file itself there",
     "give_graph_or_saved_model": "give a graph's file, or a SavedModel's folder",
     "give_frozen_graph": "give a frozen graph",
     "give_frozen_or_saved_model": "give a frozen graph or a SavedModel",
@@ -80,7 +84,6 @@ REMEDIES: Mapping[str, str] = {
     "make_one_smaller": "make one of them smaller",
     # engines, export, runtime, conversion
     "retry_crashed": "it can be tried again",
-    "name_a_file": "give the name of a file to write",
     "make_folder": "make the folder first, or choose another",
     "another_folder": "choose another folder",
     "name_an_output": "name one",
@@ -104,6 +107,9 @@ REMEDIES: Mapping[str, str] = {
     "copy_along": "copy it along",
     "fewer_outputs": "convert fewer or smaller outputs",
     "convert_here_or_trust": "convert the graph here, or, if you trust where it comes from, load it with trust=True",
+    "add_first_dimension": "add its first dimension, as value[None] does for an array",
+    "give_its_shape": "give it that shape",
+    "give_its_type": "give numbers or texts of that type, in an array or in lists of equal length",
     "convert_with_that_batch": "convert with that batch",
     "free_some_or_tmpdir": "free some, or set TMPDIR",
     "give_judging_data": "give sample data, or calibration data, to do that",
@@ -168,6 +174,7 @@ REMEDIES: Mapping[str, str] = {
     "native_abort": "a native library gave up: choose another engine, and see the log for its words",
     "see_log_try_again": "see the log, and try again",
     "last_words": "{words}",
+    "raise_address_space": "raise that limit (ulimit -v), which a graph of any size needs",
     "another_output_folder": "choose another folder",
     "write_whole_numbers": "write whole numbers, such as 1x224x224x3",
     "write_width_height": "write width and height, such as 224x224",
@@ -184,6 +191,7 @@ REMEDIES: Mapping[str, str] = {
 # What fills a template: a tuple is written with commas.
 Value = Union[str, int, float, "Message", tuple[Union[str, int, float, "Message"], ...]]
 _MOST_CHARACTERS = 2000
+_COMMANDING = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True)
@@ -240,11 +248,19 @@ class Message:
 
 
 def one_line(text: str) -> str:
-    """A text without line breaks, whatever it quotes; of a very long one, both ends."""
-    line = " ".join(text.split())
+    """A text without line breaks, whatever it quotes, and `printable`; of a very long one, both ends."""
+    line = printable(" ".join(text.split()))
     if len(line) > _MOST_CHARACTERS:
         line = f"{line[: _MOST_CHARACTERS // 2]} … {line[-_MOST_CHARACTERS // 2 :]}"
     return line
+
+
+def printable(text: str) -> str:
+    r"""A text with control characters, and those that turn its direction, spelled out: `\x1b`, `\u202e`.
+
+    A name out of a file may hold them: a terminal obeys the former, and with the latter letters seem to be elsewhere.
+    """
+    return _COMMANDING.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def message(

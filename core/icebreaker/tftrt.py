@@ -33,6 +33,7 @@ from icebreaker.conversion import pipeline
 from icebreaker.engine import registry
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
+from icebreaker.graph import limits, side_effects
 from icebreaker.graph.graph import Graph
 from icebreaker.jobs import requests, supervisor
 from icebreaker.quantization.segment_data import RECORDING
@@ -132,6 +133,7 @@ def create_inference_graph(
     if input_saved_model_dir is not None:
         graph = _saved_model(input_saved_model_dir, allow_side_effects)
     else:
+        limits.check_limits(input_graph_def, "the graph")
         graph = Graph(to_tensorflow(input_graph_def))
     if outputs is None and input_saved_model_dir is None:
         raise BadArgument("outputs_none", "outputs is None", "name_the_tensors")
@@ -153,7 +155,7 @@ def create_inference_graph(
         return _calibration_graph(graph, settings, consent)
     made = _optimized(graph, settings, consent)
     if output_saved_model_dir is not None:
-        save_saved_model(made, output_saved_model_dir)
+        save_saved_model(made, output_saved_model_dir, allow_side_effects=allow_side_effects)
     return made
 
 
@@ -208,17 +210,19 @@ def save(graph_def: Any, path: str | os.PathLike[str]) -> None:
     artifact_writer.write(portable(graph_def), Path(path))
 
 
-def save_saved_model(graph_def: Any, folder: str | os.PathLike[str]) -> None:
+def save_saved_model(graph_def: Any, folder: str | os.PathLike[str], *, allow_side_effects: bool = False) -> None:
     """Writes the portable form of a graph as a SavedModel; its signature has the graph's inputs and outputs.
 
     Raises:
         BadArgument: The folder is there already.
+        ConsentNeeded: The graph acts outside itself, and `allow_side_effects` is False: TensorFlow runs parts of it.
     """
     import tensorflow as tf
 
     if Path(folder).exists():
         raise BadArgument("folder_exists", "{subject} is there already", "another_folder", subject=folder)
     definition = portable(graph_def)
+    side_effects.require_consent(side_effects.find_side_effects(definition), allow_side_effects)
     graph = Graph(definition)
     with tf.Graph().as_default() as made:
         tf.import_graph_def(definition, name="")
@@ -252,6 +256,7 @@ class TrtGraphConverter:
         *,
         nodes_blacklist: Sequence[Any] | None = None,
         engine: str = "auto",
+        allow_side_effects: bool = False,
     ) -> None:
         """Keeps what `convert` needs.
 
@@ -271,6 +276,7 @@ class TrtGraphConverter:
             use_calibration: See there.
             nodes_blacklist: The older name of `nodes_denylist`.
             engine: See there.
+            allow_side_effects: See there.
         """
         precision = _checked(input_graph_def, input_saved_model_dir, precision_mode)
         denied = nodes_denylist if nodes_denylist is not None else nodes_blacklist
@@ -290,7 +296,7 @@ class TrtGraphConverter:
             "minimum_segment_size": minimum_segment_size, "is_dynamic_op": is_dynamic_op,
             "maximum_cached_engines": maximum_cached_engines, "use_calibration": use_calibration,
             "input_saved_model_dir": input_saved_model_dir, "input_saved_model_tags": input_saved_model_tags,
-            "session_config": session_config, "engine": engine,
+            "session_config": session_config, "engine": engine, "allow_side_effects": allow_side_effects,
         }  # fmt: skip
         self._converted: Any = None
         self._calibrated = False
@@ -346,7 +352,8 @@ class TrtGraphConverter:
             with tf.compat.v1.Session(graph=graph, config=self._session_config) as session:
                 for _ in range(num_runs):
                     session.run(fetches, feed_dict=feed_dict_fn() if feed_dict_fn else None)
-        self._converted = calib_graph_to_infer_graph(self._converted)
+        allowed = self._arguments["allow_side_effects"]
+        self._converted = calib_graph_to_infer_graph(self._converted, allow_side_effects=allowed)
         self._calibrated = True
         return self._converted
 
@@ -356,7 +363,8 @@ class TrtGraphConverter:
             raise BadArgument("save_too_early", "save() comes after convert()")
         if self._needs_calibration and not self._calibrated:
             raise BadArgument("save_uncalibrated", "save() comes after calibrate()")
-        save_saved_model(self._converted, output_saved_model_dir)
+        allowed = self._arguments["allow_side_effects"]
+        save_saved_model(self._converted, output_saved_model_dir, allow_side_effects=allowed)
 
 
 # --- Conversion --------------------------------------------------------------------------------------------------
@@ -520,8 +528,7 @@ def _restored(graph_def: Any) -> Any:
 def _new_folder() -> Path:
     """A folder for recordings in the user's cache; those that were forgotten there go."""
     try:
-        home = cache.folder() / "recordings"
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        home = cache.make_folder("recordings")
         for old in home.iterdir():
             if time.time() - old.stat().st_mtime > _KEPT_SECONDS:
                 shutil.rmtree(old, ignore_errors=True)

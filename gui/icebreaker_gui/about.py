@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QIcon, QPixmap
-from PySide6.QtWidgets import QDialog, QDialogButtonBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialog, QDialogButtonBox, QHBoxLayout, QVBoxLayout, QWidget
 
 from icebreaker_gui.style import theme
 from icebreaker_gui.style.widgets import label
@@ -19,7 +19,7 @@ class About(QDialog):
         super().__init__(parent)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle(self.tr("About Icebreaker"))
-        picture = QLabel()
+        picture = label()
         picture.setPixmap(QPixmap(QIcon(str(theme.APP_ICON)).pixmap(QSize(64, 64))))
         title = label("Icebreaker")
         title.setFont(theme.font(1.6, bold=True))

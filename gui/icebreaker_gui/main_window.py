@@ -300,11 +300,11 @@ class Window(QMainWindow):
             if not self._is_closing:
                 return
         event.accept()
+        self.docks.remember()
+        self.hide()  # only in here: Qt ends the app as its last window that is seen is closed
+        self.graph_panel.close()  # Qt tells windows only
+        self._session.shutdown()
 
     def _close_now(self) -> None:
         self._is_closing = True
-        self.docks.remember()
-        self.hide()
-        self.graph_panel.close()  # Qt tells windows only
-        self._session.shutdown()
         self.close()

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QMenu, QMenuBar
 
 from icebreaker_gui.docks import Docks
 from icebreaker_gui.session.session import Session
+from icebreaker_gui.style.plain_text import caption
 
 _Standard = QKeySequence.StandardKey
 
@@ -88,7 +89,7 @@ class MenuBar(QMenuBar):
         self._recent.clear()
         paths = self._session.recent.paths
         for path in paths:
-            action = self._recent.addAction(path)
+            action = self._recent.addAction(caption(path))
             action.triggered.connect(lambda _checked=False, path=path: self.pathChosen.emit(path))
         self._recent.setEnabled(bool(paths))
         if paths:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QIcon
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from icebreaker_gui.session.session import Session
 from icebreaker_gui.style import theme
+from icebreaker_gui.style.plain_text import caption, tip
 from icebreaker_gui.style.widgets import button, clear, label
 
 _WIDTH = 620
@@ -26,7 +27,7 @@ class Welcome(QWidget):
         self._session = session
         self.setProperty("look", "panel")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
-        picture = QLabel()
+        picture = label()
         picture.setPixmap(QIcon(str(theme.APP_ICON)).pixmap(QSize(88, 88)))
         picture.setFixedSize(88, 88)
         title = label(self.tr("Make a frozen graph run faster"))
@@ -99,8 +100,8 @@ class Welcome(QWidget):
         if recent:
             self._recent.addWidget(label(self.tr("Opened lately"), "title"), 0, Qt.AlignmentFlag.AlignHCenter)
         for path in recent:
-            link = button("", str(path), "link")
+            link = button("", tip(str(path)), "link")
             name = link.fontMetrics().elidedText(path.name, Qt.TextElideMode.ElideMiddle, _WIDTH - theme.LARGE)
-            link.setText(name.replace("&", "&&"))
+            link.setText(caption(name))
             link.clicked.connect(lambda _checked=False, path=path: self._session.open(path))
             self._recent.addWidget(link, 0, Qt.AlignmentFlag.AlignHCenter)

@@ -14,7 +14,7 @@ from icebreaker import codec
 from icebreaker.cli.wording import REMEDIES as TERMINAL
 from icebreaker.cli.wording import worded
 from icebreaker.errors import ConsentNeeded, IcebreakerError, JobCancelled
-from icebreaker.messages import REMEDIES, Message, message, one_line
+from icebreaker.messages import REMEDIES, Message, message, one_line, printable
 
 names = st.text(max_size=30)
 
@@ -59,6 +59,12 @@ def test_data_is_never_taken_for_a_template(name: str, value: str) -> None:
 def test_a_line_is_one_and_not_endless(text: str) -> None:
     line = one_line(text)
     assert len(line) <= 2005 and len(line.splitlines()) <= 1 and one_line(line) == line
+
+
+def test_what_commands_a_terminal_is_spelled_out() -> None:
+    told = message("node_odd", "{subject} is odd", subject="a\x1b[1Kb\x9b\u202ec\u2069\x00 é ×")
+    assert str(told) == r"a\x1b[1Kb\x9b\u202ec\u2069\x00 é × is odd"
+    assert printable("one\ttwo\n") == r"one\ttwo\n"
 
 
 @pytest.mark.parametrize(

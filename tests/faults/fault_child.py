@@ -23,6 +23,7 @@ from icebreaker.engine.onnxruntime import OnnxRuntime
 from icebreaker.engine.protocol import BuildOptions, Built, Runner
 from icebreaker.engine.segment_model import Model, SegmentModel
 from icebreaker.jobs import worker
+from icebreaker.messages import Message
 from icebreaker.reports import EngineStatus
 from icebreaker.storage import crash_journal
 
@@ -68,7 +69,7 @@ class Faulty(OnnxRuntime):
             strike(WHAT)
         return super().status()
 
-    def refusals(self, segment: SegmentModel) -> Mapping[str, str]:
+    def refusals(self, segment: SegmentModel) -> Mapping[str, Message | str]:
         if WHERE == "refusals" and has_tanh(segment.onnx):
             strike(WHAT)
         return super().refusals(segment)

@@ -207,6 +207,39 @@ def test_closing_mid_work_asks(window: Window, session: Session, qtbot: QtBot, d
     assert not session.folder.exists()
 
 
+CLOSING = """
+import sys
+from PySide6.QtCore import QTimer
+from PySide6.QtWidgets import QApplication
+from icebreaker.reports import Conversion
+from icebreaker_gui import __main__ as app
+from icebreaker_gui.main_window import Window
+
+def close():
+    window = next(item for item in QApplication.topLevelWidgets() if isinstance(item, Window))
+    session = window._session
+    if sys.argv[1] == "unsaved":
+        session.conversion = Conversion("x", 1.0, 0.5, (), ())
+    else:
+        session.make_sample("resnet50")
+    window.close()
+    assert window.isVisible(), "it asks"
+    window.notices.question.yes.click()
+
+listen = app._listen_to_signals
+app._listen_to_signals = lambda made: (QTimer.singleShot(500, close), listen(made))[1]
+print("ended", app.main([]))
+"""
+
+
+@pytest.mark.parametrize("what", ["unsaved", "work"])
+def test_closing_after_all_ends_the_process(what: str, tmp_path: Path) -> None:
+    environment = os.environ | {"XDG_CONFIG_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    command = [sys.executable, "-c", CLOSING, what]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and done.stdout == "ended 0\n", done.stderr
+
+
 def test_a_graph_that_acts_outside_itself_runs_only_if_allowed(
     window: Window, session: Session, qtbot: QtBot, tmp_path: Path
 ) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+
+import pytest
 
 from helpers.paths import ROOT
 from helpers.processes import environment
 
 
+@pytest.mark.skipif("ICEBREAKER_SOAK" not in os.environ, reason="a minute long: CI runs it, and `make soak`")
 def test_nothing_piles_up() -> None:
     command = [sys.executable, "-m", "benchmarks.soak", "--seconds", "60", "--rounds", "8"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=1200, env=environment(), cwd=ROOT)

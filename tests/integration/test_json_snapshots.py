@@ -8,7 +8,8 @@ What varies from run to run or between machines is replaced by a word in angle b
 by key, `WORDS` the parts of sentences, `UNSURE` the lines that are there or not, as the clock has it, and a case's
 `open_keys` what is the choice of the machine in this case only. Everything else is verbatim.
 
-After a wanted change: ICEBREAKER_UPDATE_SNAPSHOTS=1 pytest tests/integration/test_json_snapshots.py, and read the diff.
+`make snapshots` runs the long ones too. After a wanted change: ICEBREAKER_UPDATE_SNAPSHOTS=1 make snapshots, and read
+the diff.
 """
 
 import difflib
@@ -44,6 +45,7 @@ class Case:
         elsewhere: Whether it runs as if on another machine, on which no engine was built.
         needs: A package that must be installed.
         without: A package that must not be.
+        is_long: Whether it is left to `make snapshots`: other tests do the same, and it takes ten seconds or more.
     """
 
     name: str
@@ -54,16 +56,17 @@ class Case:
     elsewhere: bool = False
     needs: str = ""
     without: str = ""
+    is_long: bool = False
 
 
 # No case comes before those that it needs, and the long ones come first, so that none is left alone at the end.
 CASES = (
-    Case("demo", "demo --seconds 0.3 --output-dir demo --json", after=(), needs="icebreaker_gui"),
+    Case("demo", "demo --seconds 0.3 --output-dir demo --json", after=(), needs="icebreaker_gui", is_long=True),
     Case("sample-digits", "sample digits -o digits.pb --json", after=()),
     Case("engines", "engines --json", after=()),
     # -- conversions: the engine is named, since `auto` lets the clock decide --
     Case("convert-digits", "convert digits.pb -o d.pb --engine openvino --json", after=("sample-digits",)),
-    Case("convert-mixed", "convert mixed.pb -o m.pb --engine openvino --exclude net/spoken --json"),
+    Case("convert-mixed", "convert mixed.pb -o m.pb --engine openvino --exclude net/spoken --json", is_long=True),
     Case(
         "convert-profile",
         "convert chain.pbtxt -o c.pb --engine onnxruntime --profile x=1x4,2x4,8x4 --data chain.npz --json",
@@ -74,6 +77,7 @@ CASES = (
         "convert mixed.pb -o h.pb --precision fp16 --inputs net/scores,x --outputs probabilities "
         "--minimum-segment-size 2 --max-batch-size 4 --json",
         open_keys=("engine", "precision"),
+        is_long=True,
     ),
     Case("convert-unchecked", "convert blind.pb -o b.pb --engine onnxruntime --json"),
     # -- INT8 --
@@ -87,6 +91,7 @@ CASES = (
         "convert picture.pb -o r.pb --engine onnxruntime --precision int8 --calibration random "
         "--calibration-samples 16 --calibration-method minmax --quantizer own --keep-fp dense --json",
         open_keys=("top1_agreement", "top5_agreement"),
+        is_long=True,
     ),
     Case(
         "convert-int8-table",
@@ -99,6 +104,7 @@ CASES = (
         "convert-int8-data",
         "convert picture.pb -o q.pb --engine openvino --precision int8 --calibration picture.npz --quantizer own "
         "--calibration-method minmax --accuracy-budget 0.5 --keep-fp dense --json",
+        is_long=True,
     ),
     # -- measuring and comparing --
     Case(
@@ -106,13 +112,17 @@ CASES = (
         "benchmark chain.pb c.pb --batch 2 --seconds 0.1 --profile --json",
         after=("convert-profile",),
     ),
-    Case("benchmark-alone", "benchmark c.pb --seconds 0.1 --json", after=("convert-profile",)),
+    Case("benchmark-alone", "benchmark c.pb --seconds 0.1 --json", after=("convert-profile",), is_long=True),
     Case("compare", "compare digits.pb d.pb --json", after=("convert-digits",)),
     Case(
-        "compare-elsewhere", "compare chain.pb c.pb --data chain.npz --json", after=("convert-profile",), elsewhere=True
+        "compare-elsewhere",
+        "compare chain.pb c.pb --data chain.npz --json",
+        after=("convert-profile",),
+        elsewhere=True,
+        is_long=True,
     ),
     Case("inspect-optimized", "inspect c.pb --json", after=("convert-profile",)),
-    Case("inspect-elsewhere", "inspect c.pb --json", after=("convert-profile",), elsewhere=True),
+    Case("inspect-elsewhere", "inspect c.pb --json", after=("convert-profile",), elsewhere=True, is_long=True),
     # -- inspect --
     Case("inspect-saved-model", "inspect saved --allow-side-effects --json"),
     Case("inspect-digits", "inspect digits.pb --json", after=("sample-digits",)),
@@ -161,6 +171,8 @@ CASES = (
     Case("help", "--help", after=()),
     *(Case(f"help-{name}", f"{name} --help", after=()) for name in COMMANDS),
 )
+
+ASKED = [case for case in CASES if not case.is_long or "ICEBREAKER_SNAPSHOTS" in os.environ or UPDATE in os.environ]
 
 # Where a value is in the JSON, as the end of its path (an item of a list is called by its "name", or "*"), its type,
 # and the word for it. A value of another type stays as it is, and so does a difference of exactly 0.
@@ -335,7 +347,7 @@ def seen(case, done, hide):
     return hide(json.dumps(record, indent=2, ensure_ascii=False)) + "\n"
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", ASKED, ids=lambda case: case.name)
 def test_what_scripts_see_stays(runs, case):
     if case.needs and not importlib.util.find_spec(case.needs):
         pytest.skip(f"{case.needs} is not installed")

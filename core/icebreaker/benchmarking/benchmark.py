@@ -83,7 +83,7 @@ def benchmark(
             warm_up(call)
         turns = _take_turns(calls, seconds, emit)
         emit(events.Progress(message("stage_compare", "Comparing the outputs"), 0.95))
-        answers = {series: call() for series, call in calls.items()}
+        answers = pair.answers(feeds)
         rows = pair.rows(feeds)
         statistics = {series: latency(np.concatenate(times), rows) for series, times in turns.items()}
         profiles = pair.profiles(feeds, emit) if profile else {}

@@ -14,15 +14,18 @@ import numpy as np
 
 from icebreaker import events
 from icebreaker.benchmarking import profiling
-from icebreaker.data.sample_inputs import every_row, rows, sample_run
+from icebreaker.data.rows import every_row
+from icebreaker.data.sample_inputs import rows, sample_run
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph import side_effects
+from icebreaker.graph.random_ops import find_randomness, random_not_compared
 from icebreaker.messages import message
 from icebreaker.metrics.output_difference import difference
 from icebreaker.reports import OutputDifference, Profile
 from icebreaker.runtime import artifact_reader, loader
 from icebreaker.runtime.engine_node import EngineWarning
 from icebreaker.runtime.model import Model
+from icebreaker.runtime.recorded_draws import answers
 from icebreaker.settings import Consent, ConvertSettings
 from icebreaker.storage.weight_store import Store
 from icebreaker.tf.session import GraphSession
@@ -76,6 +79,7 @@ class GraphPair:
         wanted = self._settings.outputs or self._graph.candidate_outputs
         names = self._optimized.outputs if self._optimized else wanted
         self._outputs = [self._graph.require(name, "output") for name in names]
+        self._randomness = find_randomness(self._graph, self._outputs)
         if not self._outputs:
             raise IcebreakerError(
                 "graph_without_output", "{subject} has no output that carries data", "name_an_output", subject=model
@@ -103,8 +107,12 @@ class GraphPair:
         return rows(feeds, self._graph)
 
     def every_row(self) -> Iterator[tuple[dict[str, np.ndarray], float]]:
-        """The inputs row by row, each with the share of the rows that came before."""
+        """The inputs row by row, or all at once where they are no rows; with the share of the rows that came before."""
         return every_row(self._original, self._graph, self._outputs, self._settings)
+
+    def all_rows(self) -> dict[str, np.ndarray]:
+        """The inputs with all rows of the data in one call."""
+        return sample_run(self._original, self._graph, self._outputs, self._settings, 0)[0]
 
     def calls(self, feeds: Mapping[str, np.ndarray]) -> dict[str, Call]:
         """Series → a function that calls its graph with these inputs."""
@@ -119,6 +127,20 @@ class GraphPair:
             taken = {item.name: feeds[item.name] for item in model.inputs if item.name in feeds}
             calls["optimized"] = lambda: list(model(taken).values())
         return calls
+
+    def answers(self, feeds: Mapping[str, np.ndarray]) -> dict[str, Sequence[Any]]:
+        """Series → its outputs in order, of graphs that draw the same random numbers."""
+        if not self._randomness.draws:
+            return {series: call() for series, call in self.calls(feeds).items()}
+        found = self._original.observe((*self._randomness.draws, *self._outputs), feeds)
+        results: dict[str, Sequence[Any]] = {"original": [found[tensor] for tensor in self._outputs]}
+        if (model := self._optimized) is not None:
+            taken = {item.name: feeds[item.name] for item in model.inputs if item.name in feeds}
+            draws = {
+                str(item): found[item] for item in self._randomness.draws if item in found and item.node in model.graph
+            }
+            results["optimized"] = list(answers(model, taken, draws).values())
+        return results
 
     def profiles(self, feeds: Mapping[str, np.ndarray], emit: Emit) -> dict[str, Profile]:
         """Where the time of each graph goes; what cannot be watched is missing, with a warning."""
@@ -147,9 +169,12 @@ class GraphPair:
     def differences(
         self, original: Sequence[Sequence[Any]], optimized: Sequence[Sequence[Any]]
     ) -> dict[str, OutputDifference]:
-        """Compares answers, each list over the same inputs."""
+        """Compares answers, each list over the same inputs; what hangs on draws that cannot be repeated is left out."""
         found = {}
         for index, tensor in enumerate(self._outputs):
+            if tensor.node in self._randomness.clouded:
+                _log.warning(random_not_compared(tensor))
+                continue
             try:
                 found[str(tensor)] = difference(
                     *joined([answer[index] for answer in original], [answer[index] for answer in optimized])

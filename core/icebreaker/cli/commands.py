@@ -19,6 +19,7 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
 from icebreaker.jobs import requests
 from icebreaker.settings import Consent, ConvertSettings
+from icebreaker.storage.files import write_whole
 
 # What a command gives: the value for --json, and the lines for people.
 Answer = tuple[Any, Sequence[str]]
@@ -163,7 +164,7 @@ def demo(arguments: argparse.Namespace, console: Console) -> Answer:
         "samples": [[item.series, item.seconds, item.milliseconds] for item in console.samples],
         "benchmark": text.finite(codec.to_plain(found)),
     }
-    result.write_text(json.dumps(drawn), encoding="utf-8")
+    write_whole(result, json.dumps(drawn).encode())
     files = {"original": model, "optimized": output, "result": str(result)}
     if problem := _draw_chart(result, chart):
         console.say(f"warning: no chart was drawn: {problem}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from icebreaker import events
@@ -10,6 +12,29 @@ from icebreaker.cli.wording import worded
 from icebreaker.jobs import supervisor
 from icebreaker.jobs.progress_bar import ProgressBar
 from icebreaker.jobs.requests import Request
+from icebreaker.messages import printable
+
+
+def prepare_streams() -> None:
+    """Has something stand where a standard stream is closed (`2>&-`), or the next file that is opened would.
+
+    What Python cannot print to stderr it prints to stdout then, among the JSON.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            made = os.open(os.devnull, os.O_RDWR)  # gets the least number that is free: this one
+            os.set_inheritable(made, True)
+            setattr(sys, name, os.fdopen(made, "w" if number else "r"))
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr] - a terminal without × still shows the rest
+
+
+def joined(lines: Iterable[str]) -> str:
+    """Lines to print: whatever names are in them, each stays one line."""
+    return "\n".join(map(printable, lines))
 
 
 class Console:
@@ -38,7 +63,7 @@ class Console:
     def say(self, text: str) -> None:
         """Prints a line above the bar."""
         self._bar.clear()
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)
 
     def clear(self) -> None:
         """Takes the bar away."""

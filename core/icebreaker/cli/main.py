@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from icebreaker.cli import options, text
-from icebreaker.cli.console import Console
+from icebreaker.cli.console import Console, joined, prepare_streams
 from icebreaker.cli.wording import worded
 from icebreaker.errors import IcebreakerError
 
@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    prepare_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     parser, commands = options.make_parser()
     if not words or not (words[0].startswith("-") or words[0] in commands):
@@ -45,21 +46,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments.limits = options.limits(arguments)
         except IcebreakerError as error:
             commands[words[0]].error(worded(error.message))
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # type: ignore[union-attr] - a terminal without × still shows the rest
     arguments.consent = options.consent(arguments)
     console = Console(arguments.verbose)
     try:
         with _ending_on_signals():
             value, lines = arguments.run(arguments, console)
-        answer = json.dumps(text.finite(value), indent=2, allow_nan=False) if arguments.json else "\n".join(lines)
+        answer = json.dumps(text.finite(value), indent=2, allow_nan=False) if arguments.json else joined(lines)
         print(answer, flush=True)
     except IcebreakerError as error:
         console.clear()
         print(f"icebreaker: {worded(error.message)}", file=sys.stderr)
         if arguments.verbose:
-            print(*getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
+            print(joined("\n".join(getattr(error, "__notes__", ())).splitlines()), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         console.say("icebreaker: interrupted")
@@ -72,15 +70,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @contextlib.contextmanager
 def _ending_on_signals() -> Iterator[None]:
-    """Lets SIGTERM and SIGHUP end the job and its child as Ctrl+C does, so that no partial file stays."""
+    """Lets SIGTERM and SIGHUP end the job and its child as Ctrl+C does, so that no partial file stays.
+
+    The first signal counts: another one would end the cleaning up that the first began.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def end(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    def end(number: int, frame: object) -> None:
+        for other in numbers:
+            signal.signal(other, signal.SIG_IGN)
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+
     before = [signal.signal(number, end) for number in numbers]
     try:
         yield

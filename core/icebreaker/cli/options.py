@@ -103,6 +103,7 @@ def _add_convert(command: argparse.ArgumentParser) -> None:
     command.add_argument("--retry-crashed", action="store_true", help="try again what has crashed an engine before")
     _add_quantization(command)
     _add_calibration(command)
+    _add_trust(command)
     _add_safety(command)
 
 

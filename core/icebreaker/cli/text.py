@@ -115,6 +115,8 @@ def difference_lines(outputs: Mapping[str, reports.OutputDifference]) -> list[st
     rows = [("output", "max abs", "max rel", "cosine", "SQNR", "top-1")]
     for name, item in outputs.items():
         sqnr = "identical" if item.sqnr_db is None else f"{item.sqnr_db:.1f} dB"
+        if not item.values:  # nothing agrees with everything
+            sqnr = "empty: not compared"
         top1 = "" if item.top1_agreement is None else f"{item.top1_agreement:.1%}"
         rows.append((name, f"{item.max_abs:.1e}", f"{item.max_rel:.1e}", f"{item.cosine:.6f}", sqnr, top1))
     return table(rows, right={1, 2, 3, 4, 5})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from icebreaker.messages import Message
+from icebreaker.messages import Message, printable
 
 REMEDIES: Mapping[str, str] = {
     "allow_python": "allow that first (--allow-python)",
@@ -30,4 +30,4 @@ REMEDIES: Mapping[str, str] = {
 
 def worded(message: Message | str) -> str:
     """One line for the terminal."""
-    return message if isinstance(message, str) else message.worded(REMEDIES)
+    return printable(message) if isinstance(message, str) else message.worded(REMEDIES)

@@ -7,10 +7,12 @@ refused stays in TensorFlow, with its reason.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import logging
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,8 @@ from typing import Any
 from icebreaker import events, gpu
 from icebreaker.conversion import scope
 from icebreaker.conversion.context import Context, Emit, Notices
-from icebreaker.conversion.engine_selection.candidates import Accepted
+from icebreaker.conversion.engine_selection.candidates import Accepted, Narrowed
+from icebreaker.conversion.engine_selection.segment_forms import SegmentForms
 from icebreaker.conversion.engine_selection.selection import EngineSelection
 from icebreaker.conversion.report import conversion_report
 from icebreaker.conversion.sample_values import SampleValues, nothing_checked
@@ -38,7 +41,7 @@ from icebreaker.quantization.segment_quantizer import SegmentQuantizer
 from icebreaker.reports import CalibratedSegment, Calibration, Conversion, Left
 from icebreaker.runtime import artifact_reader, artifact_writer
 from icebreaker.settings import Consent, ConvertSettings
-from icebreaker.storage import trusted_engines
+from icebreaker.storage import crash_journal, trusted_engines
 from icebreaker.storage.weight_store import Store, give_memory_back
 from icebreaker.tensors import Tensor
 from icebreaker.tf.rewrite import inline_functions, prune, spare_inputs
@@ -46,6 +49,7 @@ from icebreaker.tf.session import GraphSession
 
 _log = logging.getLogger(__name__)
 
+_MOST_NARROWINGS = 6  # times that the graph is split again because of single nodes
 _BIG_BYTES_INT8 = 32 << 20  # calibrating takes memory of its own
 
 
@@ -112,7 +116,7 @@ def optimize(
     work = _begin_with(graph, settings, consent, emit, "the graph")
     verified = work.optimize()
     nodes = [item.node for item in verified.accepted]
-    trusted_engines.remember_engines(artifact_writer.digests(verified.definition, nodes))
+    trusted_engines.remember_engines(artifact_writer.built_engines(verified.definition, nodes))
     runners = {item.report.name: item.runner for item in verified.accepted if item.runner is not None}
     return verified.definition, runners, work.report(verified, "", "")
 
@@ -199,35 +203,74 @@ class _Work:
         )  # fmt: skip
 
     def _choose_engines(self) -> list[Accepted]:
-        context, notices = self.context, self.context.notices
+        """Tries engines on each segment; where single nodes are to blame, splits the graph again without them."""
+        context = self.context
         split, found = self.search.run()
+        context.samples.add_hard_values(self._guarded)
+        results: dict[Any, Accepted | Refusal] = {}
+        for turn in itertools.count():
+            context.samples.observe(split.segments)
+            context.original.close()
+            give_memory_back()
+            # INT8 keeps what it measured by the name of a segment, which another split changes.
+            narrows = turn < _MOST_NARROWINGS and context.int8 is None
+            blamed: dict[str, Refusal] = {}
+            for index, segment in enumerate(split.segments):
+                if segment.key in results:
+                    continue
+                result = self._choose_engine(found[segment.key], index, len(split.segments), narrows=narrows)
+                if isinstance(result, Narrowed):
+                    blamed.update(result.refusals)
+                else:
+                    results[segment.key] = result
+            if not blamed:
+                break
+            for name, refusal in blamed.items():
+                _log.info(message("node_refused", "{subject}: {why}", subject=name, why=refusal.text))
+            split, found = self.search.run(blamed)
         self.left.update(split.left)
-        context.samples.observe(split.segments)
-        context.original.close()
-        give_memory_back()
-        accepted, count = [], len(split.segments)
-        for index, segment in enumerate(split.segments):
-            start, share = 0.3 + 0.6 * index / count, 0.6 / count
-            notices.progress(
-                message(
-                    "stage_segment", "Building and checking segment {index} of {count}", index=index + 1, count=count
-                ),
-                start,
-            )
-            result = self.selection.choose(
-                found[segment.key], count,
-                lambda phase, part, name=segment.name, at=start, of=share: notices.progress(
-                    message("stage_of_segment", "{subject}: {phase}", subject=name, phase=phase), at + of * 0.8 * part
-                ),
-            )  # fmt: skip
+        accepted = []
+        for segment in split.segments:
+            result = results[segment.key]
             if isinstance(result, Refusal):
                 self.left.update(dict.fromkeys(segment.nodes, result))
                 _log.info(message(
                     "segment_stays", "{subject} stays in TensorFlow: {why}", subject=segment.name, why=result.text
                 ))  # fmt: skip
             else:
-                accepted.append(result)
+                accepted.append(result.renamed(segment))
         return accepted
+
+    def _choose_engine(
+        self, forms: SegmentForms, index: int, count: int, *, narrows: bool
+    ) -> Accepted | Narrowed | Refusal:
+        notices = self.context.notices
+        start, share = 0.3 + 0.6 * index / count, 0.6 / count
+        notices.progress(
+            message("stage_segment", "Building and checking segment {index} of {count}", index=index + 1, count=count),
+            start,
+        )
+        name = forms.segment.name
+        return self.selection.choose(
+            forms, count,
+            lambda phase, part: notices.progress(
+                message("stage_of_segment", "{subject}: {phase}", subject=name, phase=phase),
+                start + share * 0.8 * part,
+            ),
+            narrows=narrows,
+        )  # fmt: skip
+
+    @contextlib.contextmanager
+    def _guarded(self, kind: str) -> Iterator[bool]:
+        """Around runs on hard values: a graph on which TensorFlow itself aborts is not run on such ones again."""
+        graph = self.context.graph
+        ops = crash_journal.key("hard values", kind, *(f"{node.name} {node.op}" for node in graph))
+        attempt = crash_journal.Attempt("hard values", ops)
+        if crash_journal.reason(attempt, self.context.consent.crashed):
+            yield False
+            return
+        with crash_journal.step("running the original graph on hard values", [attempt]):
+            yield True
 
     def calibrate(self) -> list[CalibratedSegment]:
         """The ranges of every segment, kept in the INT8 side; what there is to tell of each."""

@@ -14,6 +14,7 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.graph.graph import Graph
 from icebreaker.reports import EngineStatus
 from icebreaker.settings import ConvertSettings
+from icebreaker.storage.files import place_to_write
 from icebreaker.tensors import Tensor
 from icebreaker.tf.rewrite import prune, to_tensorflow
 from icebreaker.tf.session import GraphSession
@@ -23,11 +24,9 @@ def check_target(output: Path) -> None:
     """Finds out before an hour of work whether a file can be written.
 
     Raises:
-        IcebreakerError: It is a folder, or its folder is missing or cannot be written to.
+        IcebreakerError: It is a folder or no file, or its folder is missing or cannot be written to.
     """
-    folder = output.absolute().parent
-    if output.is_dir():
-        raise IcebreakerError("target_is_folder", "{subject} is a folder", "name_a_file", subject=output)
+    folder = place_to_write(output).parent
     if not folder.is_dir():
         raise IcebreakerError("target_folder_missing", "{subject} does not exist", "make_folder", subject=folder)
     if not os.access(folder, os.W_OK):

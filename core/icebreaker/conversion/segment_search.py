@@ -42,18 +42,25 @@ class SegmentSearch:
         self._convertible = exporter.supported_ops() if wants_onnx else frozenset[str]()
         if wants_onnx:
             self._convertible |= fake_quant.OPS if context.settings.precision == "int8" else fake_quant.IN_FLOAT.keys()
+        self._refusals: dict[str, Refusal] | None = None
+        self._found: dict[Any, SegmentForms] = {}
         # Ops that some engine takes as TensorFlow has them.
         self._native = frozenset[str]().union(*(engine.supported_ops() for engine in context.engines))
 
-    def run(self) -> tuple[Partition, Found]:
+    def run(self, more: Mapping[str, Refusal] | None = None) -> tuple[Partition, Found]:
         """Partitions and exports until converter and engines take every segment.
+
+        Args:
+            more: Nodes that were found meanwhile to stay in TensorFlow; what was refused before stays refused.
 
         Returns:
             The partition, and the forms of each of its segments.
         """
-        context = self._context
-        refusals = self._static_refusals()
-        found: dict[Any, SegmentForms] = {}
+        context, found = self._context, self._found
+        if self._refusals is None:
+            self._refusals = self._static_refusals()
+        refusals = self._refusals
+        refusals.update(more or {})
         turn = 0
         while True:  # ends: each turn refuses more of finitely many nodes
             context.notices.progress(

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from icebreaker import gpu
 from icebreaker.conversion.context import Context
 from icebreaker.conversion.engine_selection.candidates import Accepted
+from icebreaker.conversion.engine_selection.checking import HARD, TOLERANCES
 from icebreaker.conversion.engine_selection.int8_forms import not_int8
+from icebreaker.conversion.sample_values import all_finite
+from icebreaker.conversion.ties import Ties
 from icebreaker.graph.graph import Graph
+from icebreaker.graph.random_ops import random_not_compared
 from icebreaker.messages import Message, message
-from icebreaker.metrics.output_difference import difference
+from icebreaker.metrics.agreement import agreement
 from icebreaker.metrics.timing import race, ratio
 from icebreaker.partitioning.partition import Refusal
 from icebreaker.reports import Accuracy
 from icebreaker.runtime import artifact_writer
 from icebreaker.runtime.model import Model
+from icebreaker.runtime.recorded_draws import answers
 from icebreaker.storage import crash_journal
 from icebreaker.tf.session import GraphSession, exact_float32
 
@@ -46,9 +54,9 @@ class Verified:
 
 @dataclass(frozen=True)
 class _Figures:
-    """The whole graph against the original: `slower` in words, if it is."""
+    """The whole graph against the original: `deviates` and `slower` in words, if it does and is."""
 
-    deviation: float
+    deviates: Message | None
     slower: Message | None
     accuracy: Accuracy | None
 
@@ -60,6 +68,9 @@ def verify(context: Context, accepted: list[Accepted]) -> Verified:
     """
     left: dict[str, Refusal] = {}
     accuracy: Accuracy | None = None
+    for tensor in context.outputs:
+        if accepted and tensor.node in context.samples.randomness.clouded:
+            context.notices.warn(random_not_compared(tensor))
     while True:
         nodes = [item.node for item in accepted]
         definition = artifact_writer.assemble(
@@ -74,9 +85,7 @@ def verify(context: Context, accepted: list[Accepted]) -> Verified:
             told = message("graph_inaccurate", "with it, the whole graph breaks the limit: {why}", why=why)
             accepted = _without_int8(context, accepted, max(in_int8, key=_int8_error), told, left)
             continue
-        # With INT8, the limit on held-back data tells.
-        tolerance = float("inf") if in_int8 else max(item.tolerance for item in accepted)
-        spoilers, refusal = _spoilers(accepted, figures, tolerance)
+        spoilers, refusal = _spoilers(accepted, figures)
         if refusal is None:
             return Verified(definition, accepted, left, accuracy)
         for item in spoilers:
@@ -91,26 +100,22 @@ def verify(context: Context, accepted: list[Accepted]) -> Verified:
 def _run(context: Context, definition: Any, accepted: list[Accepted]) -> _Figures:
     with crash_journal.step("running the optimized graph", [item.attempt for item in accepted]):
         runners = {item.report.name: item.runner for item in accepted if item.runner is not None}
-        model = Model(Graph(definition, context.graph.store), Path(), fallback=False, runners=runners)
-        deviation = _deviation(context, model)
+        graph = Graph(definition, context.graph.store)
+        model = Model(graph, Path(), fallback=False, trust=context.consent.engines, runners=runners)
+        deviates = _deviation(context, accepted, model)
         # A graph that is one segment was measured as such already.
         races = context.settings.engine == "auto" and not model.is_direct
         slower = _slower(context, model) if races else None
         accuracy = None
         if context.int8 is not None:
             accuracy = context.int8.whole(context.original, context.outputs, model)
-        return _Figures(deviation, slower, accuracy)
+        return _Figures(deviates, slower, accuracy)
 
 
-def _spoilers(accepted: list[Accepted], figures: _Figures, tolerance: float) -> tuple[list[Accepted], Refusal | None]:
+def _spoilers(accepted: list[Accepted], figures: _Figures) -> tuple[list[Accepted], Refusal | None]:
     """The segments to take out, and why; none if the whole is right and fast."""
-    if not figures.deviation <= tolerance:
-        told = message(
-            "graph_deviates",
-            "with it, the graph's outputs deviate by {deviation:.2g} of their range (at most {tolerance:g})",
-            deviation=figures.deviation, tolerance=tolerance,
-        )  # fmt: skip
-        return [max(accepted, key=lambda item: item.report.deviation)], Refusal("deviates", told)
+    if figures.deviates is not None:
+        return [max(accepted, key=lambda item: item.report.deviation)], Refusal("deviates", figures.deviates)
     if figures.slower is not None:
         # The half that gains least: one at a time would load the graph once per segment.
         by_gain = sorted(accepted, key=lambda item: item.report.tensorflow_ms - item.report.engine_ms)
@@ -138,15 +143,50 @@ def _int8_error(item: Accepted) -> float:
     return told.accuracy.error if told and told.accuracy else item.report.deviation
 
 
-def _deviation(context: Context, model: Model) -> float:
-    """The largest difference of any output on any sample, as a share of its range."""
-    worst = 0.0
-    for feeds, observed in zip(context.samples.feeds, context.samples.observed, strict=True):
+def _deviation(context: Context, accepted: Sequence[Accepted], model: Model) -> Message | None:
+    """What speaks against the whole: an output that differs from the original's on any values.
+
+    Random nodes give what was recorded; outputs that hang on draws which cannot be recorded are left out.
+    """
+    samples = context.samples
+    outputs = [tensor for tensor in context.outputs if tensor.node not in samples.randomness.clouded]
+    sets = [("", 1, *item) for item in zip(samples.feeds, samples.observed, samples.draws, strict=True)]
+    # With INT8, the limit on held-back data tells.
+    in_int8 = any(item.node.built.precision == "int8" for item in accepted)
+    tolerance = float("inf") if in_int8 else max(item.tolerance for item in accepted)
+    if np.isfinite(tolerance):
+        # Where there are NaNs, each segment was judged by itself.
+        omitted = frozenset().union(*(item.omits for item in accepted))
+        hard = (item for item in samples.hard if item.kind not in omitted and all_finite(item.observed.values()))
+        sets += [
+            (item.words, 1 if item.kind == "data" else HARD, item.feeds, item.observed, item.draws) for item in hard
+        ]
+    precision = "fp32" if tolerance <= TOLERANCES["fp32"] else "bf16"
+    for words, factor, feeds, observed, draws in sets:
+        limit = factor * tolerance
         with exact_float32():
-            results = model(feeds)
-        for tensor in context.outputs:
-            worst = max(worst, difference(observed[tensor], results[str(tensor)]).max_rel)
-    return worst
+            results = answers(model, feeds, draws)
+        there = [tensor for tensor in outputs if tensor in observed]
+        want, have = [observed[tensor] for tensor in there], [np.asarray(results[str(tensor)]) for tensor in there]
+        found = [agreement(*pair, limit) for pair in zip(want, have, strict=True)]
+        if not all(item.agrees for item in found) and np.isfinite(tolerance):
+            ties = Ties(context.graph.definition, there, context.graph.store)
+            found = ties.without(found, feeds | draws, want, have, limit, precision)
+        wrong = next((index for index, item in enumerate(found) if not item.agrees), None)
+        if wrong is None:
+            continue
+        told = message(
+            "graph_deviates",
+            "with it, the graph's outputs deviate by {deviation:.2g} of their range (at most {tolerance:g})",
+            deviation=found[wrong].deviation, tolerance=limit,
+        )  # fmt: skip
+        if (other := found[wrong].other) is not None:
+            told = message(
+                "graph_other_values", "with it, the graph gives {have} in place of {want} in {output}",
+                have=other[2], want=other[1], output=str(there[wrong]),
+            )  # fmt: skip
+        return message("fails_on", "{what} on {values}", what=told, values=words) if words else told
+    return None
 
 
 def _slower(context: Context, model: Model) -> Message | None:

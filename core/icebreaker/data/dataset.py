@@ -33,6 +33,7 @@ from icebreaker.data.source import (
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.graph import Placeholder
 from icebreaker.messages import message
+from icebreaker.storage.files import check_file
 
 __all__ = ["LABELS", "RANDOM_WARNING", "Batch", "Data", "Input", "Preprocessing", "open_data"]
 
@@ -82,6 +83,8 @@ def open_data(
     path = Path(path).expanduser()
     if not path.exists():
         raise IcebreakerError("data_missing", "{file} does not exist", "give_data_files", subject=path, file=str(path))
+    if not path.is_dir():
+        check_file(path)
     source = next((source for source in SOURCES if source.accepts(path)), None)
     if source is None:
         raise IcebreakerError(

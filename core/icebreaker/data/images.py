@@ -12,7 +12,9 @@ from icebreaker.data.source import Batch, Data, Request, Source
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.graph import Placeholder
 from icebreaker.messages import Message, message
+from icebreaker.storage.files import check_file
 
+_MOST_BYTES = 1 << 30  # of one image
 _ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 
 
@@ -56,6 +58,7 @@ def _open(path: Path, request: Request) -> Data:
     def rows() -> Iterator[Batch]:
         for file in taken:
             try:
+                check_file(file, _MOST_BYTES)
                 if how is None:
                     yield {wanted.name: np.array(file.read_bytes(), object)}
                     continue

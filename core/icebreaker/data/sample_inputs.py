@@ -20,6 +20,7 @@ from icebreaker.data.source import LABELS, shape_fits
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.graph import Graph, Placeholder
 from icebreaker.settings import ConvertSettings
+from icebreaker.storage.files import check_file
 from icebreaker.tensors import Tensor
 from icebreaker.tf.session import GraphSession
 
@@ -27,9 +28,12 @@ Feeds = dict[str, np.ndarray]
 
 # Lengths to try for open dimensions behind the batch: text and time steps, then image sides.
 _LENGTHS = (8, 1, 2, 16)
+_LONG = (100, 400, 1024, 4096, 16384)  # where shorter ones leave nothing to compute on
 _SIDES = (224, 256, 128, 64, 368, 512, 32)
 _MOST_TRIALS = 40
 _WHOLE_NUMBERS = ("int32", "int64", "int16", "int8", "uint16", "uint32", "uint64")
+_MOST_EMPTY = 8  # trials that give nothing: whether there is something may not hang on shapes
+_MOST_OF_LONG = 1 << 22
 _MOST_VALUES = 1 << 29  # of one input
 
 
@@ -58,11 +62,13 @@ def sample_run(
         IcebreakerError: The user's values do not fit, or none could be made up.
     """
     failure, missing, shapes = "nothing fits", [], shapes or {}
+    empty: tuple[Feeds, dict[Tensor, np.ndarray]] | None = None
+    empties = 0
     # Inputs with a default are fed only where the graph does not run without: their defaults may come from an
     # iterator that is not there.
     for feed_optional in (False, True):
         inputs = _needed_inputs(graph, outputs, feed_optional)
-        given = _given(graph, inputs, settings, batch)
+        given = given_values(graph, inputs, settings, batch)
         given |= {name: _resized(name, given[name], shape) for name, shape in shapes.items() if name in given}
         missing = [item for item in inputs if item.name not in given and (feed_optional or not item.optional)]
         for trial in _trials(graph, missing, settings, batch, shapes):
@@ -72,7 +78,15 @@ def sample_run(
             except Exception as error:
                 failure = " ".join(str(error).split())
                 continue
-            return feeds, dict(zip(outputs, results, strict=True))
+            found = feeds, dict(zip(outputs, results, strict=True))
+            if not trial or all(value.size for value in results):
+                return found
+            empty = empty or found  # a longer one may leave something to compare
+            empties += 1
+            if empties > _MOST_EMPTY:
+                break
+        if empty is not None:
+            return empty
     if not missing:
         raise IcebreakerError(
             "values_fail", "the graph does not run on the values given: {reason}", reason=failure[:300]
@@ -98,35 +112,7 @@ def _needed_inputs(graph: Graph, outputs: Sequence[Tensor], feed_optional: bool)
     return [item for item in graph.placeholders if item.name in needed]
 
 
-def every_row(
-    original: GraphSession, graph: Graph, outputs: Sequence[Tensor], settings: ConvertSettings
-) -> Iterator[tuple[Feeds, float]]:
-    """Feeds for one row after the other of the user's values; without `data`, for one made-up row.
-
-    Inputs without an open first dimension are the same for every row.
-
-    Yields:
-        Canonical placeholder name → array of one row; the share of the rows that came before, 0 to 1.
-
-    Raises:
-        IcebreakerError: As `sample_run`, or inputs differ in their number of rows.
-    """
-    first, _ = sample_run(original, graph, outputs, settings, 1)
-    given = _given(graph, graph.placeholders, settings, 0)
-    shapes = {item.name: item.shape or (0,) for item in graph.placeholders}
-    rowwise = [name for name in first if name in given and shapes[name][0] is None]
-    count = len(given[rowwise[0]]) if rowwise else 1
-    for name in rowwise:
-        if len(given[name]) != count:
-            raise IcebreakerError(
-                "row_counts_differ", "{file}: {subject} has {rows} rows, but other inputs have {count}",
-                subject=name, file=settings.data or "", rows=len(given[name]), count=count,
-            )  # fmt: skip
-    for index in range(count):
-        yield first | {name: given[name][index : index + 1] for name in rowwise}, index / count
-
-
-def _given(graph: Graph, inputs: Sequence[Placeholder], settings: ConvertSettings, batch: int) -> Feeds:
+def given_values(graph: Graph, inputs: Sequence[Placeholder], settings: ConvertSettings, batch: int) -> Feeds:
     """The user's values for some inputs, from `settings.data`; empty without."""
     return {} if settings.data is None else read_values(Path(settings.data), graph, inputs, batch)
 
@@ -145,6 +131,7 @@ def read_values(path: Path, graph: Graph, inputs: Sequence[Placeholder], batch: 
         IcebreakerError: The archive cannot be read, or has values that do not fit or belong nowhere.
     """
     try:
+        check_file(path)
         with np.load(path, allow_pickle=False) as archive:
             values = {_input_name(key): archive[key] for key in archive.files if not key.startswith("out|")}
     except IcebreakerError:
@@ -265,6 +252,10 @@ def _shapes(graph: Graph, item: Placeholder, settings: ConvertSettings, batch: i
         first = batch if item.shape[0] is None else item.shape[0]
         found.append((first, *(length if dim is None else dim for dim in item.shape[1:])))
     found.append(tuple(batch if dim is None else dim for dim in item.shape))
+    if not picture and None in item.shape[1:]:
+        first = batch if item.shape[0] is None else item.shape[0]
+        longer = ((first, *(length if dim is None else dim for dim in item.shape[1:])) for length in _LONG)
+        found += [shape for shape in longer if math.prod(shape) <= _MOST_OF_LONG]
     return list(dict.fromkeys(found))
 
 

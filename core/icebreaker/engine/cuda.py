@@ -33,11 +33,6 @@ def runtime() -> Any:
         ) from error  # fmt: skip
 
 
-def wait_for_all() -> None:
-    """Returns once the GPU has done all that this process gave it."""
-    runtime().cudaDeviceSynchronize()
-
-
 def is_on_gpu(value: Any) -> bool:
     """Whether `value` is a tensor in a GPU's memory that DLPack can hand over."""
     device = getattr(value, "__dlpack_device__", None)
@@ -79,6 +74,10 @@ class Stream:
     def wait(self) -> None:
         """Returns once everything that was given to the stream is done."""
         self._call("cudaStreamSynchronize", self.handle)
+
+    def wait_for_all(self) -> None:
+        """Returns once everything is done that this process gave to the GPU, on any stream."""
+        self._call("cudaDeviceSynchronize")
 
     def _copy(self, target: int, source: int, size: int, kind: str) -> None:
         if size:

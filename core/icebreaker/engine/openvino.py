@@ -24,10 +24,12 @@ from typing import Any
 import numpy as np
 
 from icebreaker.engine import openvino_marks
+from icebreaker.engine.float_mode import exact_near_zero
+from icebreaker.engine.number_limits import NumberRules, Watch, judge
 from icebreaker.engine.protocol import BuildOptions, Built, Colour, Engine, Runner
 from icebreaker.engine.segment_model import Model, SegmentModel
 from icebreaker.errors import IcebreakerError
-from icebreaker.messages import message
+from icebreaker.messages import Message, message
 from icebreaker.reports import EngineLayer, EngineStatus, LayerTime
 
 _KEPT_SHAPES = 4
@@ -36,6 +38,21 @@ _LAYERS = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupC
 _IR = b"icebreaker openvino ir 1\n"  # then the length of the XML in eight bytes, the XML, the weights
 _UNTRUE = "OpenVINO multiplies by the reciprocal where it should divide, and the last digit decides here"
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": ""}
+# What the CPU plugin does with numbers, as `make op-conformance` finds it.
+_RULES = NumberRules(
+    title="OpenVINO",
+    bits=32,
+    exact=dict.fromkeys((
+        "Div", "Mod", "Pow", "MatMul", "Clip", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "ReduceSum",
+        "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "Relu",
+    ), 24),
+    saturates=frozenset({"Add", "Sub", "Mul", "Neg", "Abs", "Sum"}),
+    keeps_float64=False,
+    refused={"Mod": "loses digits of floats"},
+    rounds_division=True,
+    checks_places=False,
+    hides_nan=None,
+)  # fmt: skip
 
 
 class OpenVINO(Engine):
@@ -74,23 +91,29 @@ class OpenVINO(Engine):
             {"fp32": "fp32", "fp16": reduced, "int8": "int8"},
         )  # fmt: skip
 
-    def refusals(self, segment: SegmentModel) -> Mapping[str, str]:
-        """Asks the CPU plugin which nodes it takes."""
+    def refusals(self, segment: SegmentModel) -> Mapping[str, Message | str]:
+        """Asks the CPU plugin which nodes it takes; with them, those in which it would go wrong."""
         core, _ = _core()
         try:
             network = _read(core, segment.onnx)
         except RuntimeError as error:
             return {"": _words(error)}
         taken = core.query_model(network, "CPU")
-        untrue = openvino_marks.untrue_quotients(network)
-        return dict.fromkeys(untrue, _UNTRUE) | {
-            op.get_friendly_name(): f"OpenVINO's CPU plugin does not take {op.get_type_name()}"
-            for op in network.get_ops()
-            if op.get_friendly_name() not in taken and op.get_type_name() not in ("Parameter", "Result", "Constant")
-        }
+        untrue = dict.fromkeys(openvino_marks.untrue_quotients(network), _UNTRUE)
+        return (
+            judge(segment.onnx, _RULES).refusals
+            or untrue
+            or {
+                op.get_friendly_name(): f"OpenVINO's CPU plugin does not take {op.get_type_name()}"
+                for op in network.get_ops()
+                if op.get_friendly_name() not in taken and op.get_type_name() not in ("Parameter", "Result", "Constant")
+            }
+        )
 
     def build(self, segment: SegmentModel, options: BuildOptions) -> Built:
         """Keeps the model; it is read, and compiled for the shapes it meets, by what `load` gives."""
+        for why in judge(segment.onnx, _RULES).refusals.values():
+            raise IcebreakerError(why)
         core, version = _core()
         precision, note = options.precision, None
         if precision == "fp16":
@@ -169,14 +192,27 @@ def _in_int8(port: Any) -> bool:
 
 
 def _read(core: Any, payload: Model) -> Any:
-    """The network in a payload."""
+    """The network in a payload; of equals its TopK takes the first, as TensorFlow's does."""
     if isinstance(payload, Path):
-        return core.read_model(payload)
-    if not payload.startswith(_IR):
-        return core.read_model(payload, b"")
-    start = len(_IR) + 8
-    end = start + int.from_bytes(payload[len(_IR) : start], "little")
-    return core.read_model(payload[start:end], payload[end:])
+        network = core.read_model(payload)
+    elif not payload.startswith(_IR):
+        network = core.read_model(payload, b"")
+    else:
+        start = len(_IR) + 8
+        end = start + int.from_bytes(payload[len(_IR) : start], "little")
+        network = core.read_model(payload[start:end], payload[end:])
+    for op in network.get_ops():
+        if op.get_type_name() == "TopK":
+            op.set_attribute("stable", True)
+    return network
+
+
+def _watched(payload: Model, network: Any) -> Watch:
+    """What to look at in a model's inputs."""
+    if isinstance(payload, bytes) and payload.startswith(_IR):  # NNCF's, of a model whose numbers are floats
+        floats = tuple(port.get_element_type().is_real() for port in network.inputs)
+        return Watch(_RULES.title, (None,) * len(floats), floats)
+    return judge(payload, _RULES).watch
 
 
 class _Runner:
@@ -194,6 +230,7 @@ class _Runner:
             self._exact = openvino_marks.exact_names(network)
             if self._exact and self._file is None:
                 self._network = openvino_marks.marked(core, network, self._exact)
+        self._watch = _watched(model, network)
         self._open = network.is_dynamic()
         self._known = frozenset(item.get_friendly_name() for item in network.get_ops())
         self._outputs = len(network.outputs)
@@ -203,9 +240,11 @@ class _Runner:
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         with self._lock:
             arrays = [np.asarray(item, order="C") for item in inputs]
+            self._watch(arrays)
             request = self._request(arrays)
             try:
-                request.infer(arrays, share_inputs=True)
+                with exact_near_zero():
+                    request.infer(arrays, share_inputs=True)
             except RuntimeError as error:
                 raise IcebreakerError("openvino_failed", "OpenVINO failed: {words}", words=_words(error)) from error
             # Copies: the request's own memory is written again by the next call.

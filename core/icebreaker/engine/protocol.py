@@ -15,9 +15,17 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 import numpy as np
 
 from icebreaker.engine.segment_model import Model, SegmentModel
+from icebreaker.errors import IcebreakerError
+from icebreaker.messages import Message
 from icebreaker.reports import EngineLayer, EngineStatus, Words
 
 Shape = tuple[int, ...]
+
+
+class GivesWay(IcebreakerError):
+    """A runner raises it for values that its engine, right for others, would be wrong on: the call is TensorFlow's."""
+
+    codes = frozenset({"numbers_beyond_engine", "nan_beyond_engine", "nothing_to_compute"})
 
 
 # Told of work that goes on: what is being done, in words, and how much of it is done, from 0 to 1.
@@ -155,7 +163,7 @@ class Engine(ABC):
         """TensorFlow ops that it takes, if it starts from TensorFlow; for ONNX the converter knows them."""
         return frozenset()
 
-    def refusals(self, segment: SegmentModel) -> Mapping[str, str]:
+    def refusals(self, segment: SegmentModel) -> Mapping[str, Message | str]:
         """Node of the form it starts from → why this engine does not take it; empty if it takes the whole segment.
 
         An empty name stands for a node that the vendor does not tell.

@@ -159,7 +159,7 @@ def export(
     if leftover:
         raise Refused({name: complaints.get(name, reason) for name, reason in leftover.items()})
     try:
-        onnx.checker.check_model(model)  # before the weights come back: it copies the model
+        _check(model)  # before the weights come back: it copies the model
     except onnx.checker.ValidationError as error:
         raise Refused(_blame(segment, str(error), {})) from error
     try:
@@ -181,6 +181,21 @@ def export(
         file = store.folder / f"{hashlib.sha256(content).hexdigest()}.onnx"
         file.write_bytes(content)
     return Exported(content, tuple(input_names), tuple(output_names), shapes, nodes, file)
+
+
+def _check(model: Any) -> None:
+    """Raises ValidationError if the model is none. ONNX demands shapes that engines do without: of unknown rank."""
+    import onnx
+
+    parts = (*model.graph.input, *model.graph.output, *model.graph.value_info)
+    kinds = [item.type.tensor_type for item in parts if not item.type.tensor_type.HasField("shape")]
+    for kind in kinds:
+        kind.shape.SetInParent()
+    try:
+        onnx.checker.check_model(model)
+    finally:
+        for kind in kinds:
+            kind.ClearField("shape")
 
 
 def _optimized(convert: Callable[[], Any]) -> Any:
@@ -290,14 +305,12 @@ def _quiet_tf2onnx() -> Iterator[dict[str, Message]]:
             match = re.search(
                 r"Tensorflow op \[([^:\]]+): \w+\] is not supported|Failed to convert node '?([^'\s]+)'?", text
             )
-            error = record.exc_info[1] if record.exc_info else None
-            if match and isinstance(error, IcebreakerError):  # a converter of our own has words
-                complaints[match[1] or match[2]] = error.message
-            elif match:
-                lines = text.strip().splitlines()
+            if match:
+                raised = record.exc_info[1] if record.exc_info else None
+                words = str(raised) if raised is not None else text.strip().splitlines()[-1].strip()
                 complaints[match[1] or match[2]] = message(
                     "converter_refuses", "the converter refuses it: {words}", subject=match[1] or match[2],
-                    words=lines[-1].strip()[:300],
+                    words=words[:300],
                 )  # fmt: skip
 
     logger = logging.getLogger("tf2onnx")

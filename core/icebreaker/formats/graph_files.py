@@ -168,9 +168,11 @@ def _engines(graph: Graph) -> Mapping[str, bool]:
     for node in graph:
         attributes = node.definition.attr
         if "_icebreaker_engine" in attributes:
-            engine = attributes["_icebreaker_engine"].s.decode("utf-8", "replace")
-            digest = attributes["_icebreaker_sha256"].s.decode("utf-8", "replace")
-            engines[engine] = engines.get(engine, True) and trusted_engines.built_here(digest)
+            names = ("engine", "precision", "sha256")
+            built = trusted_engines.BuiltEngine(
+                *(attributes[f"_icebreaker_{name}"].s.decode("utf-8", "replace") for name in names)
+            )
+            engines[built.engine] = engines.get(built.engine, True) and trusted_engines.built_here(built)
     return engines
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from icebreaker.errors import IcebreakerError
+from icebreaker.formats.saved_model_effects import saved_model_effects
 from icebreaker.graph import external_weights, functions, limits, side_effects
 from icebreaker.graph.graph import Graph
 from icebreaker.storage.weight_store import Store, rows
@@ -17,6 +18,7 @@ from icebreaker.tf.rewrite import inline_functions, prune
 
 _RESOURCE = 20  # among TensorFlow's dtypes
 BIG_WEIGHT_BYTES = 256 << 10  # of a weight that is worth a file
+_MOST_FILE_BYTES = (1 << 31) - 1  # that protobuf reads
 
 
 NEEDS_TENSORFLOW = True
@@ -217,6 +219,7 @@ def _checked_message(folder: Path, allow_side_effects: bool) -> Any:
 
     file = folder / "saved_model.pb"
     try:
+        _check_files(folder)
         model = SavedModel.FromString(file.read_bytes())
     except OSError as error:
         raise IcebreakerError(
@@ -228,9 +231,28 @@ def _checked_message(folder: Path, allow_side_effects: bool) -> Any:
         ) from error
     for meta in model.meta_graphs:
         limits.check_limits(meta.graph_def, str(folder))
-        effects = side_effects.find_side_effects(meta.graph_def, ignored=side_effects.CHECKPOINT_OPS)
-        side_effects.require_consent(effects, allow_side_effects, str(folder))
+        side_effects.require_consent(saved_model_effects(meta), allow_side_effects, str(folder))
     return model
+
+
+def _check_files(folder: Path) -> None:
+    """Refuses a SavedModel with a file that does not end, or that waits for somebody to write: a device, a pipe.
+
+    Raises:
+        IcebreakerError: There is one among what TensorFlow may read, or saved_model.pb is too big.
+        OSError: A folder cannot be read.
+    """
+    parts = [folder / "variables", folder / "assets", folder / "debug"]
+    inside = (path for part in parts for path in part.rglob("*"))
+    for path in (folder / "saved_model.pb", folder / "fingerprint.pb", *inside):
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise IcebreakerError("not_a_file", "{subject} is no file", "copy_again", subject=path)
+    size = (folder / "saved_model.pb").stat().st_size
+    if size > _MOST_FILE_BYTES:
+        raise IcebreakerError(
+            "saved_model_too_big", "{subject} has {gigabytes:.1f} GB, but protobuf ends at 2 GB", "not_what_it_seems",
+            subject=folder / "saved_model.pb", gigabytes=size / 1e9,
+        )  # fmt: skip
 
 
 def freeze(function: Any, source: str) -> Any:

@@ -23,11 +23,12 @@ from typing import Any
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.graph import TensorValue, tensor_value
 from icebreaker.graph.ops import ITEM_BYTES
-from icebreaker.storage.files import Pieces, digest_of, field, size_of
+from icebreaker.storage.files import Pieces, digest_of, field, file_beside, size_of
 from icebreaker.storage.weight_store import Store
 
 MAPPED = "ImmutableConst"
 MOST_BYTES = (1 << 31) - 1  # that a message has
+_MOST_WEIGHT_BYTES = 1 << 31
 SIDES = (".engine", ".onnx")  # what the side files of engines end in
 _PLACE = re.compile(r"([^/\\]+\.weights)/([0-9a-f]{64})")
 
@@ -37,15 +38,16 @@ def folder_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.weights")
 
 
-def file_at(folder: Path, place: str) -> Path:
+def file_at(folder: Path, place: str, size: int | None = None) -> Path:
     """The file of a weight, checked.
 
     Args:
         folder: Where the graph lies.
         place: What the graph names the file by: `NAME.pb.weights/SHA-256`.
+        size: Bytes that it must have; None: it is not known.
 
     Raises:
-        IcebreakerError: It would lie elsewhere, is missing, or holds something else.
+        IcebreakerError: It would lie elsewhere, is missing or no file, or holds something else.
     """
     match = _PLACE.fullmatch(place)
     if not match:
@@ -54,12 +56,18 @@ def file_at(folder: Path, place: str) -> Path:
             subject=place,
         )  # fmt: skip
     file = folder / match[1] / match[2]
-    if not file.is_file():
+    try:
+        found = file_beside(folder, place, _MOST_WEIGHT_BYTES)
+        if size is not None and found.stat().st_size != size:
+            raise IcebreakerError(
+                "weight_size_differs", "{subject} is not as its file beside the graph", "convert_graph_again",
+                subject=file,
+            )  # fmt: skip
+        right = _digest(file, found.stat().st_mtime_ns) == match[2]
+    except FileNotFoundError as error:
         raise IcebreakerError(
             "weights_missing", "the graph's weights are missing", "copy_weights_along", subject=file, folder=match[1]
-        )
-    try:
-        right = _digest(file, file.stat().st_mtime_ns) == match[2]
+        ) from error
     except OSError as error:
         raise IcebreakerError(
             "file_not_read", "{subject} could not be read: {reason}", subject=file, reason=error.strerror or str(error)
@@ -97,7 +105,7 @@ def take_in(definition: Any, folder: Path, store: Store | None = None) -> Store 
     def mark(name: str, place: str, value: TensorValue) -> bytes:
         nonlocal store
         if place not in files:
-            files[place] = file_at(folder, place)
+            files[place] = file_at(folder, place, value.nbytes)
             if store is None:
                 store = Store(files[place].parent)
             elif store.folder != files[place].parent:

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from icebreaker.errors import IcebreakerError
-from icebreaker.graph.functions import called_functions
+from icebreaker.graph import functions
+from icebreaker.graph.functions import Callee
 
 # Limits: far above any real graph, far below what would harm the machine. docs/safety.md lists them.
-MOST_NODES = 1_000_000  # functions' nodes included
+MOST_NODES = 1_000_000  # functions' nodes included, as often as they are called
 MOST_FUNCTION_DEPTH = 64  # functions that call functions
 MOST_RANK = 254  # TensorFlow's own limit
 MOST_CONSTANT_BYTES = 1 << 31  # of one constant, as it will be in memory; a file can hold no more
@@ -33,15 +34,15 @@ def check_limits(definition: Any, source: str) -> None:
         IcebreakerError: It has too many nodes, too big constants, functions nested too deeply or that call themselves,
             or a constant whose shape cannot be.
     """
-    functions = {function.signature.name: function for function in definition.library.function}
-    count = len(definition.node) + sum(len(function.node_def) for function in functions.values())
+    library = definition.library.function
+    count = len(definition.node) + sum(len(function.node_def) for function in library)
     if count > MOST_NODES:
         raise IcebreakerError(
             "too_many_nodes", "{subject} has {count:,} nodes, but at most {most:,} are taken", "export_a_part",
             subject=source, count=count, most=MOST_NODES,
         )  # fmt: skip
     total = _constant_bytes(definition.node, source)
-    for function in functions.values():
+    for function in library:
         total += _constant_bytes(function.node_def, source)
     if total > MOST_CONSTANTS_BYTES:
         raise IcebreakerError(
@@ -49,8 +50,8 @@ def check_limits(definition: Any, source: str) -> None:
             "{subject} has constants that unfold to {gigabytes:.1f} GB, but at most {most:.1f} GB are taken",
             "made_to_fill_memory", subject=source, gigabytes=total / 1e9, most=MOST_CONSTANTS_BYTES / 1e9,
         )  # fmt: skip
-    if functions:
-        _check_depth(functions, source)
+    if library:
+        _check_calls(definition, source)
 
 
 def _constant_bytes(nodes: Sequence[Any], source: str) -> int:
@@ -78,33 +79,44 @@ def _constant_bytes(nodes: Sequence[Any], source: str) -> int:
     return total
 
 
-def _check_depth(functions: Mapping[str, Any], source: str) -> None:
-    """Refuses functions that call themselves or nest too deeply: they would overflow TensorFlow's stack."""
-    calls = {
-        name: sorted({other for node in function.node_def for other in called_functions(node) if other in functions})
-        for name, function in functions.items()
-    }
-    depth: dict[str, int] = {}
+def _check_calls(definition: Any, source: str) -> None:
+    """Refuses functions that call themselves, nest too deeply, or call each other too often to be put in place."""
+    calls = functions.calls(definition)
+    bodies = {function.signature.name: len(function.node_def) for function in definition.library.function}
+    depth: dict[Callee, int] = {}
+    size: dict[Callee, int] = {}  # nodes, with those of all that is called
     for start in calls:
-        stack: list[tuple[str, Iterator[str]]] = [] if start in depth else [(start, iter(calls[start]))]
+        stack: list[tuple[Callee, Iterator[Callee]]] = [] if start in depth else [(start, iter(calls[start]))]
         open_ones = {start}
         while stack:
-            name, rest = stack[-1]
+            here, rest = stack[-1]
             other = next(rest, None)
             if other is None:
                 stack.pop()
-                open_ones.discard(name)
-                depth[name] = 1 + max((depth[called] for called in calls[name]), default=0)
-                if depth[name] > MOST_FUNCTION_DEPTH:
-                    raise IcebreakerError(
-                        "functions_too_deep", "{file}: functions are nested more than {most} deep, such as {subject!r}",
-                        "export_inlined", subject=start, file=source, most=MOST_FUNCTION_DEPTH,
-                    )  # fmt: skip
+                open_ones.discard(here)
+                called = [item for item in calls[here] if item in depth]
+                depth[here] = 1 + max((depth[item] for item in called), default=0)
+                size[here] = bodies.get(here.name, 0) + sum(size[item] for item in called)
+                _check_call(here, depth[here], size[here], source)
             elif other in open_ones:
                 raise IcebreakerError(
                     "function_calls_itself", "{file}: the function {subject!r} calls itself, which cannot be frozen",
-                    "export_again", subject=other, file=source,
+                    "export_again", subject=other.name, file=source,
                 )  # fmt: skip
-            elif other not in depth:
+            elif other not in depth and other in calls:
                 open_ones.add(other)
                 stack.append((other, iter(calls[other])))
+
+
+def _check_call(callee: Callee, depth: int, size: int, source: str) -> None:
+    """Refuses what nests too deeply or is too big with all that it calls."""
+    if depth > MOST_FUNCTION_DEPTH + (callee.kind == "graph"):
+        raise IcebreakerError(
+            "functions_too_deep", "{file}: functions are nested more than {most} deep, such as {subject!r}",
+            "export_inlined", subject=callee.name, file=source, most=MOST_FUNCTION_DEPTH,
+        )  # fmt: skip
+    if size > MOST_NODES:
+        raise IcebreakerError(
+            "functions_unfold", "{file}: with functions in the place of their calls it has more than {most:,} nodes",
+            "export_a_part", subject=callee.name, file=source, most=MOST_NODES,
+        )  # fmt: skip

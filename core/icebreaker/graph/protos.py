@@ -30,11 +30,15 @@ if TYPE_CHECKING:
     class TensorProto(_Generated):
         """TensorFlow's message of that name."""
 
+    class VariableDef(_Generated):
+        """TensorFlow's message of that name."""
+
 else:
     from tensorboard.compat.proto.attr_value_pb2 import AttrValue
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.graph_pb2 import GraphDef
     from tensorboard.compat.proto.node_def_pb2 import NodeDef
     from tensorboard.compat.proto.tensor_pb2 import TensorProto
+    from tensorboard.compat.proto.variable_pb2 import VariableDef
 
-__all__ = ["AttrValue", "Event", "GraphDef", "NodeDef", "TensorProto"]
+__all__ = ["AttrValue", "Event", "GraphDef", "NodeDef", "TensorProto", "VariableDef"]

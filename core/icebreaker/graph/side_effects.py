@@ -6,7 +6,7 @@ A graph file is a program from a stranger. Owns: the list of ops that act outsid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from icebreaker.errors import ConsentNeeded
@@ -17,6 +17,7 @@ from icebreaker.reports import SideEffect
 _READS, _WRITES = "reads files", "writes files"
 _NETWORK, _CODE, _ENDS = "talks to other processes", "runs code that is not in the graph", "ends the process"
 _ENGINE, _GRAPH = "runs an engine that is embedded in the graph", "runs a graph that comes as data"
+_PROGRAM = "runs a program that is embedded in the graph"
 
 # Op → what it does outside the graph. Made by going through all ops that TensorFlow 2.21 registers; the tests go
 # through them again, so that a new one cannot be overlooked. Print, Assert and the like are harmless.
@@ -52,31 +53,42 @@ EFFECTS: Mapping[str, str] = {
             TPUExecuteAndUpdateVariables
             """,
         _GRAPH: "DatasetFromGraph",
+        _PROGRAM: """
+            XlaCallModule TPUCompile _TPUCompileMlir _XlaCompileMlirPlaceholderProgramKey _XlaHostComputeMlir IfrtCall
+            AsyncIfrtCall IfrtLoadVariable
+            """,
         _ENDS: "Abort",
     }.items()
     for name in ops.split()
     for op in (name, f"Experimental{name}")
 }  # fmt: skip
-# Checkpoint ops are in every SavedModel, in functions that are not called when it is loaded.
-CHECKPOINT_OPS = frozenset({"SaveV2", "RestoreV2", "MergeV2Checkpoints"})
+# What savers are made of: a graph that was frozen may still carry their functions, which nothing calls.
+SAVERS_OPS = frozenset({"SaveV2", "RestoreV2", "MergeV2Checkpoints"})
 
 
 def _attribute(name: str, harmless: Sequence[bytes], effect: str) -> Callable[[Any, Mapping[str, Any]], str]:
-    """Judges an op that acts outside only if an attribute is given and begins with nothing `harmless`."""
+    """Judges an op that acts outside only if an attribute is given and begins with nothing `harmless`.
+
+    A `placeholder` may become anything, and what is not of its kind is no text that anybody has judged.
+    """
 
     def judge(node: Any, scope: Mapping[str, Any]) -> str:
-        value = node.attr.get(name)
-        given = [] if value is None else [value.s, *value.list.s]
+        if name not in node.attr:
+            return ""
+        value = node.attr[name]
+        given = {"s": [value.s], "list": value.list.s}.get(value.WhichOneof("value") or "s", [b"?"])
         return effect if any(item and not item.startswith(tuple(harmless)) for item in given) else ""
 
     return judge
 
 
 def _cached(node: Any, scope: Mapping[str, Any]) -> str:
-    """Judges a dataset's cache: it is in memory if the file's name is empty."""
+    """Judges a dataset's cache: it is in memory if the file's name is an empty text, written down as such."""
     source = scope.get(node.input[1].split(":")[0]) if len(node.input) > 1 else None
-    if source is not None and source.op == "Const" and not any(source.attr["value"].tensor.string_val):
-        return ""
+    if source is not None and source.op == "Const" and source.attr["value"].WhichOneof("value") == "tensor":
+        tensor = source.attr["value"].tensor
+        if not any(tensor.string_val) and not tensor.tensor_content:
+            return ""
     return _WRITES
 
 
@@ -96,34 +108,33 @@ CONDITIONAL_EFFECTS: Mapping[str, Callable[[Any, Mapping[str, Any]], str]] = {
 }
 
 
-def find_side_effects(
-    definition: Any, names: Iterable[str] | None = None, ignored: frozenset[str] = frozenset()
-) -> tuple[SideEffect, ...]:
-    """The nodes that act outside the graph, in the graph and in the functions that it can call.
+def find_side_effects(definition: Any) -> tuple[SideEffect, ...]:
+    """The nodes of a frozen graph that act outside it, in the graph and in all functions that come with it.
+
+    Whether a function is called is not for the graph to say: TensorFlow finds them in more places than nodes. Only what
+    savers are made of is passed over in functions whose names occur nowhere.
 
     Args:
         definition: A GraphDef message.
-        names: Nodes that will run, such as what the outputs need; None: all.
-        ignored: Ops that are known to be harmless where the graph comes from.
 
     Returns:
         One entry per node: the graph's own in its order, then those of its functions.
     """
-    wanted = None if names is None else set(names)
-    nodes = [node for node in definition.node if wanted is None or node.name in wanted]
-    functions = {function.signature.name: function for function in definition.library.function}
-    effects = list(_effects("", nodes, ignored))
-    for name in reachable_functions(nodes, definition.library):
-        effects += _effects(name, functions[name].node_def, ignored)
-    return tuple(effects)
+    called = {"", *reachable_functions(definition.node, definition.library)}
+    return tuple(item for item in all_side_effects(definition) if item.function in called or item.op not in SAVERS_OPS)
 
 
-def _effects(function: str, nodes: Sequence[Any], ignored: frozenset[str]) -> Iterator[SideEffect]:
+def all_side_effects(definition: Any) -> Iterator[SideEffect]:
+    """Like `find_side_effects`, of a graph that is not frozen, with all that savers are made of."""
+    yield from _effects("", definition.node)
+    for function in definition.library.function:
+        yield from _effects(function.signature.name, function.node_def)
+
+
+def _effects(function: str, nodes: Sequence[Any]) -> Iterator[SideEffect]:
     scope: dict[str, Any] = {}
     for node in nodes:
         op = node.op
-        if op in ignored:
-            continue
         effect = EFFECTS.get(op, "")
         if not effect and op in CONDITIONAL_EFFECTS:
             scope = scope or {other.name: other for other in nodes}

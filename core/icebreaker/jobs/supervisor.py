@@ -16,6 +16,7 @@ import collections
 import contextlib
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -41,6 +42,7 @@ _KEPT_STDERR_LINES = 60
 _MOST_STARTS = 20
 _WATCH_SECONDS = 0.25  # how often the limits are looked at
 _DEFAULT_MEMORY_SHARE = 0.9  # of the machine's
+_NEARLY_ALL = 0.7  # of a limited address space: what asks for more fails, some of it without a word
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ class Job:
         self._silent = self._taken = 0.0
         self._stopped: _Death | None = None  # by this process, at a limit
         self._kernel_kills = 0  # before the child started
+        self._space = 0  # the most address space that it was seen to have
         self._stderr: collections.deque[str] = collections.deque(maxlen=_KEPT_STDERR_LINES)
 
     @property
@@ -230,7 +233,7 @@ class Job:
                 env=environment, start_new_session=True,
             )  # fmt: skip
             self._process = process
-            self._stopped, self._silent = None, 0.0
+            self._stopped, self._silent, self._space = None, 0.0, 0
             self._kernel_kills = _kernel_kills()
         threads = [threading.Thread(target=work, args=(process,), daemon=True) for work in (self._read, self._listen)]
         watcher = threading.Thread(target=self._watch, args=(process,), daemon=True)  # ends soon after the child
@@ -264,12 +267,21 @@ class Job:
             elif self._silent >= self._patience:
                 why = message("silent", "gave no sign of life for {seconds:g} s", seconds=self._patience)
                 self._stopped = _Death(why, "other_engine_or_more_patience", True)
-            elif _memory_of(process.pid) > self._memory_limit:
+            elif self._memory_of(process.pid) > self._memory_limit:
                 why = message("memory_limit", "took more than {size:.1f} GB of memory", size=self._memory_limit / 1e9)
                 self._stopped = _Death(why, "other_engine_or_more_memory", True)
             if self._stopped:
                 self._kill_later(process, 0)
                 return
+
+    def _memory_of(self, pid: int) -> int:
+        """Bytes of memory that a process has for itself; 0 where the system does not tell. Notes its address space."""
+        try:
+            space, resident, shared = map(int, Path(f"/proc/{pid}/statm").read_text().split()[:3])
+        except (OSError, ValueError):
+            return 0
+        self._space = max(self._space, space * os.sysconf("SC_PAGE_SIZE"))
+        return (resident - shared) * os.sysconf("SC_PAGE_SIZE")
 
     def _read(self, process: subprocess.Popen[bytes]) -> None:
         """Passes the child's events on, up to the final one, and sees to it that the child ends."""
@@ -312,10 +324,21 @@ class Job:
                 if text:
                     self._tell(events.Log("debug", text))
 
+    def _wanted_memory(self) -> bool:
+        """Whether the child's last words were that it got no memory."""
+        return any(_NO_MEMORY.search(line) for line in self._stderr)
+
     def _describe_death(self, status: int) -> _Death:
         """What became of a child that ended with this exit status."""
         if self._stopped:
             return self._stopped
+        if (limit := _address_space()) and (self._space > limit * _NEARLY_ALL or self._wanted_memory()):
+            why = message(
+                "ended_at_address_space",
+                "ended because its address space is limited to {size:.1f} GB",
+                size=limit / 1e9,
+            )
+            return _Death(why, "raise_address_space", False)
         if status >= 0:
             last = next((line for line in reversed(self._stderr) if line.strip()), "it printed nothing")
             why = message("ended_with_status", "ended with status {status}", status=status, words=last)
@@ -341,6 +364,22 @@ _AFTER_SIGNAL: Mapping[str, str] = {
 }
 
 
+# What libraries print when they get no memory, or no thread, whose stack takes some.
+_NO_MEMORY = re.compile(
+    r"bad_alloc|MemoryError|[Cc]annot allocate memory|[Oo]ut of memory|failed to map segment|temporarily unavailable"
+)
+
+
+def _address_space() -> int:
+    """Bytes of address space that processes started here may have; 0 if they may have all."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        return 0 if limit == resource.RLIM_INFINITY else limit
+    return 0
+
+
 def _machine_memory() -> int:
     """Bytes of memory that this process may count on: the machine's, or its container's."""
     try:
@@ -362,20 +401,12 @@ def _kernel_kills() -> int:
     return 0
 
 
-def _memory_of(pid: int) -> int:
-    """Bytes of memory that a process has for itself; 0 where the system does not tell."""
-    try:
-        resident, shared = Path(f"/proc/{pid}/statm").read_text().split()[1:3]
-        return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError):
-        return 0
-
-
 def remove_partial_output(written: str, job_id: str) -> None:
     """Removes what a killed job left beside its output; the worker names such files `.NAME.JOB_ID.tmp`."""
-    if written:
+    # Where a link leads to, too.
+    for folder in {Path(written).absolute().parent, Path(os.path.realpath(written)).parent} if written else ():
         with contextlib.suppress(OSError):
-            for path in Path(written).absolute().parent.iterdir():  # patterns would be kept, one for each job
+            for path in folder.iterdir():  # patterns would be kept, one for each job
                 if path.name.startswith(".") and path.name.endswith(f".{job_id}.tmp"):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
 

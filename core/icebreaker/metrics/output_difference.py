@@ -51,7 +51,7 @@ def difference(reference: Any, other: Any) -> OutputDifference:
         )  # fmt: skip
     if left.dtype == object:
         return _text_difference(left, right)
-    return OutputDifference(**_figures(left, right), top1_agreement=_top1(left, right))
+    return OutputDifference(**_figures(left, right), top1_agreement=_top1(left, right), values=left.size)
 
 
 def _array(value: Any) -> np.ndarray:
@@ -69,8 +69,9 @@ def _array(value: Any) -> np.ndarray:
 def _text_difference(left: np.ndarray, right: np.ndarray) -> OutputDifference:
     wrong = int(np.count_nonzero(left != right))
     if not wrong:
-        return OutputDifference(**_IDENTICAL, top1_agreement=None)
-    return OutputDifference(1.0, 1.0, 1 - wrong / left.size, 10 * math.log10(left.size / (2 * wrong)), None)
+        return OutputDifference(**_IDENTICAL, top1_agreement=None, values=left.size)
+    equal = 1 - wrong / left.size
+    return OutputDifference(1.0, 1.0, equal, 10 * math.log10(left.size / (2 * wrong)), None, left.size)
 
 
 def _figures(left: np.ndarray, right: np.ndarray) -> dict[str, Any]:

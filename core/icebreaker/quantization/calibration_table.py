@@ -12,10 +12,11 @@ from typing import Any
 
 from icebreaker import codec
 from icebreaker.errors import IcebreakerError
-from icebreaker.storage.files import write_whole
+from icebreaker.storage.files import check_file, write_whole
 
 _TABLE_FORMAT = "icebreaker calibration 1"
 _FILE_FORMAT = "icebreaker calibrations 1"
+_MOST_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ def read_tables(path: Path) -> dict[str, Table]:
         IcebreakerError: There is no such file, or it is no calibration table.
     """
     try:
+        check_file(path, _MOST_BYTES)
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise IcebreakerError(

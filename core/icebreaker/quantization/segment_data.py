@@ -23,6 +23,7 @@ from icebreaker.graph.graph import Graph
 from icebreaker.partitioning.partition import Segment
 from icebreaker.reports import Words
 from icebreaker.settings import ConvertSettings
+from icebreaker.storage.files import check_file
 from icebreaker.tf.session import GraphSession
 
 RECORDING = "recording.json"  # marks a folder with recorded inputs of segments
@@ -159,6 +160,7 @@ def _recorded(folder: Path, segment: Segment, back: bool) -> Iterator[list[np.nd
     """What was recorded of a segment's inputs, in small batches: every fourth of them is held back."""
     wanted = [str(tensor) for tensor in segment.inputs]
     try:
+        check_file(folder / RECORDING)
         index = json.loads((folder / RECORDING).read_text(encoding="utf-8"))
         part = next((str(entry["folder"]) for entry in index["segments"] if entry["inputs"] == wanted), None)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -183,6 +185,7 @@ def _recorded(folder: Path, segment: Segment, back: bool) -> Iterator[list[np.nd
 def _pieces(file: Path, count: int) -> Iterator[list[np.ndarray]]:
     """A recorded call in batches of a few rows, where all inputs have the same number of rows."""
     try:
+        check_file(file)
         with np.load(file, allow_pickle=False) as archive:
             values = [archive[f"input_{index}"] for index in range(count)]
     except (OSError, ValueError, KeyError, zlib.error) as error:

@@ -15,7 +15,7 @@ class OutputDifference:
 
     `max_rel` is the largest absolute difference over the original's largest absolute value; `sqnr_db` the signal to
     quantization noise ratio in dB (None: identical); `top1_agreement` the share of rows with the same arg max
-    (None: the output has no class axis).
+    (None: the output has no class axis); `values` how many elements were compared: 0 says nothing.
     """
 
     max_abs: float
@@ -23,6 +23,7 @@ class OutputDifference:
     cosine: float
     sqnr_db: float | None
     top1_agreement: float | None
+    values: int = 1
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,11 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.export import external_data
 from icebreaker.graph.graph import Graph
 from icebreaker.graph.ops import DTYPES
+from icebreaker.storage.files import read_beside
 from icebreaker.tensors import Tensor
 
 PREFIX = "_icebreaker_"
+MOST_PAYLOAD_BYTES = 1 << 33  # of an engine in a side file
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,12 @@ class StoredEngine:
         """The engine's bytes; an ONNX model whose weights lie beside the graph as its file.
 
         Raises:
-            IcebreakerError: A side file is missing, or the bytes are not those that were written.
+            IcebreakerError: A side file is missing or no file, or the bytes are not those that were written.
         """
         data = self._inline
         if self._file is not None:
             try:
-                data = self._file.read_bytes()
+                data = read_beside(self._file.parent, self._file.name, MOST_PAYLOAD_BYTES)
             except OSError as error:
                 raise IcebreakerError(
                     "side_file_unreadable",

@@ -20,6 +20,7 @@ from icebreaker.partitioning.partition import Segment
 from icebreaker.runtime.artifact_reader import PREFIX
 from icebreaker.runtime.segment_graph import ENUMS, copy_inside
 from icebreaker.storage.files import Pieces, digest_of, size_of, write_together
+from icebreaker.storage.trusted_engines import BuiltEngine
 from icebreaker.storage.weight_store import Store
 from icebreaker.tensors import Tensor
 from icebreaker.tf.rewrite import to_tensorflow
@@ -191,7 +192,7 @@ def _keep_names(result: Any, outputs: Sequence[Tensor], moved: Mapping[Tensor, s
 
 def write(
     definition: Any, path: Path, job_id: str = "", *, engines: Sequence[EngineNode] = (), store: Store | None = None
-) -> list[str]:
+) -> list[BuiltEngine]:
     """Writes an optimized graph; payloads go to side files where it would pass 1 GB, weights where it would pass 2 GB.
 
     A side file's name has the payload's hash in it, `NAME.TRTEngineOp_000.0123abcd.engine`, so that the graph that is
@@ -205,7 +206,7 @@ def write(
         store: the original's store, if parts of the graph lie in files.
 
     Returns:
-        The SHA-256 of the payload of each of `engines`, as it was written.
+        Each of `engines`, as it was written.
 
     Raises:
         IcebreakerError: The graph is too big for protobuf even so, or the disk refuses.
@@ -242,13 +243,17 @@ def write(
     files[path] = graph
     write_together(files, job_id)
     external_weights.sweep(path, files)
-    return digests(definition, engines)
+    return built_engines(definition, engines)
 
 
-def digests(definition: Any, engines: Sequence[EngineNode]) -> list[str]:
-    """The SHA-256 of the payload of each of `engines` in a graph; others may be in it that were built elsewhere."""
+def built_engines(definition: Any, engines: Sequence[EngineNode]) -> list[BuiltEngine]:
+    """What was built of a graph's engines: those of `engines`; others may be in it that were built elsewhere."""
     names = {item.segment.name for item in engines}
-    return [node.attr[f"{PREFIX}sha256"].s.decode() for node in definition.node if node.name in names]
+    return [
+        BuiltEngine(*(node.attr[PREFIX + key].s.decode() for key in ("engine", "precision", "sha256")))
+        for node in definition.node
+        if node.name in names
+    ]
 
 
 def _set_apart(

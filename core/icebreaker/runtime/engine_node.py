@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from icebreaker.engine import registry
-from icebreaker.engine.protocol import Runner
+from icebreaker.engine.protocol import GivesWay, Runner
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.graph import Graph
 from icebreaker.messages import Message, message
-from icebreaker.runtime.artifact_reader import StoredEngine, without_payloads
+from icebreaker.runtime.artifact_reader import StoredEngine
+from icebreaker.runtime.call_values import fits, numpy_type, shape_words
+from icebreaker.runtime.native_segment import NativeSegment
 from icebreaker.storage import crash_journal, trusted_engines
 
 
@@ -34,7 +36,8 @@ def load_engine(stored: StoredEngine, trust: bool) -> Runner:
         IcebreakerError: It is damaged, comes from elsewhere, crashed before, or does not fit this machine.
     """
     payload = stored.payload()
-    if not trust and not trusted_engines.built_here(stored.sha256):
+    built = trusted_engines.BuiltEngine(stored.engine, stored.precision, stored.sha256)
+    if not trust and not trusted_engines.built_here(built):
         raise IcebreakerError("engine_untrusted", "it was not built by you on this machine", "convert_here_or_trust")
     attempt = crash_journal.Attempt(
         stored.engine, crash_journal.key("load", stored.engine, stored.sha256), lasting=False
@@ -54,28 +57,30 @@ class EngineNode:
         self.runner = runner
         self._fallback = fallback
         self._warned = False
+        self._failure: IcebreakerError | None = None
         self._dtypes = [numpy_type(name) for name in stored.output_dtypes]
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Runs on arrays in the host's memory, in the order of the node's inputs; gives its outputs in their order.
 
         Raises:
-            IcebreakerError: The engine fails, and `fallback` is False.
+            IcebreakerError: The engine fails, and `fallback` is False; or TensorFlow refuses the values as well.
         """
+        if not all(item.size for item in inputs):  # each engine has its own idea of nothing
+            return self._native(inputs)
         if not self._takes(inputs):
-            shapes = ", ".join("×".join(map(str, item.shape)) or "scalar" for item in inputs)
-            self._warn(message(
+            shapes = ", ".join(shape_words(item.shape) for item in inputs)
+            return self._give_way(inputs, message(
                 "shapes_not_built_for", "it was not built for inputs of shape {shapes}", "convert_with_that_batch",
                 shapes=shapes,
             ))  # fmt: skip
-            return self._native(*inputs)
+        self._native.check_for_engine(inputs)
         try:
             outputs = self.runner(inputs)
         except IcebreakerError as error:
-            if not self._fallback:
+            if not self._fallback and not isinstance(error, GivesWay):
                 raise
-            self._warn(error.message)
-            return self._native(*inputs)
+            return self._give_way(inputs, error.message)
         return [item.astype(dtype, copy=False) for item, dtype in zip(outputs, self._dtypes, strict=True)]
 
     @cached_property
@@ -103,60 +108,35 @@ class EngineNode:
                 raise
             return [tf.constant(item) for item in self([item.numpy() for item in inputs])]  # which may fall back
 
-    def _warn(self, why: Message) -> None:
-        """Tells once why the original nodes run."""
+    def inside_tensorflow(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Like a call, from TensorFlow, which makes words of an error: `take_failure` has it."""
+        try:
+            return self(inputs)
+        except IcebreakerError as error:
+            self._failure = error
+            raise
+
+    def take_failure(self) -> IcebreakerError | None:
+        """What the last call inside TensorFlow failed with, once."""
+        failure, self._failure = self._failure, None
+        return failure
+
+    def _give_way(self, inputs: Sequence[np.ndarray], why: Message) -> list[np.ndarray]:
+        """Runs the original nodes, and tells once why; what TensorFlow refuses too is not the engine's fault."""
+        results = self._native(inputs)
         if not self._warned:
             self._warned = True
             told = message(
                 "engine_gave_way", "engine {subject}: {why}; runs in TensorFlow", subject=self.stored.node, why=why
             )
-            warnings.warn(EngineWarning(told), stacklevel=3)
+            warnings.warn(EngineWarning(told), stacklevel=4)
+        return results
 
     def _takes(self, inputs: Sequence[Any]) -> bool:
         """Whether the shapes are among those that the engine was exported for."""
-        return all(
-            shape is None
-            or (len(shape) == len(item.shape) and all(w in (None, h) for w, h in zip(shape, item.shape, strict=True)))
-            for shape, item in zip(self.stored.shapes, inputs, strict=True)
-        )
+        return all(fits(shape, item.shape) for shape, item in zip(self.stored.shapes, inputs, strict=True))
 
     @cached_property
-    def _native(self) -> Callable[..., list[np.ndarray]]:
-        """The native segment in a session of its own, with threads of its own: it is called from inside a session."""
-        import tensorflow as tf
-
-        from icebreaker.tf.rewrite import from_store
-        from icebreaker.tf.session import session_config
-
-        whole = from_store(self._graph.definition, self._graph.store)
-        definition = type(whole)(versions=whole.versions, library=whole.library)
-        call = definition.node.add()
-        call.CopyFrom(without_payloads(_only(whole, self.stored.node)).node[0])
-        call.ClearField("input")
-        names = [f"input_{index}" for index in range(len(self.stored.inputs))]
-        call.input.extend(names)
-        for name, number in zip(names, call.attr["Tin"].list.type, strict=True):
-            definition.node.add(name=name, op="Placeholder").attr["dtype"].type = number
-        graph = tf.Graph()
-        with graph.as_default():
-            tf.import_graph_def(definition, name="")
-        config = session_config(store=self._graph.store)
-        config.use_per_session_threads = True
-        session = tf.compat.v1.Session(graph=graph, config=config)
-        outputs = graph.get_operation_by_name(self.stored.node).outputs
-        return session.make_callable(list(outputs), [graph.get_tensor_by_name(f"{name}:0") for name in names])
-
-
-def _only(whole: Any, name: str) -> Any:
-    result = type(whole)()
-    result.node.extend(item for item in whole.node if item.name == name)
-    return result
-
-
-def numpy_type(name: str) -> Any:
-    """NumPy's type for one of TensorFlow's, by name; raises TypeError if NumPy has none."""
-    if name == "bfloat16":
-        import ml_dtypes
-
-        return ml_dtypes.bfloat16
-    return np.dtype(object if name == "string" else name)
+    def _native(self) -> NativeSegment:
+        """The original nodes."""
+        return NativeSegment(self._graph, self.stored)

@@ -54,7 +54,7 @@ def with_functions(graph: Graph, nodes: Mapping[str, EngineNode], *, from_host: 
             tout = [getattr(tf, dtype) for dtype in node.stored.output_dtypes]
 
             def run(*inputs: np.ndarray, _node: EngineNode = node) -> list[np.ndarray]:
-                return _node([np.asarray(value) for value in inputs])  # scalars come as numpy scalars
+                return _node.inside_tensorflow([np.asarray(value) for value in inputs])  # scalars come as numpy scalars
 
             placeholders = [tf.compat.v1.placeholder(dtype) for dtype in tin]
             fed = from_host and all(graph[tensor.node].op in PLACEHOLDERS for tensor in graph[name].inputs)

@@ -9,7 +9,7 @@ from typing import Any
 
 from icebreaker.engine.protocol import Runner
 from icebreaker.formats import graph_files
-from icebreaker.graph import external_weights
+from icebreaker.graph import external_weights, side_effects
 from icebreaker.graph.graph import Graph
 from icebreaker.runtime import artifact_reader
 from icebreaker.runtime.function_nodes import keep_alive, with_functions
@@ -17,7 +17,9 @@ from icebreaker.runtime.model import Model
 from icebreaker.storage.weight_store import Store
 
 
-def load(path: str | os.PathLike[str], *, fallback: bool = True, trust: bool = False) -> Model:
+def load(
+    path: str | os.PathLike[str], *, fallback: bool = True, trust: bool = False, allow_side_effects: bool = False
+) -> Model:
     """Loads an optimized graph (any frozen graph will do) and its engines.
 
     Args:
@@ -26,12 +28,16 @@ def load(path: str | os.PathLike[str], *, fallback: bool = True, trust: bool = F
             once, or (False) raise.
         trust: Load also engines that were not built by this user on this machine. They go to native code: TensorRT's
             are code for the GPU that nothing checks, others meet an engine's parser.
+        allow_side_effects: Load also a graph that acts outside itself when it runs: reads or writes files, runs code.
 
     Raises:
         IcebreakerError: The file is no graph; or an engine does not fit and `fallback` is False.
+        ConsentNeeded: The graph acts outside itself, and `allow_side_effects` is False.
     """
     path = Path(path)
-    return Model(read(path), path.absolute().parent, fallback=fallback, trust=trust)
+    graph = read(path, allow_side_effects)
+    side_effects.require_consent(side_effects.find_side_effects(graph.definition), allow_side_effects, str(path))
+    return Model(graph, path.absolute().parent, fallback=fallback, trust=trust)
 
 
 def read(path: Path, allow_side_effects: bool = False, store: Store | None = None) -> Graph:

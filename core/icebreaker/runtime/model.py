@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,10 @@ from icebreaker.graph.graph import Graph, Placeholder
 from icebreaker.messages import message
 from icebreaker.reports import LayerTime
 from icebreaker.runtime import artifact_reader
-from icebreaker.runtime.engine_node import EngineNode, EngineWarning, load_engine, numpy_type
+from icebreaker.runtime.call_values import InputCheck
+from icebreaker.runtime.engine_node import EngineNode, EngineWarning, load_engine
 from icebreaker.runtime.function_nodes import with_functions
+from icebreaker.runtime.native_segment import ODD_ERRORS, refusal, refused
 from icebreaker.tensors import canonical
 
 _log = logging.getLogger(__name__)
@@ -88,6 +90,7 @@ class Model:
         self.outputs: tuple[str, ...] = tuple(map(str, tensors))
         self.engines: Mapping[str, str] = {name: node.stored.engine for name, node in self.nodes.items()}
         self._required = {item.name: item for item in self.inputs if not item.optional}
+        self._checks = {item.name: InputCheck(item) for item in self.inputs}
         self._direct = self._find_direct()
 
     @property
@@ -107,13 +110,15 @@ class Model:
             The outputs by name: arrays, or tensors on the GPU if the inputs were.
 
         Raises:
-            IcebreakerError: An input is missing or unknown.
+            IcebreakerError: An input is missing or unknown, a value is none of its type or of another shape, or
+                TensorFlow refuses the values.
         """
         given = self._given(arrays, named)
         if given and all(map(cuda.is_on_gpu, given.values())):
             if self._direct is not None and self._direct[0].takes_device:
                 node, order, ports = self._direct
                 if given.keys() == set(order):
+                    self._check_tensors(given)
                     results = node.on_device([given[name] for name in order])
                     return Outputs(zip(self.outputs, (results[port] for port in ports), strict=True))
             elif given.keys() == set(self._required) and all(map(_is_tensorflow, given.values())):
@@ -124,10 +129,42 @@ class Model:
             node, order, ports = self._direct
             values = node([feeds[name] for name in order])
             return Outputs(zip(self.outputs, (values[port] for port in ports), strict=True))
+        return Outputs(zip(self.outputs, self._run(feeds), strict=True))
+
+    def _run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """Has TensorFlow run the graph."""
+        import tensorflow as tf
+
         names = tuple(feeds)
         with self._lock:
             call = self._callables.get(names) or self._callables.setdefault(names, self._callable(names))
-        return Outputs(zip(self.outputs, call(*feeds.values()), strict=True))
+            words = self._refusal_of_ranks(feeds)
+        if words:
+            raise refused(list(feeds.values()), words)
+        try:
+            return call(*feeds.values())
+        except (tf.errors.OpError, *ODD_ERRORS) as error:
+            raise self._failure(list(feeds.values()), error) from error
+
+    def _failure(self, values: Sequence[Any], error: Exception) -> IcebreakerError:
+        """What TensorFlow ended with: the error of an engine node, which it has made words of, or its own."""
+        return next(filter(None, (node.take_failure() for node in self.nodes.values())), refused(values, error))
+
+    def _refusal_of_ranks(self, feeds: Mapping[str, np.ndarray]) -> str:
+        """What TensorFlow says against the ranks of inputs whose rank the graph leaves open: its kernels may abort."""
+        ranks = tuple(
+            (item.name, feeds[item.name].ndim) for item in self.inputs if item.shape is None and item.name in feeds
+        )
+        if ranks and ranks not in self._refusals:
+            from icebreaker.tf.rewrite import from_store
+
+            whole = artifact_reader.without_payloads(from_store(self._graph.definition, self._graph.store))
+            self._refusals[ranks] = refusal(whole, {name: (None,) * rank for name, rank in ranks})
+        return self._refusals.get(ranks, "")
+
+    def _check_tensors(self, given: Mapping[str, Any]) -> None:
+        for name, tensor in given.items():
+            self._checks[name].check_tensor(tensor)
 
     @cached_property
     def session(self) -> Any:
@@ -201,12 +238,30 @@ class Model:
 
         def body(*tensors: Any) -> list[Any]:
             given = {f"{name}:0": tensor for name, tensor in zip(self._required, tensors, strict=True)}
+            # Inside a function of somebody else's, shapes may be known only when it runs.
+            given = {
+                name: tensor if tensor.shape.rank is None else tf.ensure_shape(tensor, tensor.shape)
+                for name, tensor in given.items()
+            }
             return tf.import_graph_def(whole, input_map=given, return_elements=wanted, name="")
 
         specs: Any = [tf.TensorSpec(item.shape, getattr(tf, item.dtype)) for item in self._required.values()]  # pyright: ignore
         function = tf.compat.v1.wrap_function(body, specs)
         function._icebreaker_functions = made.functions  # TensorFlow holds them weakly
-        return function
+
+        def call(*tensors: Any) -> list[Any]:
+            if len(tensors) != len(self._required):
+                raise IcebreakerError(
+                    "inputs_missing", "{given} tensors given, but the graph needs {inputs}",
+                    given=len(tensors), inputs=len(self._required),
+                )  # fmt: skip
+            self._check_tensors(dict(zip(self._required, tensors, strict=True)))
+            try:
+                return function(*tensors)
+            except tf.errors.OpError as error:
+                raise self._failure(tensors, error) from error
+
+        return call
 
     def _find_direct(self) -> tuple[EngineNode, list[str], list[int]] | None:
         if len(self.nodes) != 1:
@@ -234,7 +289,7 @@ class Model:
         by_name = {item.name: item for item in self.inputs}
         given: dict[str, Any] = {}
         if len(arrays) == 1 and isinstance(arrays[0], Mapping):
-            given.update({canonical(key): value for key, value in arrays[0].items()})
+            given.update({canonical(str(key)): value for key, value in arrays[0].items()})
         elif len(arrays) > len(by_name):
             raise IcebreakerError(
                 "too_many_values", "{given} values given, but the graph has {inputs} inputs",
@@ -262,11 +317,11 @@ class Model:
                 raise IcebreakerError(
                     "input_missing", "no value given for the input {subject!r}", subject=missing[0]
                 )  # fmt: skip
-        return {
-            name: np.asarray(given[name], object if item.dtype == "string" else numpy_type(item.dtype))
-            for name, item in by_name.items()
-            if name in given
-        }
+        return {name: self._checks[name](given[name]) for name in by_name if name in given}
+
+    @cached_property
+    def _refusals(self) -> dict[tuple[tuple[str, int], ...], str]:
+        return {}
 
     @cached_property
     def _callables(self) -> dict[tuple[str, ...], Callable[..., list[np.ndarray]]]:

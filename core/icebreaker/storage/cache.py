@@ -2,7 +2,8 @@
 
 An entry has a kind, which is a folder, and a key, which is a hex digest. Each is a file of its own, written whole, so
 that any number of processes may share the folder without locks. The folder may vanish at any time: then nothing is
-remembered, and that is all. Entries of another user are not read.
+remembered, and that is all. Nothing is read that somebody else could have put there: links, files of another user, and
+whatever lies in a folder that others may write to, or under one.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ from icebreaker.storage.files import write_whole
 
 _MOST_BYTES = 1 << 16
 _MOST_BLOB_BYTES = 1 << 28
+_SECRET, _SECRET_BYTES = "key", 32
 
 
 def folder() -> Path:
@@ -78,7 +82,7 @@ def keep_latest(kind: str, most: int) -> None:
     with contextlib.suppress(OSError, RuntimeError):
         notes = list((folder() / kind).iterdir())
         if len(notes) > most:
-            for note in sorted(notes, key=lambda note: note.stat().st_mtime)[: len(notes) - most]:
+            for note in sorted(notes, key=lambda note: note.lstat().st_mtime)[: len(notes) - most]:
                 note.unlink()
 
 
@@ -89,10 +93,64 @@ def _checked(key: str) -> str:
     return key
 
 
+def secret() -> bytes:
+    """A key that only this user has, made when it is first asked for; empty if the cache folder cannot keep one."""
+    try:
+        path = folder() / _SECRET
+        _make(path.parent)
+        if not _is_private(path.parent):
+            return b""
+        for _ in range(2):
+            known = _content(path, _SECRET_BYTES, forbidden=0o077)
+            if len(known) == _SECRET_BYTES:
+                return known
+            _replace_secret(path)
+        return b""
+    except (OSError, RuntimeError):
+        return b""
+
+
+def _replace_secret(path: Path) -> None:
+    """Makes a new key in the place of what is no key; the first of several processes wins where there was nothing."""
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+            stream.write(secrets.token_bytes(_SECRET_BYTES))
+        if path.is_symlink() or path.exists():
+            draft.replace(path)
+        else:
+            with contextlib.suppress(FileExistsError):
+                os.link(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def make_folder(kind: str) -> Path:
+    """A folder in the cache folder, which is made if need be, for this user only.
+
+    Raises:
+        OSError: It cannot be made.
+        RuntimeError: There is no home folder.
+    """
+    path = folder() / kind
+    _make(path)
+    return path
+
+
+def _make(path: Path) -> None:
+    """Makes a folder and those above it that are missing, for this user only: `parents=True` heeds no mode for them."""
+    for part in (*reversed(path.parents), path):
+        if not part.exists():
+            part.mkdir(mode=0o700, exist_ok=True)
+
+
 def _write(kind: str, name: str, content: bytes) -> bool:
     try:
-        path = folder() / kind / name
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = make_folder(kind) / name
+        if not _is_private(path.parent):
+            return False
+        if path.is_symlink():
+            path.unlink()
         write_whole(path, content)
     except (OSError, RuntimeError, IcebreakerError):  # RuntimeError: there is no home folder
         return False
@@ -102,9 +160,46 @@ def _write(kind: str, name: str, content: bytes) -> bool:
 def _read(kind: str, name: str, most: int) -> bytes:
     try:
         path = folder() / kind / name
-        status = path.stat()
-        if status.st_size > most or (hasattr(os, "geteuid") and status.st_uid != os.geteuid()):
-            return b""
-        return path.read_bytes()
+        return _content(path, most) if _is_private(path.parent) else b""
     except (OSError, RuntimeError):
         return b""
+
+
+def _content(path: Path, most: int, forbidden: int = 0) -> bytes:
+    """What is in a file of this user; empty for anything else, and for one with a mode that is forbidden."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    except OSError:
+        return b""
+    with os.fdopen(descriptor, "rb") as stream:
+        status = os.fstat(descriptor)
+        is_ours = not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
+        is_sound = stat.S_ISREG(status.st_mode) and status.st_size <= most and not status.st_mode & forbidden
+        return stream.read(most) if is_ours and is_sound else b""
+
+
+def _is_private(path: Path) -> bool:
+    """Whether nobody but this user and root can have put something into a folder, or put another in its place."""
+    if not hasattr(os, "geteuid"):
+        return True
+    if path.is_symlink():
+        return False
+    trusted = {os.geteuid(), 0, Path("/").stat().st_uid}  # in a container, root may bear another number
+    for part in (path.resolve(), *path.resolve().parents):
+        status = part.lstat()
+        others = stat.S_IWOTH | (0 if _is_own_group(status.st_gid) else stat.S_IWGRP)
+        # In a sticky folder, such as /tmp, nobody can remove or replace what is another's.
+        if status.st_uid not in trusted or (status.st_mode & others and not status.st_mode & stat.S_ISVTX):
+            return False
+    return True
+
+
+def _is_own_group(number: int) -> bool:
+    """Whether a group has no member but this user, as some systems make one for each."""
+    import grp
+    import pwd
+
+    with contextlib.suppress(KeyError):
+        group = grp.getgrgid(number)
+        return not group.gr_mem and group.gr_name == pwd.getpwuid(os.geteuid()).pw_name
+    return False

@@ -1,4 +1,7 @@
-"""Writes files so that a reader never sees half of one; stops packed files that unpack to too much.
+"""Reads and writes files that a stranger may have had a hand in.
+
+Writes so that a reader never sees half of a file, and replaces nothing but files; reads nothing but files, of a size
+that was looked at first; stops packed files that unpack to too much.
 
 What is too big to be built in memory is written in pieces: bytes, or files whose content belongs there. Protocol
 buffers can be spelled in pieces, too.
@@ -7,8 +10,10 @@ buffers can be spelled in pieces, too.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+import stat
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +25,8 @@ from icebreaker.errors import IcebreakerError
 _MOST_RATIO = 200
 _HARMLESS_BYTES = 64 << 20
 PIECE_BYTES = 4 << 20
+_MOST_NAME_BYTES = 255  # of almost all file systems
+_KEPT_CHARACTERS = 40  # of a name that is too long, in at most four bytes each
 
 # Bytes, and files that stand for their content, in a row.
 Pieces: TypeAlias = Sequence[bytes | Path]
@@ -109,12 +116,106 @@ def _parts(pieces: Pieces) -> Iterator[bytes]:
                     yield part
 
 
+def read_beside(folder: Path, name: str, most: int) -> bytes:
+    """What is in a file that a graph names, once `file_beside` has looked at it.
+
+    Args:
+        folder: Where the graph lies.
+        name: The file's name in it; parts of a path are separated by `/`.
+        most: Bytes that it may have.
+
+    Raises:
+        IcebreakerError: As `file_beside`.
+        OSError: It is missing, or cannot be read.
+    """
+    path = file_beside(folder, name, most)
+    # Nobody is waited for, in case a pipe has taken the file's place meanwhile.
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    with os.fdopen(os.open(path, flags), "rb") as stream:
+        return stream.read(most)
+
+
+def file_beside(folder: Path, name: str, most: int) -> Path:
+    """A file that a graph names, in the folder that the graph lies in.
+
+    Raises:
+        IcebreakerError: It is a device, a pipe or a folder, has more than `most` bytes, or is a link out of the folder.
+        OSError: It is missing, or cannot be looked at.
+    """
+    path = (folder / name).resolve(strict=True)
+    if not path.is_relative_to(folder.resolve()):
+        raise IcebreakerError(
+            "file_links_out", "{subject} is a link that leads out of its folder", "copy_file_itself",
+            subject=folder / name,
+        )  # fmt: skip
+    check_file(path, most)
+    return path
+
+
+def check_file(path: Path, most: int = 1 << 62) -> None:
+    """Sees that there is a file with an end, of at most so many bytes, before anything of it is read.
+
+    Raises:
+        IcebreakerError: It is a device, a pipe or a folder, or has more than `most` bytes.
+        OSError: It is missing, or cannot be looked at.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise IcebreakerError("not_a_file", "{subject} is no file", "not_what_it_seems", subject=path)
+    if status.st_size > most:
+        raise IcebreakerError(
+            "file_bigger_than_taken", "{subject} has {gigabytes:.1f} GB, but at most {most:.1f} GB are read",
+            "not_what_it_seems", subject=path, gigabytes=status.st_size / 1e9, most=most / 1e9,
+        )  # fmt: skip
+
+
+def place_to_write(path: Path) -> Path:
+    """Where a file goes that shall be written to `path`: where a link leads to, if it is one.
+
+    Raises:
+        IcebreakerError: Something is there that is no file, such as a folder, a device or a pipe; or the name is too
+            long.
+    """
+    place = Path(os.path.realpath(path))
+    try:
+        kind = place.lstat().st_mode
+    except FileNotFoundError:
+        return place
+    except OSError as error:
+        raise _not_written(path, error) from error
+    if stat.S_ISDIR(kind):
+        raise IcebreakerError("target_is_folder", "{subject} is a folder", "name_file_to_write", subject=path)
+    if not stat.S_ISREG(kind):
+        raise IcebreakerError(
+            "target_no_file", "{subject} is no file but {kind}, which is not replaced", "name_file_to_write",
+            subject=path if place == path.absolute() else place, kind=_KINDS.get(stat.S_IFMT(kind), "something else"),
+        )  # fmt: skip
+    return place
+
+
+_KINDS: Mapping[int, str] = {
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFLNK: "a link in a circle",
+}
+
+
+def _not_written(path: Path, error: OSError) -> IcebreakerError:
+    remedy = "give_shorter_name" if error.errno == errno.ENAMETOOLONG else "choose_another_folder"
+    return IcebreakerError(
+        "file_not_written", "{subject} could not be written: {reason}", remedy,
+        subject=path, reason=error.strerror or str(error),
+    )  # fmt: skip
+
+
 def write_together(files: Mapping[Path, bytes | Path | Pieces], job_id: str = "") -> None:
     """Writes files that belong together: all are on the disk under temporary names before the first is renamed.
 
     Args:
         files: Where → the content; a path in place of it names a file to copy. A folder that lies beside the other
-            files is made if need be.
+            files is made if need be. Links are followed; what is no file is not replaced.
         job_id: As in `write_whole`.
 
     Raises:
@@ -124,25 +225,39 @@ def write_together(files: Mapping[Path, bytes | Path | Pieces], job_id: str = ""
     pairs: list[tuple[Path, Path]] = []
     path = next(iter(files))
     try:
-        for path, data in files.items():
-            if path.is_dir():
-                raise IcebreakerError("target_is_folder", "{subject} is a folder", "name_file_to_write", subject=path)
-            temporary = home / f".{path.name}.{job_id or uuid.uuid4().hex[:12]}.tmp"
-            pairs.append((temporary, path))
-            with temporary.open("wb") as stream:
+        for number, (path, data) in enumerate(files.items()):
+            if path.parent != home and path.parent.is_symlink():
+                raise IcebreakerError(
+                    "side_folder_is_link",
+                    "{subject} is a link, which is not followed",
+                    "remove_link",
+                    subject=path.parent,
+                )
+            place = place_to_write(path)
+            # Where a link leads to may be on another disk; other files' folder may not be there yet.
+            temporary = (place.parent if path.is_symlink() else home) / _temporary_name(path.name, number, job_id)
+            pairs.append((temporary, place))
+            temporary.unlink(missing_ok=True)  # of a worker that died
+            with temporary.open("xb") as stream:
                 stream.writelines(_parts([data] if isinstance(data, bytes | Path) else data))
                 stream.flush()
                 os.fsync(stream.fileno())
-        for temporary, path in pairs:
-            if path.parent != home:
-                path.parent.mkdir(exist_ok=True)
-            temporary.replace(path)
+        for temporary, place in pairs:
+            path = place
+            if place.parent != temporary.parent:
+                place.parent.mkdir(exist_ok=True)
+            temporary.replace(place)
     except OSError as error:
-        raise IcebreakerError(
-            "file_not_written", "{subject} could not be written: {reason}", "choose_another_folder",
-            subject=path, reason=error.strerror or str(error),
-        ) from error  # fmt: skip
+        raise _not_written(path, error) from error
     finally:
         for temporary, _ in pairs:
             with contextlib.suppress(OSError):
                 temporary.unlink()
+
+
+def _temporary_name(name: str, number: int, job_id: str) -> str:
+    """Names a file beside `name`, in no more bytes than a name may have."""
+    end = f".{job_id or uuid.uuid4().hex[:12]}.tmp"
+    if len(os.fsencode(f".{name}{end}")) > _MOST_NAME_BYTES:
+        name = f"{name[:_KEPT_CHARACTERS]}.{number}"
+    return f".{name}{end}"

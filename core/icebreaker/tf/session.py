@@ -140,20 +140,28 @@ class GraphSession:
             "output_missing", "node {subject!r} has no output {port}", subject=tensor.node, port=tensor.port
         )
 
-    def run(self, fetches: Sequence[Tensor], feeds: Mapping[str, Any]) -> list[np.ndarray]:
+    def run(
+        self, fetches: Sequence[Tensor], feeds: Mapping[str, Any], seconds: float | None = None
+    ) -> list[np.ndarray]:
         """Runs the graph once.
 
         Args:
             fetches: What to compute.
             feeds: Canonical tensor name → its value.
+            seconds: How long it may take; TensorFlow raises if it takes longer.
 
         Returns:
             The values of the fetches, in their order.
         """
         wanted = [self._get(tensor) for tensor in fetches]
         given = {self._get(Tensor.parse(key)): value for key, value in feeds.items()}
+        options = None
+        if seconds is not None:
+            import tensorflow as tf
+
+            options = tf.compat.v1.RunOptions(timeout_in_ms=int(seconds * 1000))
         with exact_float32() if self._reference else contextlib.nullcontext():
-            values = self.session.run(wanted, given)
+            values = self.session.run(wanted, given, options)
         return [np.asarray(value) for value in values]
 
     def observe(self, fetches: Sequence[Tensor], feeds: Mapping[str, Any]) -> dict[Tensor, np.ndarray]:

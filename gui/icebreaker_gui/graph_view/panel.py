@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QEvent, QPoint, Qt, QTimer, Signal
 from PySide6.QtGui import QAction, QCloseEvent, QKeySequence
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QSlider, QSplitter, QTabWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QSlider, QSplitter, QTabWidget, QVBoxLayout, QWidget
 
 from icebreaker.graph.graph import Graph
 from icebreaker.reports import Benchmark, Conversion
@@ -25,6 +25,7 @@ from icebreaker_gui.graph_view.sidebar.search import SearchPanel
 from icebreaker_gui.graph_view.sidebar.why_not import WhyNot
 from icebreaker_gui.graph_view.state import GraphState
 from icebreaker_gui.style import formatting, theme
+from icebreaker_gui.style.widgets import label
 from icebreaker_gui.style.wording import worded
 
 
@@ -141,9 +142,9 @@ class GraphPanel(QWidget):
         self._slider_row = QFrame()
         row = QHBoxLayout(self._slider_row)
         row.setContentsMargins(theme.LARGE, theme.SPACE, theme.LARGE, theme.SPACE)
-        row.addWidget(QLabel(self.tr("Before")))
+        row.addWidget(label(self.tr("Before")))
         row.addWidget(self.slider, 1)
-        row.addWidget(QLabel(self.tr("After")))
+        row.addWidget(label(self.tr("After")))
         views = QWidget()
         column = QVBoxLayout(views)
         column.setContentsMargins(0, 0, 0, 0)

@@ -10,7 +10,7 @@ from icebreaker import gpu
 from icebreaker.gpu import Gpu
 from icebreaker_gui.session.background import Work
 from icebreaker_gui.session.session import Session
-from icebreaker_gui.style import formatting, theme
+from icebreaker_gui.style import formatting, plain_text, theme
 from icebreaker_gui.style.widgets import Progress, label
 
 _INTERVAL_MILLISECONDS = 1000
@@ -63,7 +63,7 @@ class Meter(QWidget):
         self._bar.set_fraction(state.used_bytes / state.memory_bytes if state.memory_bytes else 0.0)
         self._words.setText(words(state))
         tip = self.tr("{name}: its load, and the memory that all programs hold of it").format(name=state.name)
-        self.setToolTip(tip)
+        self.setToolTip(plain_text.tip(tip))
 
     def showEvent(self, event: QShowEvent) -> None:
         """Reads only while it is seen."""

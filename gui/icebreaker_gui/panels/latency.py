@@ -199,7 +199,7 @@ class Latency(QWidget):
                 formatting.scientific(difference.max_abs),
                 formatting.scientific(difference.max_rel),
                 f"{difference.cosine:.6f}",
-                self.tr("identical") if difference.sqnr_db is None else f"{difference.sqnr_db:.0f} dB",
+                formatting.closeness(difference, 0),
                 "–" if difference.top1_agreement is None else formatting.percent(difference.top1_agreement),
             ]
             for name, difference in benchmark.outputs.items()

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QAbstractItemView, QComboBox, QHBoxLayout, QLineEd
 from icebreaker_gui.session.log_book import KEPT_LINES, LEVELS, LogLine
 from icebreaker_gui.session.session import Session
 from icebreaker_gui.style import theme
+from icebreaker_gui.style.plain_text import tip
 from icebreaker_gui.style.widgets import button, label
 
 _COLORS = {"debug": "faint", "info": "text", "warning": "warning", "error": "error"}
@@ -63,7 +64,7 @@ class _Lines(QAbstractListModel):
         if role == Qt.ItemDataRole.ForegroundRole:
             return theme.current().color(_COLORS.get(line.level, "text"))
         if role == Qt.ItemDataRole.ToolTipRole:
-            return line.text
+            return tip(line.text)
         return None
 
 

@@ -8,7 +8,6 @@ from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtWidgets import (
     QHBoxLayout,
     QHeaderView,
-    QLabel,
     QSplitter,
     QTabWidget,
     QTreeWidget,
@@ -24,6 +23,7 @@ from icebreaker_gui.panels.accuracy.segments import quantizations
 from icebreaker_gui.panels.accuracy.summary import Accuracy
 from icebreaker_gui.session.session import Session
 from icebreaker_gui.style import formatting, theme
+from icebreaker_gui.style.plain_text import tip
 from icebreaker_gui.style.widgets import Table, breakable, clear, label
 from icebreaker_gui.style.wording import translated, worded
 
@@ -177,7 +177,7 @@ class Result(QWidget):
         for code, nodes in sorted(self._groups.items(), key=lambda pair: (pair[0] == "passive", -len(pair[1]))):
             head = QTreeWidgetItem([translated(REASONS.get(code, code)), str(len(nodes))])
             head.setData(0, Qt.ItemDataRole.UserRole, code)
-            head.setToolTip(0, head.text(0))
+            head.setToolTip(0, tip(head.text(0)))
             head.setForeground(0, look.reason(code))
             head.setChildIndicatorPolicy(QTreeWidgetItem.ChildIndicatorPolicy.ShowIndicator)
             self._left.addTopLevelItem(head)
@@ -189,7 +189,7 @@ class Result(QWidget):
         rows = []
         for left in self._groups[head.data(0, Qt.ItemDataRole.UserRole)]:
             row = QTreeWidgetItem([left.node, left.op])
-            row.setToolTip(0, f"{left.node}\n{worded(left.reason)}")
+            row.setToolTip(0, tip(f"{left.node}\n{worded(left.reason)}"))
             rows.append(row)
         head.addChildren(rows)
 
@@ -200,7 +200,7 @@ def _figure(value: str, words: str) -> QWidget:
     row = QHBoxLayout(result)
     row.setContentsMargins(0, 0, 0, 0)
     row.setSpacing(6)
-    large = QLabel(value)
+    large = label(value)
     large.setFont(theme.font(1.35, bold=True))
     row.addWidget(large)
     row.addWidget(label(words, "muted"))

@@ -22,6 +22,7 @@ from icebreaker_gui.session.background import start_thread
 
 _PREFIX = "icebreaker-session-"
 _LOCK = "lock"
+_SESSIONS = "sessions"  # in the cache folder
 _BEGINNING_SECONDS = 60  # after which a folder without a lock has been given up
 
 
@@ -31,7 +32,8 @@ class SessionFolder:
     def __init__(self) -> None:
         """Makes and locks it: in the cache folder, or where that cannot be had, in the temporary one."""
         try:
-            _parent().mkdir(mode=0o700, parents=True, exist_ok=True)
+            with contextlib.suppress(RuntimeError):  # there is no home folder
+                cache.make_folder(_SESSIONS)
             self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_parent()))
         except OSError:
             self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
@@ -79,7 +81,7 @@ def abandoned() -> Iterator[Path]:
 
 def _parent() -> Path:
     try:
-        return cache.folder() / "sessions"
+        return cache.folder() / _SESSIONS
     except RuntimeError:  # there is no home folder
         return Path(tempfile.gettempdir())
 

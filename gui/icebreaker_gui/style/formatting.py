@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from icebreaker.engine import registry
-from icebreaker.reports import Benchmark
+from icebreaker.reports import Benchmark, OutputDifference
 from icebreaker_gui.style.wording import translate
 
 PRECISION_NAMES = {"fp32": "FP32", "fp16": "FP16", "bf16": "bfloat16", "int8": "INT8", "tf32": "TF32"}
@@ -61,6 +61,15 @@ def percent(share: float) -> str:
 def scientific(value: float) -> str:
     """A small deviation, `2.3e-07`; exact zero is `0`."""
     return "0" if value == 0 else f"{value:.1e}" if value < 0.01 else f"{value:.3g}"
+
+
+def closeness(difference: OutputDifference, digits: int = 1) -> str:
+    """How well an output agrees: its signal to noise ratio in decibels, or in words where there is none."""
+    if not difference.values:  # nothing agrees with everything
+        return translate("figures", "empty: not compared")
+    if difference.sqnr_db is None:
+        return translate("figures", "identical")
+    return f"{difference.sqnr_db:.{digits}f} dB"
 
 
 def shape(dims: Sequence[int | None] | None) -> str:

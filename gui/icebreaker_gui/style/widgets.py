@@ -23,6 +23,7 @@ from PySide6.QtWidgets import (
 )
 
 from icebreaker_gui.style import formatting, theme
+from icebreaker_gui.style.plain_text import tip
 
 _FRAME_MILLISECONDS = 33
 _BREAK = "\u200b"  # zero wide: a line may end here
@@ -113,7 +114,7 @@ class Elided(QWidget):
         self._text = text
         if color:
             self.setProperty("look", color)
-        self.setToolTip(text)
+        self.setToolTip(tip(text))
         self.setAccessibleName(text)
         self.setFixedHeight(self.fontMetrics().height() + theme.SMALL)
         self.update()
@@ -253,7 +254,7 @@ class Table(QTableWidget):
                 if column:
                     item.setTextAlignment(right)
                 if row < len(tips):
-                    item.setToolTip(tips[row])
+                    item.setToolTip(tip(tips[row]))
                 self.setItem(row, column, item)
         self.resizeColumnsToContents()
         if headers:

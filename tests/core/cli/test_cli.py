@@ -5,6 +5,7 @@ import importlib.util
 import json
 import math
 import os
+import shlex
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ import pytest
 from icebreaker import reports
 from icebreaker.cli import main, options, text
 from icebreaker.errors import IcebreakerError
+from icebreaker.graph.protos import GraphDef
 from icebreaker.jobs import supervisor
 from icebreaker.jobs.requests import AskEngines
 from icebreaker.settings import Consent, ConvertSettings, Limits
@@ -72,6 +74,35 @@ def test_inspect_for_people(capsys, model):
     lines = [line.split() for line in out.splitlines()]
     for expected in (["nodes", "3"], ["x", "float32", "?×4"], ["y"], ["Mul", "1"], ["constants", "4", "bytes"]):
         assert expected in lines
+
+
+COMMANDING = "\x1b[2K\rgone\n\u202etxt.exe\u2066"
+
+
+def test_names_command_no_terminal(capsys, tmp_path):
+    definition = GraphDef()
+    definition.node.add(name=COMMANDING, op="Placeholder").attr["dtype"].type = 1
+    definition.node.add(name="out", op=f"Print{COMMANDING}", input=[COMMANDING])
+    path = tmp_path / f"{COMMANDING.replace('/', '')}.pb"
+    path.write_bytes(definition.SerializeToString())
+    code, out, err = run(capsys, "inspect", str(path))
+    assert code == 0 and not err
+    assert "\\x1b[2K\\rgone\\n\\u202etxt.exe\\u2066" in out
+    assert not set(COMMANDING) & set(out) & set("\x1b\r\u202e\u2066")
+    assert json.loads(run(capsys, "inspect", "--json", str(path))[1])["inputs"][0]["name"] == COMMANDING
+    code, _, err = run(capsys, "inspect", str(path) + "x")
+    assert code == 1 and err.count("\n") == 1 and "\\x1b[2K" in err and not set("\x1b\r\u202e") & set(err)
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "2>&- <&-"])
+def test_without_stderr_the_json_stays_json(model, tmp_path, closed):
+    def asked(file):
+        words = [sys.executable, "-P", "-m", "icebreaker.cli", "inspect", "--json", file]
+        return subprocess.run(["/bin/sh", "-c", f"{shlex.join(words)} {closed}"], capture_output=True, text=True)
+
+    done, failed = asked(model), asked("nothing.pb")
+    assert done.returncode == 0 and json.loads(done.stdout)["nodes"]
+    assert failed.returncode == 1 and not failed.stdout
 
 
 def test_inspect_is_quick_and_loads_nothing_heavy(model):

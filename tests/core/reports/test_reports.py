@@ -93,5 +93,5 @@ def test_contract_of_benchmark():
 
 def test_contract_of_compare():
     assert reports.Comparison({"y": DIFFERENCE}).to_json() == {
-        "y": {"max_abs": 1e-6, "max_rel": 1e-7, "cosine": 1.0, "sqnr_db": 120.0, "top1_agreement": 1.0}
+        "y": {"max_abs": 1e-6, "max_rel": 1e-7, "cosine": 1.0, "sqnr_db": 120.0, "top1_agreement": 1.0, "values": 1}
     }

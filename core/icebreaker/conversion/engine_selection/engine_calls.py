@@ -77,7 +77,7 @@ class EngineCalls:
         if why := self.crashed(candidate.attempt, segment):
             candidate.failure = Refusal("engine_refused", why)
             return candidate
-        options = self._options(engine, precision, forms, report)
+        options = self._options(engine, precision, forms, inputs, report)
         begun = time.perf_counter()
         try:
             with crash_journal.step(f"building {segment.name} with {engine.name}", [candidate.attempt]):
@@ -129,17 +129,22 @@ class EngineCalls:
             )
         return why
 
-    def _options(self, engine: Engine, precision: str, forms: SegmentForms, report: Progress) -> BuildOptions:
+    def _options(
+        self, engine: Engine, precision: str, forms: SegmentForms, inputs: Sequence[np.ndarray], report: Progress
+    ) -> BuildOptions:
         settings, samples, segment = self._context.settings, self._context.samples, forms.segment
         most = 0 if settings.profiles else settings.max_batch_size
         profiles = {
-            port.name: optimization_profile(shape, samples.shapes_to_build_for(tensor), most)
-            for port, shape, tensor in zip(forms.model.inputs, forms.shapes, segment.inputs, strict=True)
-        }
+            port.name: optimization_profile(shape, samples.shapes_to_build_for(tensor) or [value.shape], most)
+            for port, shape, tensor, value in zip(
+                forms.model.inputs, forms.shapes, segment.inputs, inputs, strict=True
+            )
+        }  # fmt: skip
         exchanges = samples.exchanges(segment)[: samples.spanning]
+        seen = [read for read, _ in filter(None, exchanges)]
         return BuildOptions(
             precision=precision, profiles=profiles, workspace_bytes=settings.builder.workspace_bytes,
-            samples=[inputs for inputs, _ in filter(None, exchanges)],
+            samples=seen or [list(inputs)],  # a part of a segment was not recorded
             progress=report,
             **{name: getattr(settings.builder, name) for name in ENGINE_OPTIONS},
         )  # fmt: skip

@@ -14,10 +14,11 @@ from functools import partial
 
 from icebreaker import gpu
 from icebreaker.conversion.context import Context
-from icebreaker.conversion.engine_selection.candidates import Accepted, Candidate
+from icebreaker.conversion.engine_selection.candidates import Accepted, Candidate, Narrowed, joined
 from icebreaker.conversion.engine_selection.checking import Checker
 from icebreaker.conversion.engine_selection.engine_calls import EngineCalls
 from icebreaker.conversion.engine_selection.int8_forms import Int8Forms, Int8Maker
+from icebreaker.conversion.engine_selection.narrowing import Narrowing
 from icebreaker.conversion.engine_selection.ranking import (
     MARGIN,
     Native,
@@ -40,6 +41,9 @@ from icebreaker.storage.weight_store import give_memory_back
 
 _log = logging.getLogger(__name__)
 
+# Reasons for a refusal that may be single nodes'.
+_OF_NODES = ("deviates", "engine_refused")
+
 
 class EngineSelection:
     """Tries the engines of one conversion on its segments, one after the other.
@@ -55,29 +59,42 @@ class EngineSelection:
         self.checker = Checker(context, self.calls)
         self.ranking = Ranking(context, self.calls)
         self.int8 = Int8Maker(context, self.calls)
+        self.narrowing = Narrowing(context, self.calls, self.checker)
         self.elsewhere: dict[str, list[str]] = {}
 
     def ask(self, forms: SegmentForms) -> dict[str, Refusal]:
-        """The nodes that engines refuse: none as soon as one takes the whole segment, else the most willing one's."""
-        fewest: dict[str, Refusal] | None = None
+        """The nodes that engines refuse: none as soon as one takes the whole segment, else the most willing one's.
+
+        What others have against the same nodes is told, too.
+        """
+        said: list[dict[str, Refusal]] = []
         for engine in self.context.engines:
             refused = self.calls.refusals(engine, forms)
             if not refused:
                 return {}
-            if fewest is None or len(refused) < len(fewest):
-                fewest = refused
-        return fewest or {}
+            if not (engine.starts_from == "onnx" and forms.onnx_refusals):
+                refused = self.narrowing.refused_nodes(engine, forms, refused)
+            said.append(refused)
+        fewest = min(said, key=len, default={})
+        others = [refused for refused in said if refused is not fewest]
+        return {
+            name: joined([why, *(refused[name] for refused in others if name in refused)])
+            for name, why in fewest.items()
+        }  # fmt: skip
 
-    def choose(self, forms: SegmentForms, count: int, report: Progress) -> Accepted | Refusal:
+    def choose(
+        self, forms: SegmentForms, count: int, report: Progress, *, narrows: bool = False
+    ) -> Accepted | Narrowed | Refusal:
         """Tries all engines on a segment.
 
         Args:
             forms: The segment.
             count: How many segments there are: they share the time for measuring.
             report: Told of the progress, up to 1.25.
+            narrows: Whether to look for single nodes that are to blame if no engine can have it.
 
         Returns:
-            What it goes to, or why it stays in TensorFlow.
+            What it goes to, or why it stays in TensorFlow, or which of its nodes should.
         """
         exchanges = self.context.samples.exchanges(forms.segment)
         if exchanges[0] is None:
@@ -87,7 +104,11 @@ class EngineSelection:
             )
         samples = [exchange for exchange in exchanges if exchange is not None]
         int8 = self.int8.make(forms, samples[0][0], report)
-        return _Trial(self, forms, samples, int8, count, report).run()
+        trial = _Trial(self, forms, samples, int8, count, report)
+        result = trial.run()
+        if narrows and isinstance(result, Refusal) and (found := trial.narrowed()):
+            return Narrowed(found)
+        return result
 
 
 class _Trial:
@@ -128,7 +149,7 @@ class _Trial:
         if not good:
             failures = [candidate.failure for candidate in self._candidates if candidate.failure]
             nobody = Refusal("engine_refused", message("no_engine_takes_it", "no engine takes it"))
-            return failures[0] if failures else nobody
+            return joined(failures) if failures else nobody
         chosen = fastest(good, self._context.settings.engine == "auto")
         told = self._tell(chosen)
         if why := self._slower(chosen, tensorflow_ms):
@@ -145,6 +166,31 @@ class _Trial:
         if chosen.is_int8 and in_float:
             accepted = replace(accepted, fallback=self._accepted(fastest(in_float), tensorflow_ms, told))
         return accepted
+
+    def narrowed(self) -> dict[str, Refusal]:
+        """Of the engine that has the least against the segment, the nodes; empty if it is no single ones.
+
+        What other engines have against the same nodes is told, too.
+        """
+        narrowing, usual = self._selection.narrowing, self._samples[0]
+        failed = {  # the last of each engine is in the highest precision
+            candidate.engine.name: candidate for candidate in self._candidates
+            if candidate.failure and candidate.failure.code in _OF_NODES and not candidate.is_int8
+        }  # fmt: skip
+        found: list[tuple[Candidate, dict[str, Refusal]]] = []
+        for candidate in failed.values():
+            if nodes := narrowing.wrong_nodes(candidate, self._forms, usual):
+                found.append((candidate, nodes))
+                if len(nodes) == 1:
+                    break
+        if not found:
+            return {}
+        chosen, fewest = min(found, key=lambda item: len(item[1]))
+        for other in failed.values():
+            if other is not chosen:
+                also = narrowing.alone(other, self._forms, usual, fewest)
+                fewest = {name: joined([why, *([also[name]] if name in also else [])]) for name, why in fewest.items()}
+        return fewest
 
     def _begin_native(self) -> Future[Native] | None:
         """Begins to prepare TensorFlow, while engines are built."""
@@ -243,6 +289,7 @@ class _Trial:
         return Accepted(
             EngineNode(segment, chosen.engine.name, built, shapes), report, chosen.attempt, chosen.runner,
             self._selection.checker.tolerance(segment, built.precision),
+            self._selection.checker.omits(segment, built.precision),
         )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from icebreaker_gui.graph_view.controls.navigation import Navigation
 from icebreaker_gui.graph_view.neighbours import neighbours
 from icebreaker_gui.graph_view.state import GraphState
 from icebreaker_gui.layout import Outline
+from icebreaker_gui.style.plain_text import caption
 
 _MOST_NEIGHBOURS = 30  # in a menu
 
@@ -57,7 +58,7 @@ class ViewMenu(QMenu):
         self._bookmarks.clear()
         jump = self._navigation.jumpWanted
         for key in self._navigation.bookmarks:
-            self._bookmarks.addAction(key.rstrip("/"), lambda key=key: jump.emit(key))
+            self._bookmarks.addAction(caption(key.rstrip("/")), lambda key=key: jump.emit(key))
         if not self._navigation.bookmarks:
             action = self._bookmarks.addAction(self.tr("None yet: right click a node"))
             action.setEnabled(False)
@@ -106,7 +107,7 @@ class ItemMenu(QMenu):
             if names:
                 menu = self.addMenu(title)
                 for words, name in names[:_MOST_NEIGHBOURS]:
-                    menu.addAction(words, lambda name=name: jump.emit(name))
+                    menu.addAction(caption(words), lambda name=name: jump.emit(name))
         self.addSeparator()
         self.addAction(self.tr("Leave this node in TensorFlow"), lambda: self.excludeWanted.emit(key))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
+
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
 
@@ -70,8 +72,8 @@ class Navigation(QWidget):
         color = theme.current().muted
         self.path.setText(
             f"<span style='color:{color}'> › </span>".join(
-                f"<a style='color:{color};text-decoration:none' href='{_escape(outline.keys[part])}'>"
-                f"{_escape(outline.labels[part])}</a>"
+                f"<a style='color:{color};text-decoration:none' href='{escape(outline.keys[part])}'>"
+                f"{escape(outline.labels[part])}</a>"
                 for part in items
             )
         )
@@ -88,7 +90,3 @@ class Navigation(QWidget):
     def _enable(self) -> None:
         self.back.setEnabled(self._place > 0)
         self.forward.setEnabled(self._place < len(self._history) - 1)
-
-
-def _escape(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace("'", "&#39;")

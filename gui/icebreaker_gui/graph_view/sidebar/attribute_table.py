@@ -9,6 +9,7 @@ from PySide6.QtGui import QAction, QGuiApplication, QKeySequence
 from PySide6.QtWidgets import QMenu, QTreeWidget, QTreeWidgetItem, QWidget
 
 from icebreaker_gui.style import theme
+from icebreaker_gui.style.plain_text import tip
 
 _JUMP = Qt.ItemDataRole.UserRole
 _MOST_TIP = 2000  # letters of a tool tip
@@ -74,8 +75,8 @@ class AttributeTable(QTreeWidget):
         """Adds a row to a section; a click on its text leads to the node `jump`, if there is one."""
         row = QTreeWidgetItem([name, text])
         self.lines.append(f"  {name}\t{text}")
-        row.setToolTip(0, name)
-        row.setToolTip(1, text if len(text) < _MOST_TIP else text[:_MOST_TIP] + " …")
+        row.setToolTip(0, tip(name))
+        row.setToolTip(1, tip(text if len(text) < _MOST_TIP else text[:_MOST_TIP] + " …"))
         row.setForeground(0, theme.current().color("muted"))
         if jump:
             row.setData(1, _JUMP, jump)

@@ -10,7 +10,6 @@ from PySide6.QtGui import QGuiApplication, QPixmap
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
-    QLabel,
     QPushButton,
     QSizePolicy,
     QVBoxLayout,
@@ -26,7 +25,7 @@ from icebreaker_gui.graph_view.sidebar.why_not import advice
 from icebreaker_gui.graph_view.state import GraphState
 from icebreaker_gui.layout import Inner
 from icebreaker_gui.style import formatting, theme
-from icebreaker_gui.style.widgets import breakable, set_look
+from icebreaker_gui.style.widgets import breakable, label, set_look
 from icebreaker_gui.style.wording import worded
 
 _MOST_ROWS = 200
@@ -42,11 +41,11 @@ class Details(QWidget):
         super().__init__(parent)
         self._state = state
         self._node = ""
-        self._title = QLabel()
+        self._title = label()
         self._title.setProperty("look", "title")
         self._title.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._title.setWordWrap(True)
-        self._name = QLabel()
+        self._name = label()
         self._name.setProperty("look", "muted")
         self._name.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._name.setWordWrap(True)
@@ -54,7 +53,7 @@ class Details(QWidget):
         self._card = QFrame()
         self._card.setProperty("look", "card")
         self._card.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
-        self._card_text = QLabel()
+        self._card_text = label()
         self._card_text.setWordWrap(True)
         self._card_text.setTextFormat(Qt.TextFormat.PlainText)
         self._exclude = QPushButton(self.tr("Leave this node in TensorFlow"))
@@ -69,7 +68,7 @@ class Details(QWidget):
         self.table = AttributeTable()
         self.table.jumpWanted.connect(self.jumpWanted)
         self.table.copyAllWanted.connect(self._copy_all)
-        self._image = QLabel()
+        self._image = label()
         self._image.setVisible(False)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(theme.SPACE, theme.SPACE, theme.SPACE, theme.SPACE)

@@ -9,12 +9,14 @@ from typing import Any
 
 from PySide6.QtCore import QAbstractListModel, QEvent, QModelIndex, QPersistentModelIndex, Qt, Signal
 from PySide6.QtGui import QKeyEvent
-from PySide6.QtWidgets import QLabel, QLineEdit, QListView, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLineEdit, QListView, QVBoxLayout, QWidget
 
 from icebreaker.graph.graph import Graph, Node
 from icebreaker_gui.graph_view.state import GraphState
 from icebreaker_gui.layout import Inner
 from icebreaker_gui.style import formatting, theme
+from icebreaker_gui.style.plain_text import tip
+from icebreaker_gui.style.widgets import label
 
 
 def search(graph: Graph, pattern: str, inner: Mapping[str, Inner] | None = None) -> list[str]:
@@ -62,7 +64,7 @@ class _Results(QAbstractListModel):
         if role == Qt.ItemDataRole.DisplayRole:
             return f"{name}\n{self.ops.get(name, '')}"
         if role == Qt.ItemDataRole.ToolTipRole:
-            return name
+            return tip(name)
         return None
 
     def show(self, names: list[str], ops: dict[str, str]) -> None:
@@ -103,7 +105,7 @@ class SearchPanel(QWidget):
     def __init__(self, state: GraphState, field: SearchField, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._state, self._field = state, field
-        self._count = QLabel()
+        self._count = label()
         self._count.setProperty("look", "muted")
         self._count.setWordWrap(True)
         self._model = _Results()

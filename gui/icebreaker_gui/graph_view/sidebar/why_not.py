@@ -7,7 +7,6 @@ import re
 from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QRect, QSize, Qt, Signal
 from PySide6.QtGui import QIcon, QResizeEvent
 from PySide6.QtWidgets import (
-    QLabel,
     QStyledItemDelegate,
     QStyleOptionViewItem,
     QTreeWidget,
@@ -22,6 +21,8 @@ from icebreaker_gui.graph_view.painting.legend import swatch
 from icebreaker_gui.graph_view.sidebar.coverage import Coverage, op_shares, time_shares
 from icebreaker_gui.graph_view.state import GraphState
 from icebreaker_gui.style import formatting, theme
+from icebreaker_gui.style.plain_text import tip
+from icebreaker_gui.style.widgets import label
 from icebreaker_gui.style.wording import translate, translated, worded
 
 _NODE = Qt.ItemDataRole.UserRole
@@ -84,10 +85,10 @@ class WhyNot(QWidget):
         super().__init__(parent)
         self._state = state
         self._swatches: dict[tuple[int, Qt.BrushStyle], QIcon] = {}
-        self._figure = QLabel()
+        self._figure = label()
         self._figure.setProperty("look", "title")
         self._figure.setWordWrap(True)
-        self._times = QLabel()
+        self._times = label()
         self._times.setWordWrap(True)
         self._times.setProperty("look", "muted")
         self._bars = (
@@ -107,7 +108,7 @@ class WhyNot(QWidget):
         self._tree.itemEntered.connect(lambda item, _column: self.hoverWanted.emit(item.data(0, _NODE) or ""))
         self._tree.currentItemChanged.connect(self._chosen)
         self._tree.itemExpanded.connect(self._fill)
-        self._advice = QLabel()
+        self._advice = label()
         self._advice.setWordWrap(True)
         self._advice.setProperty("look", "muted")
         layout = QVBoxLayout(self)
@@ -172,7 +173,7 @@ class WhyNot(QWidget):
             item.setIcon(0, self._swatches[key])
             item.setData(0, _NODE, "")
             item.setData(0, _NODE + 1, code)
-            item.setToolTip(0, translated(REASONS.get(code, code)))
+            item.setToolTip(0, tip(translated(REASONS.get(code, code))))
             item.setChildIndicatorPolicy(QTreeWidgetItem.ChildIndicatorPolicy.ShowIndicator)
             self._tree.addTopLevelItem(item)
         if not self._groups:
@@ -191,7 +192,7 @@ class WhyNot(QWidget):
         for left in nodes[:_MOST_ROWS]:
             row = QTreeWidgetItem([left.node])
             row.setData(0, _NODE, left.node)
-            row.setToolTip(0, f"{left.op}\n{worded(left.reason)}")
+            row.setToolTip(0, tip(f"{left.op}\n{worded(left.reason)}"))
             item.addChild(row)
         if len(nodes) > _MOST_ROWS:
             item.addChild(QTreeWidgetItem([self.tr("and {n} more").format(n=len(nodes) - _MOST_ROWS)]))

@@ -10,6 +10,7 @@ from icebreaker_gui.panels.accuracy.range_plots import Histogram, Scale
 from icebreaker_gui.panels.accuracy.segments import no_layers_text, quantizations, tells_no_layers
 from icebreaker_gui.session.session import Session
 from icebreaker_gui.style import theme
+from icebreaker_gui.style.plain_text import tip
 from icebreaker_gui.style.widgets import label
 
 
@@ -64,7 +65,7 @@ class Ranges(QWidget):
         tensor = self._tensors[index] if 0 <= index < len(self._tensors) else None
         self._scale.show_tensor(tensor)
         self._histogram.show_tensor(tensor)
-        self._choice.setToolTip(self._choice.currentText())
+        self._choice.setToolTip(tip(self._choice.currentText()))
         if tensor:
             text = self.tr("seen {low} to {high} · clipped above {threshold} · one step is {step}").format(
                 low=f"{tensor.low:.4g}", high=f"{tensor.high:.4g}", threshold=f"{tensor.threshold:.4g}",

@@ -101,7 +101,7 @@ class Accuracy(QWidget):
                     name,
                     formatting.scientific(difference.max_rel),
                     f"{difference.cosine:.5f}",
-                    self.tr("identical") if difference.sqnr_db is None else f"{difference.sqnr_db:.1f} dB",
+                    formatting.closeness(difference),
                     "–" if difference.top1_agreement is None else formatting.percent(difference.top1_agreement),
                 ]
                 for name, difference in outputs.items()

@@ -21,6 +21,7 @@ from icebreaker_gui.session import graph_io
 from icebreaker_gui.session.background import Work
 from icebreaker_gui.session.session import Session
 from icebreaker_gui.style import theme
+from icebreaker_gui.style.plain_text import tip
 from icebreaker_gui.style.widgets import Elided, Section, breakable, button, label, number
 from icebreaker_gui.style.wording import error_text, worded
 
@@ -203,7 +204,7 @@ class Calibration(Section):
         else:
             text = self.tr("Choose what to calibrate on")
         self._name.setText(text, "text" if path or table else "muted")
-        self._name.setToolTip(path or table or "")
+        self._name.setToolTip(tip(path or table or ""))
         self._allow.setVisible(path is not None and Path(path).suffix == ".py")
 
     def _look(self) -> None:

@@ -8,6 +8,7 @@ from icebreaker.engine import registry
 from icebreaker.reports import EngineStatus
 from icebreaker_gui.session.session import Session
 from icebreaker_gui.style import formatting, theme
+from icebreaker_gui.style.plain_text import tip
 from icebreaker_gui.style.widgets import Section, label
 from icebreaker_gui.style.wording import worded
 
@@ -60,6 +61,6 @@ class EngineChoice(Section):
             self._buttons[name].setEnabled(builds)
             detail.setEnabled(builds)
             for widget in (self._buttons[name], detail):
-                widget.setToolTip(text)
+                widget.setToolTip(tip(text))
         if chosen := self._buttons.get(self._session.settings.engine):  # settings outlive a plug-in
             chosen.setChecked(True)

@@ -7,6 +7,7 @@ from PySide6.QtWidgets import QGridLayout, QWidget
 
 from icebreaker_gui.session.session import Session
 from icebreaker_gui.style import formatting, theme
+from icebreaker_gui.style.plain_text import tip
 from icebreaker_gui.style.widgets import Elided, button, label
 
 _MOST_OPS = 20  # in the tool tip
@@ -41,7 +42,7 @@ class GraphFile(QWidget):
             self._facts.hide()
             return
         self._name.setText(path.name, "text")
-        self._name.setToolTip(str(path))
+        self._name.setToolTip(tip(str(path)))
         facts = [
             formatting.count(inspection.nodes, self.tr("{n} node"), self.tr("{n} nodes")),
             formatting.count(len(inspection.ops), self.tr("{n} kind of op"), self.tr("{n} kinds of op")),
@@ -54,4 +55,5 @@ class GraphFile(QWidget):
             facts.append(self.tr("control flow"))
         self._facts.setText(" · ".join(facts))
         self._facts.show()
-        self._facts.setToolTip("\n".join(f"{count} {op}" for op, count in list(inspection.ops.items())[:_MOST_OPS]))
+        ops = list(inspection.ops.items())[:_MOST_OPS]
+        self._facts.setToolTip(tip("\n".join(f"{count} {op}" for op, count in ops)))

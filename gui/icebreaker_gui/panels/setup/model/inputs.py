@@ -11,6 +11,7 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.graph.graph import Placeholder
 from icebreaker_gui.session.session import Session
 from icebreaker_gui.style import formatting, theme
+from icebreaker_gui.style.plain_text import tip
 from icebreaker_gui.style.widgets import Section, label
 from icebreaker_gui.style.wording import error_text
 
@@ -52,7 +53,7 @@ class Inputs(Section):
             for placeholder in graph.placeholders:
                 shape = settings.input_shapes.get(placeholder.name) or placeholder.shape
                 row = QTreeWidgetItem([placeholder.name, placeholder.dtype, formatting.shape(shape)])
-                row.setToolTip(0, placeholder.name)
+                row.setToolTip(0, tip(placeholder.name))
                 if placeholder.shape is None or None in placeholder.shape:
                     row.setFlags(row.flags() | Qt.ItemFlag.ItemIsEditable)
                     row.setForeground(self._SHAPE, QBrush(theme.current().color("accent")))
@@ -64,7 +65,7 @@ class Inputs(Section):
                     for column in range(3):
                         row.setForeground(column, QBrush(theme.current().color("faint")))
                     row.setToolTip(
-                        0, self.tr("{name}: the chosen outputs do not need it").format(name=placeholder.name)
+                        0, tip(self.tr("{name}: the chosen outputs do not need it").format(name=placeholder.name))
                     )
                 self._list.addTopLevelItem(row)
         self._list.resizeColumnToContents(1)

@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QLineEdit, QListView
 from icebreaker.graph.graph import Graph
 from icebreaker.graph.ops import PLACEHOLDERS
 from icebreaker_gui.session.session import Session
+from icebreaker_gui.style.plain_text import tip
 from icebreaker_gui.style.widgets import Section
 
 _Index = QModelIndex | QPersistentModelIndex
@@ -74,7 +75,7 @@ class TensorList(QAbstractListModel):
         if role == Qt.ItemDataRole.CheckStateRole:
             return Qt.CheckState.Checked if name in self.checked else Qt.CheckState.Unchecked
         if role == Qt.ItemDataRole.ToolTipRole:
-            return f"{name}\n{self._ops.get(name.split(':')[0], '')}"
+            return tip(f"{name}\n{self._ops.get(name.split(':')[0], '')}")
         return None
 
     def setData(self, index: _Index, value: Any, role: int = Qt.ItemDataRole.EditRole) -> bool:

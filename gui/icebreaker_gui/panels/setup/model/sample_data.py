@@ -7,6 +7,7 @@ from pathlib import Path
 from PySide6.QtWidgets import QFileDialog, QHBoxLayout
 
 from icebreaker_gui.session.session import Session
+from icebreaker_gui.style.plain_text import tip
 from icebreaker_gui.style.widgets import Elided, Section, button
 
 
@@ -34,7 +35,9 @@ class SampleData(Section):
         self._name.setText(
             Path(data).name if data else self.tr("made up from types and shapes"), "text" if data else "muted"
         )
-        self._name.setToolTip(data or self.tr("Every engine is checked against TensorFlow on these values"))
+        self._name.setToolTip(
+            tip(data) if data else self.tr("Every engine is checked against TensorFlow on these values")
+        )
         self._clear.setVisible(data is not None)
 
     def _choose(self) -> None:
