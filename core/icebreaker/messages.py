@@ -75,6 +75,7 @@ REMEDIES: Mapping[str, str] = {
     "write_tensor_name": "write NODE or NODE:PORT, such as logits or split:1",
     "choose_sample": "choose {samples}",
     "install_icebreaker_again": "install Icebreaker again",
+    "measure_on_quiet_machine": "measure again when nothing else runs, to be sure",
     "convert_on_quiet_machine": "convert again when nothing else runs, to be sure",
     "install_nvml": "pip install nvidia-ml-py",
     "end_other_programs": "end other programs on it, or choose a smaller batch",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import random
 import time
 from collections.abc import Mapping
 
@@ -17,6 +18,7 @@ from icebreaker import events
 from icebreaker.benchmarking.graph_pair import Call, Emit, GraphPair, warnings_logged
 from icebreaker.errors import IcebreakerError
 from icebreaker.messages import message
+from icebreaker.metrics.machine_load import BUSY, MachineLoad
 from icebreaker.metrics.timing import latency, speedup
 from icebreaker.reports import Benchmark
 from icebreaker.settings import Consent, ConvertSettings
@@ -43,8 +45,8 @@ def benchmark(
 ) -> Benchmark:
     """Times a graph, or two in turns on the same inputs; `Sample` events tell of the calls while it runs.
 
-    Each turn calls one graph for 50 ms, at least once, then it is the other's turn. Fast calls are thinned out to 25
-    `Sample` events a turn.
+    Each turn calls one graph for 50 ms, at least once, then it is the other's turn; which is first changes. Fast calls
+    are thinned out to 25 `Sample` events a turn.
 
     Args:
         model: The original graph.
@@ -81,7 +83,14 @@ def benchmark(
         emit(events.Progress(message("stage_warm_up", "Warming up"), 0.15))
         for call in calls.values():
             warm_up(call)
+        load = MachineLoad()
         turns = _take_turns(calls, seconds, emit)
+        if (others := load.others()) > BUSY:
+            told = message(
+                "benchmark_busy", "other programs had {share:.0%} of the processors while it was measured",
+                "measure_on_quiet_machine", share=others,
+            )  # fmt: skip
+            _log.warning(told)
         emit(events.Progress(message("stage_compare", "Comparing the outputs"), 0.95))
         answers = pair.answers(feeds)
         rows = pair.rows(feeds)
@@ -94,6 +103,7 @@ def benchmark(
             outputs=pair.differences([answers["original"]], [answers["optimized"]]) if optimized else {},
             batch=rows,
             profiles=profiles,
+            others=others,
         )
 
 
@@ -110,13 +120,15 @@ def _take_turns(calls: Mapping[str, Call], seconds: float, emit: Emit) -> dict[s
     """Series → one array for each of its turns, with the milliseconds of every call."""
     turns: dict[str, list[np.ndarray]] = {series: [] for series in calls}
     clock = time.perf_counter
+    order, shuffled = list(calls.items()), random.Random(0)  # noqa: S311 - no secret
     gc.collect()
     gc.disable()  # a collection would count against whoever's turn it is
     try:
         began = clock()
         while (elapsed := clock() - began) < seconds or len(turns["original"]) < _FEWEST_TURNS:
             emit(events.Progress(message("stage_measure", "Measuring"), 0.2 + 0.75 * min(1.0, elapsed / seconds)))
-            for series, call in calls.items():
+            shuffled.shuffle(order)
+            for series, call in order:
                 times = []
                 end = clock() + _TURN_SECONDS
                 now = 0.0

@@ -116,8 +116,9 @@ class OpenVINO(Engine):
 
     def build(self, segment: SegmentModel, options: BuildOptions) -> Built:
         """Keeps the model; it is read, and compiled for the shapes it meets, by what `load` gives."""
-        for why in judge(segment.onnx, _RULES).refusals.values():
-            raise IcebreakerError(why)
+        if not _is_ir(segment.onnx):  # which NNCF made of a float model that was judged
+            for why in judge(segment.onnx, _RULES).refusals.values():
+                raise IcebreakerError(why)
         core, version = _core()
         precision, note = options.precision, None
         if precision == "fp16":
@@ -195,6 +196,11 @@ def _in_int8(port: Any) -> bool:
         port = source.input(0)
 
 
+def _is_ir(payload: Model) -> bool:
+    """Whether it is OpenVINO's own form, and no ONNX model."""
+    return isinstance(payload, bytes) and payload.startswith(_IR)
+
+
 def _read(core: Any, payload: Model) -> Any:
     """The network in a payload; of equals its TopK takes the first, as TensorFlow's does."""
     if isinstance(payload, Path):
@@ -213,7 +219,7 @@ def _read(core: Any, payload: Model) -> Any:
 
 def _watched(payload: Model, network: Any) -> Watch:
     """What to look at in a model's inputs."""
-    if isinstance(payload, bytes) and payload.startswith(_IR):  # NNCF's, of a model whose numbers are floats
+    if _is_ir(payload):  # NNCF's, of a model whose numbers are floats
         floats = tuple(port.get_element_type().is_real() for port in network.inputs)
         return Watch(_RULES.title, (None,) * len(floats), floats, takes_nothing=False)
     return judge(payload, _RULES).watch

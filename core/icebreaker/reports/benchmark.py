@@ -85,7 +85,10 @@ class Profile:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A measurement of original and, if given, optimized graph in turns; `profiles` by series, if asked for."""
+    """A measurement of original and, if given, optimized graph in turns; `profiles` by series, if asked for.
+
+    `others` is the share of the processors' time that other programs had meanwhile, 0 to 1.
+    """
 
     original: Latency
     optimized: Latency | None = None
@@ -93,6 +96,7 @@ class Benchmark:
     outputs: Mapping[str, OutputDifference] = field(default_factory=dict[str, OutputDifference])
     batch: int = 1
     profiles: Mapping[str, Profile] = field(default_factory=dict[str, Profile])
+    others: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """The contract of `icebreaker benchmark --json`; `profiles` is there only with `--profile`."""

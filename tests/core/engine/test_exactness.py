@@ -89,21 +89,22 @@ def test_int8_in_openvino_keeps_them_as_well() -> None:
     [
         ("q = Div (x, d)\n y = Floor (q)", 41.0, True),
         ("q = Div (x, d)\n r = Mul (q, d)\n i = Cast <to = 7> (r)\n y = Cast <to = 1> (i)", 41.0, True),
-        ("q = Div (x, d)\n y = Floor (q)", 32.0, False),  # the reciprocal is exact
+        ("q = Div (x, d)\n a = Abs (q)\n y = Floor (a)", 41.0, True),
+        ("q = Div (x, d)\n a = Abs (q)\n y = Floor (a)", 32.0, False),  # the reciprocal is exact
         ("y = Div (x, d)", 41.0, False),  # nothing hangs on the last digit
         ("q = Div (x, d)\n y = Sin (q)", 41.0, False),
-        ("m = MatMul (x, w)\n q = Div (m, d)\n y = Floor (q)", 41.0, False),  # it is chance
+        ("m = MatMul (x, w)\n q = Div (m, d)\n a = Abs (q)\n y = Floor (a)", 41.0, False),  # it is chance
     ],
 )
 def test_openvino_is_not_given_quotients_whose_last_digit_decides(text: str, divisor: float, is_refused: bool) -> None:
     data = model(f"net (float[N,8] x) => (float[N,8] y) {{ {text} }}", d=np.float32(divisor), w=np.eye(8, dtype="f4"))
     engine = registry.get("openvino")
     refused = engine.refusals(SegmentModel.of_onnx(data))
-    assert [name.startswith("Div") for name in refused] == [True] * is_refused
+    assert len(refused) == is_refused, "the quotient, or the step behind it"
     x = np.arange(8000, dtype=np.float32).reshape(-1, 8)
     if not is_refused and "MatMul" not in text:
         runner: Any = engine.load(data, "fp32")
-        np.testing.assert_allclose(runner([x])[0], run(data, x)[0], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(runner([x])[0], run(data, x)[0], rtol=1e-5, atol=1e-4)
 
 
 # Laws, on networks of any form.
