@@ -106,7 +106,8 @@ class OpenVINO(Engine):
 
     def build(self, segment: SegmentModel, options: BuildOptions) -> Built:
         """Keeps the model; it is read, and compiled for the shapes it meets, by what `load` gives."""
-        for why in judge(segment.onnx, _RULES).refusals.values():
+        is_ir = isinstance(segment.onnx, bytes) and segment.onnx.startswith(_IR)  # was judged as ONNX
+        for why in () if is_ir else judge(segment.onnx, _RULES).refusals.values():
             raise IcebreakerError(why)
         core, version = _core()
         precision, note = options.precision, None
