@@ -28,14 +28,15 @@ from icebreaker.engine.number_limits import NumberRules, Watch, judge
 from icebreaker.engine.protocol import BuildOptions, Built, Colour, Engine, Runner
 from icebreaker.engine.segment_model import Model, SegmentModel
 from icebreaker.errors import IcebreakerError
-from icebreaker.messages import Message, message
-from icebreaker.reports import EngineLayer, EngineStatus, LayerTime
+from icebreaker.messages import message
+from icebreaker.reports import EngineLayer, EngineStatus, LayerTime, Words
 
 _KEPT_SHAPES = 8
 _CROWDED = {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": "AUTO"}  # for calls of several threads at once
 _NNCF_ROWS = 300  # more do not make NNCF's ranges better
 _LAYERS = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul")
 _IR = b"icebreaker openvino ir 1\n"  # then the length of the XML in eight bytes, the XML, the weights
+_UNTRUE = "OpenVINO multiplies by the reciprocal where it should divide, and the last digit decides here"
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": ""}
 # What the CPU plugin does with numbers, as `make op-conformance` finds it.
 _RULES = NumberRules(
@@ -50,7 +51,13 @@ _RULES = NumberRules(
     refused={"Mod": "loses digits of floats"},
     rounds_division=True,
     checks_places=False,
-    hides_nan=None,
+    keeps_nan=frozenset({
+        "Abs", "Add", "And", "Ceil", "Concat", "Constant", "ConstantOfShape", "Div", "Equal", "Expand", "Flatten",
+        "Floor", "Gather", "Greater", "GreaterOrEqual", "Identity", "IsInf", "IsNaN", "Less", "LessOrEqual", "Mul",
+        "Neg", "Not", "Or", "Reciprocal", "Reshape", "Shape", "Slice", "Split", "Sqrt", "Squeeze", "Sub", "Tile",
+        "Transpose", "Unsqueeze", "Where", "Xor",
+    }),
+    wrong_on_nothing=None,  # its Gather of no places divides by zero, and ends the process
 )  # fmt: skip
 
 
@@ -90,7 +97,7 @@ class OpenVINO(Engine):
             {"fp32": "fp32", "fp16": reduced, "int8": "int8"},
         )  # fmt: skip
 
-    def refusals(self, segment: SegmentModel) -> Mapping[str, Message | str]:
+    def refusals(self, segment: SegmentModel) -> Mapping[str, Words]:
         """Asks the CPU plugin which nodes it takes; with them, those in which it would go wrong."""
         core, _ = _core()
         try:
@@ -98,7 +105,10 @@ class OpenVINO(Engine):
         except RuntimeError as error:
             return {"": _words(error)}
         taken = core.query_model(network, "CPU")
-        return judge(segment.onnx, _RULES).refusals or {
+        if wrong := judge(segment.onnx, _RULES).refusals:
+            return wrong
+        untrue = openvino_marks.untrue_quotients(network)
+        return dict.fromkeys(untrue, _UNTRUE) | {
             op.get_friendly_name(): f"OpenVINO's CPU plugin does not take {op.get_type_name()}"
             for op in network.get_ops()
             if op.get_friendly_name() not in taken and op.get_type_name() not in ("Parameter", "Result", "Constant")
@@ -206,7 +216,7 @@ def _watched(payload: Model, network: Any) -> Watch:
     """What to look at in a model's inputs."""
     if isinstance(payload, bytes) and payload.startswith(_IR):  # NNCF's, of a model whose numbers are floats
         floats = tuple(port.get_element_type().is_real() for port in network.inputs)
-        return Watch(_RULES.title, (None,) * len(floats), floats)
+        return Watch(_RULES.title, (None,) * len(floats), floats, takes_nothing=False)
     return judge(payload, _RULES).watch
 
 

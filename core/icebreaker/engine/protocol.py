@@ -16,7 +16,6 @@ import numpy as np
 
 from icebreaker.engine.segment_model import Model, SegmentModel
 from icebreaker.errors import IcebreakerError
-from icebreaker.messages import Message
 from icebreaker.reports import EngineLayer, EngineStatus, Words
 
 Shape = tuple[int, ...]
@@ -163,7 +162,7 @@ class Engine(ABC):
         """TensorFlow ops that it takes, if it starts from TensorFlow; for ONNX the converter knows them."""
         return frozenset()
 
-    def refusals(self, segment: SegmentModel) -> Mapping[str, Message | str]:
+    def refusals(self, segment: SegmentModel) -> Mapping[str, Words]:
         """Node of the form it starts from → why this engine does not take it; empty if it takes the whole segment.
 
         An empty name stands for a node that the vendor does not tell.
