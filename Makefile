@@ -29,7 +29,7 @@ FIND_PYTHON = for name in python3 python3.13 python3.12 python3.11; do \
 	then echo $$name; break; fi; done
 
 .DEFAULT_GOAL := help
-.PHONY: bench-choice bench-graph bench-memory bench-window help run test test-fast setup lint faults snapshots fuzz soak conformance op-conformance bench bench-int8 gpu-check screenshot texts lock system
+.PHONY: bench-choice bench-graph bench-memory bench-shapes bench-window help run test test-fast setup lint faults snapshots fuzz soak conformance op-conformance bench bench-int8 gpu-check screenshot texts lock system
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null \
@@ -84,6 +84,9 @@ bench-choice: setup ## Convert a graph ten times beside busy loops: nine must ch
 
 bench-memory: setup ## Measure what big graphs take of memory; one of 2.7 GB: make bench-memory ARGS=--large
 	PYTHONPATH=tests $(PY) -m benchmarks.bench_memory $(ARGS)
+
+bench-shapes: setup ## Measure batches in turn and threads side by side, against TensorFlow: make bench-shapes ARGS=GRAPH.pb
+	PYTHONPATH=tests $(PY) -m benchmarks.bench_shapes $(ARGS)
 
 bench-window: setup ## Measure how long the window keeps its user waiting while it works
 	PYTHONPATH=tests $(PY) -m benchmarks.bench_window

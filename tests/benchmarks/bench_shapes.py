@@ -1,6 +1,6 @@
 """Batches in turn, and threads side by side: an optimized graph against TensorFlow's own session on the original.
 
-    python -m benchmarks.bench_shapes GRAPH.pb [--engine openvino] [--most 32]      (with tests/ on PYTHONPATH)
+    make bench-shapes ARGS="GRAPH.pb --engine openvino --most 32"
 
 The first table has one call of each batch size, 1 to `--most`, in the order 1, 2, 3 …: the first round as a fresh
 process meets them, compilation and all, then more rounds. The second has the calls a second that threads get together.

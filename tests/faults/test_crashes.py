@@ -223,7 +223,7 @@ LONG = [
     ("segfault@load", "ended by SIGSEGV while building"),
     ("segfault@check", "ended by SIGSEGV while checking"),
     ("segfault@measure", "ended by SIGSEGV while measuring"),
-    ("poison@run", "can do nothing more with its devices (the device is lost) while building"),
+    ("poison@measure", "can do nothing more with its devices (the device is lost) while measuring"),
     ("poison@build", "can do nothing more with its devices (the device is lost) while building"),
     ("poison@check", "can do nothing more with its devices (the device is lost) while checking"),
     ("poison@refusals", "can do nothing more with its devices (the device is lost) while asking"),
@@ -239,7 +239,7 @@ SHORT = [
     ("segfault@build", "ended by SIGSEGV while building"),
     ("garbage@run", ""),
     ("raise@measure", ""),
-    ("poison@measure", "can do nothing more with its devices (the device is lost) while measuring"),
+    ("poison@run", "can do nothing more with its devices (the device is lost) while building"),
 ]
 
 
