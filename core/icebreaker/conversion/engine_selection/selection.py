@@ -154,7 +154,8 @@ class _Trial:
         told = self._tell(chosen)
         if why := self._slower(chosen, tensorflow_ms):
             if self._context.settings.engine == "auto":
-                return Refusal("not_faster", why)
+                failures = [candidate.failure for candidate in self._candidates if candidate.failure]
+                return joined([Refusal("not_faster", why), *failures])
             self._context.notices.warn(
                 message("segment_not_faster", "{subject} is not faster: {why}", subject=self._segment.name, why=why)
             )
