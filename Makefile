@@ -29,7 +29,7 @@ FIND_PYTHON = for name in python3 python3.13 python3.12 python3.11; do \
 	then echo $$name; break; fi; done
 
 .DEFAULT_GOAL := help
-.PHONY: bench-choice bench-graph bench-memory bench-window help run test test-fast setup lint faults snapshots fuzz soak conformance bench bench-int8 gpu-check screenshot texts lock system
+.PHONY: bench-choice bench-graph bench-memory bench-window help run test test-fast setup lint faults snapshots fuzz soak conformance op-conformance bench bench-int8 gpu-check screenshot texts lock system
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null \
@@ -69,6 +69,9 @@ soak: setup ## Use the app for an hour and see whether anything piles up; make s
 
 conformance: setup ## Convert every graph of a folder of real graphs and compare with its references
 	PYTHONPATH=tests $(PY) -m benchmarks.conformance $(ARGS)
+
+op-conformance: setup ## Try every op in every type on hard values, in each engine, and write docs/ops.md; takes half an hour
+	PYTHONPATH=tests $(PY) -m op_conformance.run --table docs/ops.md $(ARGS)
 
 bench: setup ## Measure the promises: speed-up, hand-over, conversion time
 	PYTHONPATH=tests $(PY) -m benchmarks.bench $(ARGS)

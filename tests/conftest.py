@@ -39,6 +39,7 @@ SLOW = (
     "core/test_telemetry.py",
     "core/tf",
     "fuzz",
+    "op_conformance",
     "safety",
     "test_packaging.py",
 )

@@ -263,12 +263,13 @@ def _unsorted(op: str, dtype: str) -> Iterator[Variant]:
     if not _allowed(op, dtype, "T"):
         return
     table = np.resize(small(dtype), (5, 2))
-    full, gaps, dropped = np.int32([2, 0, 1, 0, 2]), np.int32([5, 0, 3, 3, 0]), np.int32([-1, 0, -1, 3, 0])
+    full: Any = np.int32([2, 0, 1, 0, 2])
+    gaps, dropped = np.int32([5, 0, 3, 3, 0]), np.int32([-1, 0, -1, 3, 0])
     calls = [{"data": table, "segment_ids": ids} for ids in (full, gaps, dropped)]
     calls += [{"data": np.resize(values, (5, 2)), "segment_ids": gaps} for values in hard(dtype)]
     calls += [{"data": table[:0], "segment_ids": full[:0]}, {"data": table, "segment_ids": np.int32([6, 0, 1, 0, 2])}]
     yield Variant("rows", calls, {"num_segments": np.int32(6)}, atol=1e-5)
-    flat = {"data": np.resize(small(dtype), (2, 3, 2)), "segment_ids": np.int32([[0, 1, 1], [3, 0, -1]])}
+    flat = {"data": np.resize(small(dtype), (2, 3, 2)), "segment_ids": np.array([[0, 1, 1], [3, 0, -1]], np.int32)}
     yield Variant("ids of rank 2", [flat], {"num_segments": np.int64(4)}, atol=1e-6)
 
 
@@ -352,13 +353,13 @@ def _gather(op: str, dtype: str) -> Iterator[Variant]:
             np.array([[0, -1]], kind),
         ]
         constants: Mapping[str, Any] = {"axis": np.int32(0)} if op == "GatherV2" else {}
+        yield Variant(f"{kind}, constant", [{"indices": item} for item in indices], {**constants, "params": table})
         yield Variant(kind, [{"params": table, "indices": item} for item in indices], constants)
     if op == "GatherV2":
         yield Variant("axis -1", [{"params": table, "indices": np.int32([2, 0])}], {"axis": np.int32(-1)})
         yield Variant("scalar", [{"params": table, "indices": np.int32(2)}], {"axis": np.int32(1)})
-        yield Variant(
-            "batch", [{"params": table, "indices": np.array([[2, 0]] * 4, np.int32)}], {"axis": np.int32(1)}, {"batch_dims": 1}
-        )
+        call = {"params": table, "indices": np.array([[2, 0]] * 4, np.int32)}
+        yield Variant("batch", [call], {"axis": np.int32(1)}, {"batch_dims": 1})
 
 
 @recipe("GatherNd")
@@ -445,6 +446,45 @@ def _diagonal(op: str, dtype: str) -> Iterator[Variant]:
     yield Variant("unknown rank", [{name: np.resize(small(dtype), (2, 3))}], unknown_rank=frozenset({name}))
 
 
+_BANDS = ((0, 0), (1, 1), (-1, -1), (-1, 1), (0, 2), (-2, -1))
+
+
+@recipe("MatrixDiagPartV2", "MatrixDiagPartV3")
+def _diagonal_part(op: str, dtype: str) -> Iterator[Variant]:
+    aligned: list[Mapping[str, Any]] = [{}]
+    if op.endswith("V3"):
+        aligned += [{"align": "LEFT_RIGHT"}, {"align": "LEFT_LEFT"}, {"align": "RIGHT_RIGHT"}]
+    for band in _BANDS:
+        for attributes in aligned:
+            constants = {"k": np.array(band, np.int32), "padding_value": small(dtype)[1]}
+            calls = [{"input": np.resize(small(dtype), shape)} for shape in ((2, 3, 4), (1, 4, 3))]
+            yield Variant(f"{band} {attributes.get('align', '')}", calls, constants, attributes)
+    given = {"input": np.resize(small(dtype), (2, 3, 4)), "padding_value": small(dtype)[1]}
+    yield Variant("computed", [{**given, "k": np.array(k, np.int32)} for k in (0, 1, -2)])
+
+
+@recipe("MatrixDiagV2", "MatrixDiagV3")
+def _diagonal_made(op: str, dtype: str) -> Iterator[Variant]:
+    for band in _BANDS:
+        for rows, columns in ((-1, -1), (5, 6), (-1, 6)):
+            shape = (2, 3) if band[0] == band[1] else (2, band[1] - band[0] + 1, 3)
+            constants = {
+                "k": np.array(band, np.int32), "num_rows": np.array(rows, np.int32),
+                "num_cols": np.array(columns, np.int32), "padding_value": small(dtype)[1],
+            }  # fmt: skip
+            yield Variant(f"{band}, {rows} by {columns}", [{"diagonal": np.resize(small(dtype), shape)}], constants)
+
+
+@recipe("MatrixSetDiag", "MatrixSetDiagV2", "MatrixSetDiagV3")
+def _diagonal_set(op: str, dtype: str) -> Iterator[Variant]:
+    for low, high in _BANDS if op != "MatrixSetDiag" else _BANDS[:1]:
+        longest = min(3 + min(high, 0), 4 - max(low, 0))
+        shape = (2, longest) if low == high else (2, high - low + 1, longest)
+        call = {"input": np.resize(small(dtype), (2, 3, 4)), "diagonal": np.resize(small(dtype)[2:], shape)}
+        constants = {} if op == "MatrixSetDiag" else {"k": np.array((low, high), np.int32)}
+        yield Variant(f"{low} to {high}", [call], constants)
+
+
 @recipe("ClipByValue", of=(*FLOATS, *WHOLE))
 def _clip(op: str, dtype: str) -> Iterator[Variant]:
     ends = {"clip_value_min": np.array(1, numpy_type(dtype)), "clip_value_max": np.array(5, numpy_type(dtype))}
@@ -527,8 +567,11 @@ def _moving(op: str, dtype: str) -> Iterator[Variant]:
         "ExpandDims": ({"dim": np.int32(-1)}, {}, "input"), "Tile": ({"multiples": whole(2, 1)}, {}, "input"),
         "BroadcastTo": ({"shape": whole(2, 3, 4)}, {}, "input"),
         "Roll": ({"shift": whole(-1, 9), "axis": whole(0, 1)}, {}, "input"),
-        "ReverseV2": ({"axis": whole(-1)}, {}, "tensor"), "Slice": ({"begin": whole(1, 0), "size": whole(-1, 2)}, {}, "input"),
-        "StridedSlice": ({"begin": whole(-1, 3), "end": whole(0, -9), "strides": whole(-1, -2)}, {"end_mask": 1}, "input"),
+        "ReverseV2": ({"axis": whole(-1)}, {}, "tensor"),
+        "Slice": ({"begin": whole(1, 0), "size": whole(-1, 2)}, {}, "input"),
+        "StridedSlice": (
+            {"begin": whole(-1, 3), "end": whole(0, -9), "strides": whole(-1, -2)}, {"end_mask": 1}, "input"
+        ),
         "Squeeze": ({}, {}, "input"), "Unpack": ({}, {"num": 4, "axis": -1}, "value"),
         "Split": ({"split_dim": np.int32(-1)}, {"num_split": 2}, "value"),
         "SplitV": ({"size_splits": whole(1, -1), "split_dim": np.int32(1)}, {"num_split": 2}, "value"),

@@ -1,43 +1,73 @@
-"""Tries ops in engines."""
+"""Tries every op that can enter a segment, in every type, in engines, and writes what came of it into a table.
+
+Run by `make op-conformance`. Ops are tried in processes of their own, a few at a time, since an engine may end one.
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
+import subprocess
 import sys
-import time
+import tempfile
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
-import tensorflow as tf
-
-from icebreaker.export import exporter
-from op_conformance.graphs import graph, op_def
-from op_conformance.recipes import has_recipe, variants
-from op_conformance.trial import Original, try_engine
 from op_conformance.values import DTYPES
+
+ENGINES = ("onnxruntime", "openvino")
+_AT_ONCE = 6  # ops
+_BAD = ("wrong", "fails", "crash")
 
 
 @dataclass
 class Found:
-    """What came of an op in a type and an engine."""
+    """What came of an op in a type and an engine.
+
+    Attributes:
+        calls: Kind of outcome → how many calls ended so.
+        stays: Why the op stays in TensorFlow → how many calls were not made for that.
+        told: A line on each call that is not right.
+    """
 
     calls: Counter[str] = field(default_factory=Counter)
     stays: Counter[str] = field(default_factory=Counter)
     told: list[str] = field(default_factory=list)
 
 
+# Op, type, engine → what came of it.
+Results = dict[tuple[str, str, str], Found]
+
+
 def ops() -> list[str]:
     """Ops that can enter a segment and that TensorFlow has."""
+    from icebreaker.export import exporter
+    from op_conformance.graphs import op_def
+
     return sorted(op for op in exporter.supported_ops() if op_def(op) is not None)
 
 
 def run(
-    wanted: list[str], engines: list[str], dtypes: tuple[str, ...] = DTYPES, verbose: bool = True
-) -> dict[tuple[str, str, str], Found]:
-    results: dict[tuple[str, str, str], Found] = {}
+    wanted: Iterable[str], engines: Sequence[str] = ENGINES, dtypes: Sequence[str] = DTYPES, most: int = 1000
+) -> Results:
+    """Tries ops in this process; of each and each type, the first variants.
+
+    Args:
+        wanted: The ops.
+        engines: The engines.
+        dtypes: The types.
+        most: How many variants.
+    """
+    from op_conformance.graphs import graph
+    from op_conformance.recipes import variants
+    from op_conformance.trial import Original, try_engine
+
+    results: Results = {}
     for op in wanted:
-        begun = time.perf_counter()
         for dtype in dtypes:
-            for variant in variants(op, dtype):
+            for variant in variants(op, dtype)[:most]:
                 try:
                     definition, outputs, calls = graph(op, variant)
                 except (TypeError, ValueError):
@@ -49,28 +79,82 @@ def run(
                     found = results.setdefault((op, dtype, engine), Found())
                     trial = try_engine(original, engine, calls[0], calls, variant.atol)
                     if not trial.outcomes:
-                        found.stays[trial.reasons[0] if trial.reasons else "?"] += len(calls)
+                        found.stays[trial.reasons[0] if trial.reasons else "it computes nothing"] += len(calls)
                     for outcome in trial.outcomes:
                         found.calls[outcome.kind] += 1
                         if outcome.kind in ("wrong", "answers", "fails"):
                             found.told.append(f"{variant.label}: {outcome.kind}: {outcome.told}")
-        if verbose:
-            for (name, dtype, engine), found in results.items():
-                if name == op:
-                    print(
-                        f"{op:24} {dtype:9} {engine:12} {dict(found.calls)} {[f'{n}: {why[:110]}' for why, n in found.stays.items()]}"
-                    )
-                    for line in found.told[:3]:
-                        print("      ", line[:420])
-            print(f"   {op}: {time.perf_counter() - begun:.1f} s", flush=True)
     return results
 
 
+def bad(results: Results) -> list[str]:
+    """What is wrong, a line each."""
+    return [
+        f"{op} of {dtype} in {engine}: {line}"
+        for (op, dtype, engine), found in results.items()
+        if any(found.calls[kind] for kind in _BAD)
+        for line in found.told or ["it ended the process"]
+    ]
+
+
+def _run_apart(wanted: Sequence[str], engines: Sequence[str], dtypes: Sequence[str], kept: Path) -> None:
+    """Tries a few ops in a process of its own; if an engine ends it, one by one."""
+    command = [sys.executable, "-m", "op_conformance.run", "--ops", ",".join(wanted), "--keep", str(kept), "--here"]
+    command += ["--engines", ",".join(engines), "--types", ",".join(dtypes)]
+    if not subprocess.run(command, stderr=subprocess.DEVNULL).returncode:
+        return
+    if len(wanted) > 1:
+        for op in wanted:
+            _run_apart([op], engines, dtypes, kept)
+        return
+    _keep({(wanted[0], "any", engine): Found(Counter(crash=1)) for engine in engines}, kept)
+
+
+def _keep(results: Results, kept: Path) -> None:
+    """Adds results to a file, one a line."""
+    with kept.open("a", encoding="utf-8") as file:
+        for key, found in results.items():
+            file.write(json.dumps([*key, found.calls, found.stays, found.told]) + "\n")
+
+
+def read(kept: Path) -> Results:
+    """The results in a file; of those that were kept twice, the later ones."""
+    results: Results = {}
+    for line in kept.read_text(encoding="utf-8").splitlines():
+        op, dtype, engine, calls, stays, told = json.loads(line)
+        results[op, dtype, engine] = Found(Counter(calls), Counter(stays), told)
+    return results
+
+
+def main() -> int:
+    """Returns 1 if anything is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--ops", default="", help="with commas; all if none are named")
+    parser.add_argument("--types", default=",".join(DTYPES))
+    parser.add_argument("--engines", default=",".join(ENGINES))
+    parser.add_argument("--keep", type=Path, help="a file to which results are added as they come")
+    parser.add_argument("--table", type=Path, help="the file to write the table to")
+    parser.add_argument("--here", action="store_true", help="in this process")
+    args = parser.parse_args()
+    wanted = args.ops.split(",") if args.ops else ops()
+    engines, dtypes = args.engines.split(","), args.types.split(",")
+    with tempfile.TemporaryDirectory() as folder:
+        kept = args.keep or Path(folder, "results.jsonl")
+        if args.here:
+            _keep(run(wanted, engines, dtypes), kept)
+            return 0
+        for start in range(0, len(wanted), _AT_ONCE):
+            print(f"{start} of {len(wanted)} ops: {', '.join(wanted[start : start + _AT_ONCE])}", flush=True)
+            _run_apart(wanted[start : start + _AT_ONCE], engines, dtypes, kept)
+        results = read(kept)
+    for line in bad(results):
+        print(line)
+    if args.table:
+        from op_conformance.table import table
+
+        args.table.write_text(table(results, wanted), encoding="utf-8")
+    return int(bool(bad(results)))
+
+
 if __name__ == "__main__":
-    tf.get_logger().setLevel("ERROR")
-    names = sys.argv[1].split(",") if len(sys.argv) > 1 and sys.argv[1] else ops()
-    if names == ["?"]:
-        print(*(op for op in ops() if not has_recipe(op)))
-        sys.exit()
-    kinds = tuple(sys.argv[2].split(",")) if len(sys.argv) > 2 and sys.argv[2] else DTYPES
-    run(names, sys.argv[3].split(",") if len(sys.argv) > 3 else ["onnxruntime", "openvino"], kinds)
+    sys.exit(main())

@@ -14,7 +14,8 @@ from functools import cache
 from typing import Any
 
 _DEFAULT = ctypes.c_void_p(-1)  # glibc's FE_DFL_ENV
-_ROOM = 64  # bytes; more than any `fenv_t`
+_ROOM = ctypes.c_char * 64  # more than any `fenv_t`
+_SMALLEST, _ONE = 5e-324, 1.0
 
 
 @cache
@@ -31,11 +32,11 @@ def _library() -> Any:
 @contextlib.contextmanager
 def exact_near_zero() -> Iterator[None]:
     """Within it, this thread computes with numbers that are not normal; afterwards as it did before."""
-    library = _library()
+    library = None if _SMALLEST * _ONE else _library()
     if library is None:
         yield
         return
-    kept = ctypes.create_string_buffer(_ROOM)
+    kept = _ROOM()
     library.fegetenv(kept)
     library.fesetenv(_DEFAULT)
     try:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from icebreaker.engine.number_ranges import ANYTHING, Bounds, Ranges, of_type, ranges
+from icebreaker.engine.number_ranges import ANYTHING, Bounds, Ranges, attribute, of_type, ranges
 from icebreaker.engine.protocol import GivesWay
 from icebreaker.engine.segment_model import Model
 from icebreaker.messages import Message, message
@@ -31,6 +31,8 @@ _PLACE_OPERANDS: Mapping[str, tuple[int, ...]] = {
 }  # fmt: skip
 # Ops that turn the smallest difference into a whole one.
 _STEPS = frozenset({"Floor", "Ceil", "Round", "Cast"})
+# Ops that give the numbers that they read.
+_AS_IT_IS = frozenset({"Identity", "Cast", "Reshape", "Unsqueeze", "Squeeze", "Transpose", "Flatten", "Expand"})
 # Bounds that are tried for whole numbers from outside, in powers of two: the widest that refuses the least is watched.
 _WATCHED_BITS = (31, 24, 20, 16)
 
@@ -49,8 +51,10 @@ class NumberRules:
         rounds_division: Whether floats are divided by multiplying with the reciprocal: 41 / 41 may be less than 1.
         checks_places: Whether it fails at a place that an array does not have; by that a division by zero is found, too
             (see `export.ops.arithmetic`).
-        hides_nan: Ops that give a number for a NaN, or another NaN than TensorFlow. None: any might.
-        wrong_on_nothing: Ops that give a number where there is nothing to compute with; TensorFlow's mean is a NaN.
+        hides_nan: Ops that give a number for a NaN, or another NaN than TensorFlow.
+        keeps_nan: None, or the only ops that do not.
+        wrong_on_nothing: Ops that give a number where there is nothing to compute with (TensorFlow's mean is a NaN), or
+            end the process. None: any might.
     """
 
     title: str
@@ -61,8 +65,9 @@ class NumberRules:
     refused: Mapping[str, str] = field(default_factory=dict[str, str])
     rounds_division: bool = False
     checks_places: bool = True
-    hides_nan: frozenset[str] | None = frozenset()
-    wrong_on_nothing: frozenset[str] = frozenset({"ReduceMean"})
+    hides_nan: frozenset[str] = frozenset()
+    keeps_nan: frozenset[str] | None = None
+    wrong_on_nothing: frozenset[str] | None = frozenset({"ReduceMean"})
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,7 @@ class Watch:
         """Raises GivesWay if the engine would compute something else with these inputs than TensorFlow."""
         for array, limits, looks_for_nan in zip(inputs, self.limits, self.looks_for_nan, strict=True):
             if not array.size and not self.takes_nothing:
-                raise GivesWay("nothing_to_compute", "{subject} would make a number of nothing", subject=self.title)
+                raise GivesWay("nothing_to_compute", "{subject} does not compute with nothing", subject=self.title)
             if not array.size:
                 continue
             if limits is not None and (array.min() < limits[0] or array.max() > limits[1]):
@@ -127,7 +132,8 @@ def judge(model: Model, rules: NumberRules) -> Judgement:
         if not refusals:
             break
     assert best is not None  # noqa: S101 - there is more than one to try
-    return Judgement(best[0], _watch(graph, [dtypes.get(name) for name in inputs], rules, best[1]))
+    rows = _rows_of_tables(graph, shapes)
+    return Judgement(best[0], _watch(graph, [(dtypes.get(name), rows.get(name)) for name in inputs], rules, best[1]))
 
 
 def _described(model: Model) -> tuple[Any, Mapping[str, Any], Mapping[str, Sequence[int | None]]]:
@@ -143,9 +149,10 @@ def _described(model: Model) -> tuple[Any, Mapping[str, Any], Mapping[str, Seque
     slim.graph.name = "slim"
     for part in ("node", "input", "output", "value_info"):
         getattr(slim.graph, part).extend(getattr(whole.graph, part))
-    dtypes = {}
+    dtypes: dict[str, Any] = {}
+    shapes: dict[str, Sequence[int | None]] = {}
     for item in whole.graph.initializer:
-        dtypes[item.name] = _numpy_type(item.data_type)
+        dtypes[item.name], shapes[item.name] = _numpy_type(item.data_type), list(item.dims)
         if len(item.raw_data) < 1 << 16 and not item.external_data:
             slim.graph.initializer.append(item)
         else:
@@ -154,7 +161,6 @@ def _described(model: Model) -> tuple[Any, Mapping[str, Any], Mapping[str, Seque
         told = onnx.shape_inference.infer_shapes(slim).graph
     except Exception:  # what it cannot tell stays unknown
         told = slim.graph
-    shapes = {}
     for item in (*told.input, *told.value_info, *told.output):
         kind = item.type.tensor_type
         dtypes[item.name] = _numpy_type(kind.elem_type)
@@ -267,16 +273,38 @@ def _only_places(graph: Any) -> frozenset[str]:
     return frozenset(name for name, places in readers.items() if all(places) and name not in ends)
 
 
-def _watch(graph: Any, kinds: Sequence[Any], rules: NumberRules, bits: int) -> Watch:
+def _rows_of_tables(graph: Any, shapes: Mapping[str, Sequence[int | None]]) -> dict[str, int]:
+    """Input → how many rows the smallest table has that it picks from as it is.
+
+    TensorFlow raises at a row that is not there; engines count negative ones from the end, or give zeros.
+    """
+    makers = {name: node for node in graph.node for name in node.output}
+    entries = {item.name for item in graph.input}
+    rows: dict[str, int] = {}
+    for node in graph.node:
+        if node.op_type != "Gather":
+            continue
+        shape, axis, name = shapes.get(node.input[0]), attribute(node, "axis", 0), node.input[1]
+        while name in makers and makers[name].op_type in _AS_IT_IS:
+            name = makers[name].input[0]
+        if name in entries and shape is not None and shape[axis] is not None:
+            rows[name] = min(shape[axis] or 0, rows.get(name, shape[axis] or 0))
+    return rows
+
+
+def _watch(graph: Any, inputs: Sequence[tuple[Any, int | None]], rules: NumberRules, bits: int) -> Watch:
+    """What to look at in inputs, of each its type and what `_rows_of_tables` finds."""
     limits: list[tuple[int, int] | None] = []
-    for kind in kinds:
+    for kind, rows in inputs:
         held = of_type(kind)
-        allowed = Bounds(-(2**bits), 2**bits - (bits in (31, 63)))
+        allowed = Bounds(-(2**bits), 2**bits - (bits in (31, 63))) if rows is None else Bounds(0, rows - 1)
         if kind is None or not _is_whole(kind) or held.within(allowed.low, allowed.high):
             limits.append(None)
         else:
             limits.append((int(max(allowed.low, held.low)), int(min(allowed.high, held.high))))
-    hides = rules.hides_nan is None or any(node.op_type in rules.hides_nan for node in graph.node)
-    nan = (hides and kind is not None and np.dtype(kind).kind == "f" for kind in kinds)
-    takes_nothing = not any(node.op_type in rules.wrong_on_nothing for node in graph.node)
+    kept, used = rules.keeps_nan, {node.op_type for node in graph.node}
+    hides = bool(used & rules.hides_nan) or (kept is not None and not used <= kept)
+    nan = (hides and kind is not None and np.dtype(kind).kind == "f" for kind, _ in inputs)
+    wrong = rules.wrong_on_nothing
+    takes_nothing = wrong is not None and not any(node.op_type in wrong for node in graph.node)
     return Watch(rules.title, tuple(limits), tuple(nan), takes_nothing)

@@ -15,7 +15,7 @@ import numpy as np
 
 _MOST_VALUES = 1 << 16  # of a constant that is looked at
 _UNKNOWN_COUNT = 1 << 20  # how many numbers are summed up at most where the shape does not tell
-_MOST_COUNTED = (1 << 31) - 1
+_MOST_COUNTED = 1 << 22  # where what is counted meets other numbers
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,8 @@ def attribute(node: Any, name: str, default: Any = None) -> Any:
 
 def _count(node: Any, shapes: Mapping[str, Sequence[int | None]]) -> int:
     """How many numbers at most a node puts together into one."""
-    shape = shapes.get(node.input[0]) if node.input else None
+    scattered = node.op_type.startswith("Scatter")
+    shape = shapes.get(node.input[2 if scattered else 0]) if node.input else None
     if node.op_type in ("MatMul", "MatMulInteger"):
         shape = shape[-1:] if shape else None
     if shape is None or any(size is None for size in shape):
@@ -195,7 +196,7 @@ def _mod(node: Any, given: Sequence[Bounds], count: int) -> Bounds:
     a, b = given[:2]
     most = max(abs(b.low), abs(b.high))
     low = 0 if (b.low > 0 and not attribute(node, "fmod", 0)) or (a.low >= 0 and b.low >= 0) else -most
-    return Bounds(low, most, a.is_size and b.is_size)
+    return Bounds(low, most, b.is_size)  # it is less than that
 
 
 def _abs(node: Any, given: Sequence[Bounds], count: int) -> Bounds:
@@ -246,7 +247,7 @@ def _pad(node: Any, given: Sequence[Bounds], count: int) -> Bounds:
 def _scatter(node: Any, given: Sequence[Bounds], count: int) -> Bounds:
     reduction = attribute(node, "reduction", b"none")
     if reduction == b"add":
-        return _add(node, [given[0], _sum(node, [given[2]], _UNKNOWN_COUNT)], count)
+        return _add(node, [given[0], _sum(node, [given[2]], count)], count)
     return ANYTHING if reduction == b"mul" else _hull([given[0], given[2]])
 
 

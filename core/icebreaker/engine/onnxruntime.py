@@ -22,8 +22,8 @@ from icebreaker.engine.onnx_sessions import EXACT_INT8
 from icebreaker.engine.protocol import BuildOptions, Built, Colour, Engine, Runner
 from icebreaker.engine.segment_model import Model, SegmentModel
 from icebreaker.errors import IcebreakerError
-from icebreaker.messages import Message, message
-from icebreaker.reports import EngineLayer, EngineStatus, LayerTime
+from icebreaker.messages import message
+from icebreaker.reports import EngineLayer, EngineStatus, LayerTime, Words
 
 _PROVIDER = "CUDAExecutionProvider"
 _INSTALL = "pip uninstall onnxruntime && pip install onnxruntime-gpu cuda-bindings"
@@ -33,6 +33,7 @@ _RULES = NumberRules(
     exact=dict.fromkeys(("ReduceSum", "ReduceMean", "ReduceProd", "Pow"), 53),
     hides_nan=frozenset({
         "ReduceMax", "ReduceMin", "MaxPool", "TopK", "ArgMax", "ArgMin", "ThresholdedRelu", "NonMaxSuppression",
+        "ScatterND", "Unique",
     }),
 )  # fmt: skip
 # A CUDA graph has a session of its own, with the weights; further shapes run without one.
@@ -77,7 +78,7 @@ class OnnxRuntime(Engine):
             )  # fmt: skip
         return EngineStatus(self.name, True, True, detail, {"fp32": "fp32", "fp16": "fp32", "int8": "int8"})
 
-    def refusals(self, segment: SegmentModel) -> Mapping[str, Message | str]:
+    def refusals(self, segment: SegmentModel) -> Mapping[str, Words]:
         """ONNX Runtime tells by loading: its message names the first node that it cannot place."""
         if wrong := judge(segment.onnx, _RULES).refusals:
             return wrong
@@ -110,6 +111,10 @@ class OnnxRuntime(Engine):
         _cuda_session(model, None, captures=False)
         options.progress(message("stage_optimized", "Optimized"), 1.0)
         return Built(model, precision, version, "CUDA", note=note or "")
+
+    def poisons_process(self, error: Exception) -> bool:
+        """Asks the GPU."""
+        return cuda.is_lost()
 
     def load(self, payload: Model, precision: str) -> Runner:
         """Makes a runner over one session."""

@@ -16,7 +16,6 @@ import numpy as np
 
 from icebreaker.engine.segment_model import Model, SegmentModel
 from icebreaker.errors import IcebreakerError
-from icebreaker.messages import Message
 from icebreaker.reports import EngineLayer, EngineStatus, Words
 
 Shape = tuple[int, ...]
@@ -163,7 +162,7 @@ class Engine(ABC):
         """TensorFlow ops that it takes, if it starts from TensorFlow; for ONNX the converter knows them."""
         return frozenset()
 
-    def refusals(self, segment: SegmentModel) -> Mapping[str, Message | str]:
+    def refusals(self, segment: SegmentModel) -> Mapping[str, Words]:
         """Node of the form it starts from → why this engine does not take it; empty if it takes the whole segment.
 
         An empty name stands for a node that the vendor does not tell.
@@ -177,3 +176,11 @@ class Engine(ABC):
     @abstractmethod
     def load(self, payload: Model, precision: str) -> Runner:
         """Makes what `build` gave runnable in this process; a path if `build` gave one, beside which weights lie."""
+
+    def poisons_process(self, error: Exception) -> bool:
+        """Whether an error of a call has broken this process for good, as a failed kernel breaks its use of a GPU.
+
+        It counts as a crash of that call then: the job goes on in another process, without it. To be found by asking
+        the device, or by the error's type; words say nothing for sure.
+        """
+        return False

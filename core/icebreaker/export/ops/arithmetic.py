@@ -229,3 +229,13 @@ def _add_n(to: Writer) -> None:
     for other in to.inputs[1:]:
         total = to.add("Add", [total, other])
     to.end("Identity", [total])
+
+
+@HANDLERS.of("Greater", "Less", "GreaterEqual", "LessEqual")
+def _comparison(to: Writer) -> None:
+    """In the type that is given: tf2onnx compares all as float32."""
+    halves = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+    inputs = to.inputs
+    if to.dtypes[0] in halves:
+        inputs = [to.cast(tensor, TensorProto.FLOAT) for tensor in inputs]
+    to.end(to.op.replace("Equal", "OrEqual"), inputs)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 from onnx import TensorProto
 
-from icebreaker.export.ops.writer import Handlers, Unfit, Writer
+from icebreaker.export.ops.writer import Handlers, Writer
 
 HANDLERS = Handlers()
 
@@ -16,13 +15,14 @@ def _crop_and_resize(to: Writer) -> None:
     picture, boxes, which = to.inputs[:3]
     kind = TensorProto.FLOAT
     picture = to.cast(picture, kind, to.dtypes[0])
-    tall, wide = (int(size) for size in to.needed(3, "crop size"))
+    crop = to.cast(to.inputs[3], TensorProto.INT64, to.dtypes[3])
+    tall, wide = to.add("Split", [crop], 2, axis=0, num_outputs=2)
     shape = to.add("Shape", [picture])
     y1, x1, y2, x2 = to.add("Split", [boxes], 4, axis=1, num_outputs=4)
     ys, y_last = _points(to, y1, y2, shape, 1, tall)
     xs, x_last = _points(to, x1, x2, shape, 2, wide)
     is_nearest = to.attribute("method", b"bilinear") == b"nearest"
-    size = to.add("Concat", [to.add("Shape", [which]), to.whole([tall, wide])], axis=0)
+    size = to.add("Concat", [to.add("Shape", [which]), crop], axis=0)
     rows = to.add("Reshape", [to.cast(which, TensorProto.INT64, to.dtypes[2]), to.whole([-1, 1, 1])])
     row = [to.add("Unsqueeze", [item, to.whole([2])]) for item in _neighbours(to, ys, y_last, is_nearest)]
     column = [to.add("Unsqueeze", [item, to.whole([1])]) for item in _neighbours(to, xs, x_last, is_nearest)]
@@ -47,20 +47,18 @@ def _crop_and_resize(to: Writer) -> None:
     to.end("Where", [is_out, to.constant(to.attribute("extrapolation_value", 0.0), kind), found])
 
 
-def _points(to: Writer, low: str, high: str, shape: str, axis: int, count: int) -> tuple[str, str]:
+def _points(to: Writer, low: str, high: str, shape: str, axis: int, count: str) -> tuple[str, str]:
     """Where the crop's points are along an axis, for each box; and the last place of that axis."""
     size = to.add("Gather", [shape, to.whole([axis])], axis=0)
     last = to.cast(to.add("Sub", [size, to.whole([1])]), TensorProto.FLOAT)
     begin, end = to.add("Mul", [low, last]), to.add("Mul", [high, last])
-    if count == 1:
-        return to.add("Mul", [to.constant(0.5, TensorProto.FLOAT), to.add("Add", [begin, end])]), last
-    if count < 1:
-        raise Unfit("its crop is empty")
-    step = to.add(
-        "Div", [to.add("Mul", [to.add("Sub", [high, low]), last]), to.constant([count - 1], TensorProto.FLOAT)]
-    )
-    numbers = to.constant(np.arange(count).reshape(1, -1), TensorProto.FLOAT)
-    return to.add("Add", [begin, to.add("Mul", [numbers, step])]), last
+    middle = to.add("Mul", [to.constant(0.5, TensorProto.FLOAT), to.add("Add", [begin, end])])
+    begin = to.add("Where", [to.add("Equal", [count, to.whole([1])]), middle, begin])
+    steps = to.cast(to.add("Max", [to.add("Sub", [count, to.whole([1])]), to.whole([1])]), TensorProto.FLOAT)
+    step = to.add("Div", [to.add("Mul", [to.add("Sub", [high, low]), last]), steps])
+    end_of_numbers = to.add("Reshape", [count, to.whole([])])
+    numbers = to.cast(to.add("Range", [to.whole(0), end_of_numbers, to.whole(1)]), TensorProto.FLOAT)
+    return to.add("Add", [begin, to.add("Mul", [to.add("Unsqueeze", [numbers, to.whole([0])]), step])]), last
 
 
 def _neighbours(to: Writer, points: str, last: str, is_nearest: bool) -> list[str]:
