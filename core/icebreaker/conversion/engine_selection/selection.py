@@ -37,6 +37,7 @@ from icebreaker.partitioning.partition import Refusal
 from icebreaker.quantization.nncf import NncfSegment
 from icebreaker.reports import Quantization, SegmentReport, Words
 from icebreaker.runtime.artifact_writer import EngineNode
+from icebreaker.storage import crash_journal
 from icebreaker.storage.weight_store import give_memory_back
 
 _log = logging.getLogger(__name__)
@@ -72,7 +73,8 @@ class EngineSelection:
             refused = self.calls.refusals(engine, forms)
             if not refused:
                 return {}
-            if not (engine.starts_from == "onnx" and forms.onnx_refusals):
+            crashed = crash_journal.reason(self.calls.attempt(engine, forms.segment, "asked"))
+            if not crashed and not (engine.starts_from == "onnx" and forms.onnx_refusals):
                 refused = self.narrowing.refused_nodes(engine, forms, refused)
             said.append(refused)
         fewest = min(said, key=len, default={})
@@ -177,6 +179,7 @@ class _Trial:
         failed = {  # the last of each engine is in the highest precision
             candidate.engine.name: candidate for candidate in self._candidates
             if candidate.failure and candidate.failure.code in _OF_NODES and not candidate.is_int8
+            and not crash_journal.reason(candidate.attempt)  # parts would end the worker as well
         }  # fmt: skip
         found: list[tuple[Candidate, dict[str, Refusal]]] = []
         for candidate in failed.values():
