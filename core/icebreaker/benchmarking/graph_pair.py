@@ -14,7 +14,7 @@ import numpy as np
 
 from icebreaker import events
 from icebreaker.benchmarking import profiling
-from icebreaker.data.rows import every_row
+from icebreaker.data.rows import are_rows, every_row
 from icebreaker.data.sample_inputs import rows, sample_run
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph import side_effects
@@ -99,7 +99,9 @@ class GraphPair:
         return bool(artifact_reader.stored_engines(self._graph, Path()))
 
     def sample(self, batch: int) -> dict[str, np.ndarray]:
-        """Values of the inputs, the user's or made up."""
+        """Values of the inputs, the user's or made up; all of the user's where they are no rows."""
+        if self._settings.data and not are_rows(self._original, self._graph, self._outputs, self._settings):
+            return self.all_rows()
         return sample_run(self._original, self._graph, self._outputs, self._settings, batch)[0]
 
     def rows(self, feeds: Mapping[str, np.ndarray]) -> int:

@@ -110,17 +110,18 @@ class SampleValues:
         if not self.feeds:
             return
         usual = self.feeds[0]
-        # What is big runs long, and is a network: its signs tell most.
         size = sum(value.size for value in usual.values())
-        kinds = ("signed",) if self._graph.store is not None or size > _MOST_HARD_VALUES else tuple(KINDS)
+        # What is big runs long, and is a network: its signs tell most. What acts outside is run as little as can be.
+        effects = bool(find_side_effects(self._graph.definition))
+        is_big = self._graph.store is not None or size > _MOST_HARD_VALUES
+        kinds = ("signed",) if effects or is_big else tuple(KINDS)
         bases = [usual]
         if size <= _MOST_VALUES_OF_MANY_ROWS and not self._settings.profiles and (rows := self._more_rows(usual)):
             bases.append(rows)
-        text = not find_side_effects(self._graph.definition)
         for index, base in enumerate(bases):
             # One row is nothing twice. An engine that keeps to the usual shapes is checked with those.
             some = kinds if index == len(bases) - 1 else [kind for kind in kinds if kind in _IN_USUAL_SHAPES]
-            for found in hard_values(self._original, self._graph, self._outputs, base, some, guarded, text=text):
+            for found in hard_values(self._original, self._graph, self._outputs, base, some, guarded, text=not effects):
                 self._keep_hard(KINDS[found.kind], found.kind, found.feeds, found.results)
         if self._settings.data is not None and self._by_row:
             self._keep_rows()

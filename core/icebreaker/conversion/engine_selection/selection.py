@@ -73,7 +73,8 @@ class EngineSelection:
             refused = self.calls.refusals(engine, forms)
             if not refused:
                 return {}
-            if not (engine.starts_from == "onnx" and forms.onnx_refusals):
+            crashed = crash_journal.reason(self.calls.attempt(engine, forms.segment, "asked"))
+            if not crashed and not (engine.starts_from == "onnx" and forms.onnx_refusals):
                 refused = self.narrowing.refused_nodes(engine, forms, refused)
             said.append(refused)
         fewest = min(said, key=len, default={})
@@ -155,7 +156,8 @@ class _Trial:
         told = self._tell(chosen)
         if why := self._slower(chosen, tensorflow_ms):
             if self._context.settings.engine == "auto":
-                return Refusal("not_faster", why)
+                failures = [candidate.failure for candidate in self._candidates if candidate.failure]
+                return joined([Refusal("not_faster", why), *failures])
             self._context.notices.warn(
                 message("segment_not_faster", "{subject} is not faster: {why}", subject=self._segment.name, why=why)
             )
