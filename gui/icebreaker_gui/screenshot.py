@@ -6,9 +6,11 @@ import sys
 import time
 from pathlib import Path
 
-from PySide6.QtCore import QObject, QTimer
+from PySide6.QtCore import QBuffer, QIODevice, QObject, QTimer
 from PySide6.QtWidgets import QApplication
 
+from icebreaker.errors import IcebreakerError
+from icebreaker.storage.files import write_whole
 from icebreaker_gui.main_window import Window
 from icebreaker_gui.session.session import Session
 
@@ -64,7 +66,16 @@ class Screenshot(QObject):
         if session.problem:
             print(f"{session.problem.title}: {session.problem.text}", file=sys.stderr)
             self.status = 1
-        if not self._window.grab().save(str(self._path)):
-            print(f"{self._path} could not be written: check the folder and the suffix", file=sys.stderr)
+        buffer = QBuffer()
+        buffer.open(QIODevice.OpenModeFlag.WriteOnly)
+        form = self._path.suffix.removeprefix(".").upper()
+        if self._window.grab().save(buffer, form):  # pyright: ignore[reportCallIssue, reportArgumentType]
+            try:
+                write_whole(self._path, bytes(buffer.data().data()))
+            except IcebreakerError as error:
+                print(error, file=sys.stderr)
+                self.status = 1
+        else:
+            print(f"{self._path} could not be written: check the suffix", file=sys.stderr)
             self.status = 1
         QApplication.exit(self.status)

@@ -147,12 +147,12 @@ def alone(engine: Any, arrays: list[np.ndarray]) -> Callable[[], Any] | None:
     with engine._lock:
         graph = engine._graph_for([array.shape for array in arrays])
     if graph is None:
-        return lambda: engine._run_bound(values)
+        return lambda: engine._run_bound(engine._without_graph(), values, None)
     for target, array in zip(graph.inputs, arrays, strict=True):
         target.update_inplace(array)
 
     def call() -> None:
-        engine._session.run_with_iobinding(graph.binding, graph.options)
+        graph.replay()
         engine._stream.wait()
 
     return call
@@ -379,7 +379,7 @@ def explore(target: Path, batches: list[int], seconds: float, report: Report) ->
         for batch in batches:
             shapes = [
                 [batch if isinstance(d, str) or d is None else d for d in item.shape]
-                for item in runner._session.get_inputs()
+                for item in (runner._new or runner._without_graph()).get_inputs()
             ]
             arrays = [np.random.default_rng(0).random(shape, np.float32) for shape in shapes]
             call = alone(runner, arrays)

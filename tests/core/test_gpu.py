@@ -52,6 +52,8 @@ class HostStream:
     def wait(self) -> None:
         self.waited_for = self.copies
 
+    wait_for_all = wait
+
 
 @pytest.fixture(params=[True, False], ids=["captured", "plain"])
 def runner(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -131,6 +133,23 @@ def test_an_engine_node_gives_tensorflow_tensors_that_are_there_to_be_read(runne
     results = node.on_device([tf.constant(item) for item in inputs])
     assert runner._stream.waited_for == runner._stream.copies
     check([item.numpy() for item in results], inputs)
+
+
+def test_a_session_with_a_graph_meets_no_other_shapes(runner: Any) -> None:
+    """What cuDNN compiles for a shape is unloaded when the session meets another: a graph would call what is gone."""
+    for rows in (2, 5, 2, 1, 7, 9, 2):
+        runner(values(rows, 0))
+    sessions = [id(graph.session) for graph in runner._graphs.values()]
+    assert len(set(sessions)) == len(sessions) and id(runner._plain) not in sessions
+
+
+def test_a_capture_that_fails_leaves_a_runner_that_is_right(runner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner(values(2, 0))
+    monkeypatch.setattr(module._OnCuda, "_capture", lambda self, shapes: 1 / 0)
+    for rows in (5, 2, 3):
+        inputs = values(rows, rows)
+        check(runner(inputs), inputs)
+    assert not runner._captures and not runner._graphs
 
 
 def test_a_failure_names_itself(runner: Any) -> None:

@@ -27,6 +27,12 @@ from icebreaker.messages import Message
 from icebreaker.reports import EngineStatus
 from icebreaker.storage import crash_journal
 
+
+class PoisonedError(RuntimeError):
+    """The device is lost to this process: every later call raises it too."""
+
+
+_poisoned: list[bool] = []
 WHAT, _, WHERE = os.environ.get("FAULT", "none@nowhere").partition("@")
 
 
@@ -49,6 +55,9 @@ def strike(what: str) -> None:
             eaten = []
             while True:
                 eaten.append(np.ones(1 << 22))
+        case "poison":
+            _poisoned.append(True)
+            raise PoisonedError("the device is lost")
         case "raise":
             raise RuntimeError("native words\nin two lines")
         case "memory":
@@ -81,7 +90,12 @@ class Faulty(OnnxRuntime):
                 return Built(b"\x00garbage", "fp32", "0", "CPU")
         return super().build(segment, options)
 
+    def poisons_process(self, error: Exception) -> bool:
+        return isinstance(error, PoisonedError)
+
     def load(self, payload: Model, precision: str) -> Runner:
+        if _poisoned:
+            raise PoisonedError("the device is still lost")
         runner = super().load(payload, precision)
         if not has_tanh(payload):
             return runner

@@ -223,6 +223,10 @@ LONG = [
     ("segfault@load", "ended by SIGSEGV while building"),
     ("segfault@check", "ended by SIGSEGV while checking"),
     ("segfault@measure", "ended by SIGSEGV while measuring"),
+    ("poison@run", "can do nothing more with its devices (the device is lost) while building"),
+    ("poison@build", "can do nothing more with its devices (the device is lost) while building"),
+    ("poison@check", "can do nothing more with its devices (the device is lost) while checking"),
+    ("poison@refusals", "can do nothing more with its devices (the device is lost) while asking"),
     ("raise@build", ""),
     ("raise@refusals", ""),
     ("raise@check", ""),
@@ -231,7 +235,12 @@ LONG = [
     ("garbage@run", ""),
     ("shout@build", "went on"),
 ]
-SHORT = [("segfault@build", "ended by SIGSEGV while building"), ("garbage@run", ""), ("raise@measure", "")]
+SHORT = [
+    ("segfault@build", "ended by SIGSEGV while building"),
+    ("garbage@run", ""),
+    ("raise@measure", ""),
+    ("poison@measure", "can do nothing more with its devices (the device is lost) while measuring"),
+]
 
 
 @pytest.mark.parametrize(("fault", "words"), [*SHORT, *(item for item in LONG if ALL and item not in SHORT)])

@@ -1,8 +1,10 @@
 """Damages real inputs and gives them to whatever reads files: `python -m fuzz.fuzz --help`, or `make fuzz`.
 
 Every input must end in a valid result or in an IcebreakerError of one line, within 2 s of processor time and 1 GB of
-memory. Bytes are flipped, cut, repeated and spliced; messages get fields swapped, renamed, removed and set to hostile
-values. Input number N of a seed is always the same, so a finding can be made again: --first N --count 1.
+memory, and no file may come of it. Bytes are flipped, cut, repeated and spliced; messages get fields swapped, renamed,
+removed and set to hostile values; functions come about, are handed to each other and called in circles; SavedModels get
+other savers, signatures and object graphs (`fuzz.damage`). Input number N of a seed is always the same, so a finding
+can be made again: --first N --count 1.
 """
 
 from __future__ import annotations
@@ -10,10 +12,8 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
-import copy
 import datetime
 import faulthandler
-import gzip
 import hashlib
 import io
 import itertools
@@ -26,30 +26,34 @@ import tempfile
 import time
 import traceback
 import warnings
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
-from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 from PIL import Image
+from tensorboard.compat.proto.meta_graph_pb2 import MetaGraphDef  # pyright: ignore[reportAttributeAccessIssue]
 
+from fuzz.damage import damage_arrays, damage_bytes, damage_graph, damage_json, damage_saved_model
 from helpers.paths import GRAPHS as SHARED
 from helpers.paths import ROOT
 from icebreaker import codec, events, reports
 from icebreaker.data import dataset, sample_inputs, tfrecord
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files, structure
-from icebreaker.graph import external_weights, shape_inference
+from icebreaker.formats.saved_model_effects import saved_model_effects
+from icebreaker.graph import external_weights, limits, shape_inference, side_effects
+from icebreaker.graph.functions import reachable_functions
 from icebreaker.graph.graph import Graph, Placeholder
-from icebreaker.graph.protos import GraphDef
+from icebreaker.graph.ops import DTYPES
+from icebreaker.graph.protos import GraphDef, VariableDef
 from icebreaker.partitioning import partition
 from icebreaker.quantization import calibration_table as tables
 from icebreaker.runtime import artifact_reader
+from icebreaker.runtime.call_values import InputCheck, fits, numpy_type
 from icebreaker.settings import ConvertSettings, parse_size
 from icebreaker.storage.weight_store import Store
 from icebreaker.tensors import Tensor
@@ -58,15 +62,6 @@ from icebreaker_gui import layout
 SECONDS = 2.0  # of processor time
 BYTES = 1 << 30
 _BESIDE, _WEIGHT = "graph.pb.weights", bytes(256)
-_HOSTILE = (0, 1, -1, 2, 127, 128, 255, 1 << 15, (1 << 31) - 1, -(1 << 31), (1 << 63) - 1, -(1 << 63))
-_OPS = (
-    "Const", "Placeholder", "PlaceholderWithDefault", "Identity", "Switch", "Merge", "Enter", "Exit", "NextIteration",
-    "LoopCond", "While", "If", "PartitionedCall", "NoOp", "PyFunc", "WriteFile", "Conv2D", "IdentityN", "", "☃",
-)  # fmt: skip
-_VALUES = (
-    None, True, False, 0, -1, 1e308, float("nan"), float("inf"), 10**400, "", "x", "☃" * 1000, "\x00", [], {}, [[]],
-    {"a": {"b": []}}, [1, "a", None], [[[[[]]]]],
-)  # fmt: skip
 
 
 class Slow(Exception):
@@ -157,6 +152,55 @@ def weights_beside() -> bytes:
     return definition.SerializeToString()
 
 
+def saved_model() -> bytes:
+    """A MetaGraphDef as TensorFlow writes it: a variable, a saver, a resource with an initializer, a signature."""
+    meta = MetaGraphDef()
+    graph, objects = meta.graph_def, meta.object_graph_def
+    for name, op in {"v": "VarHandleOp", "x": "Placeholder", "file": "Placeholder"}.items():
+        graph.node.add(name=name, op=op)
+    bodies = {
+        "save": ("ShardedFilename", "SaveV2", "MergeV2Checkpoints"),
+        "restore": ("RestoreV2", "AssignVariableOp"),
+        "initializer": ("HashTableV2", "LookupTableImportV2"),
+        "serve": ("ReadVariableOp", "MatMul"),
+    }
+    for name, ops in bodies.items():
+        call = graph.node.add(
+            name=f"call_{name}", op="StatefulPartitionedCall", input=["x" if name == "serve" else "file"]
+        )
+        call.attr["f"].func.name = name
+        function = graph.library.function.add()
+        function.signature.name = name
+        function.signature.input_arg.add(name="a", type=7)
+        for op in ops:
+            function.node_def.add(name=op, op=op, input=["a"])
+        if name in ("initializer", "serve"):
+            objects.concrete_functions[name].SetInParent()
+            objects.nodes.add().function.concrete_functions.append(name)
+            objects.nodes[0].children.add(node_id=len(objects.nodes) - 1, local_name=f"_{name}")
+    saver = meta.saver_def
+    saver.save_tensor_name, saver.restore_op_name, saver.filename_tensor_name = "call_save:0", "call_restore", "file:0"
+    meta.signature_def["serving_default"].inputs["x"].name = "x:0"
+    meta.signature_def["serving_default"].outputs["y"].name = "call_serve:0"
+    meta.collection_def["saved_model_main_op"].node_list.value.append("call_initializer")
+    meta.collection_def["variables"].bytes_list.value.append(VariableDef(variable_name="v:0").SerializeToString())
+    return meta.SerializeToString()
+
+
+def calls() -> list[bytes]:
+    """Inputs, and values for them."""
+    known: list[dict[str, Any]] = [
+        {"dtype": "float32", "shape": [None, 4], "value": [[1.0, 2.0, 3.0, 4.0]], "form": "array"},
+        {"dtype": "int32", "shape": [2], "value": [1, 2], "form": ""},
+        {"dtype": "string", "shape": [None], "value": ["a", "b"], "form": ""},
+        {"dtype": "bfloat16", "shape": None, "value": 1.5, "form": "half"},
+        {"dtype": "bool", "shape": [], "value": True, "form": "objects"},
+        {"dtype": "complex64", "shape": [1], "value": [1], "form": "complex"},
+        {"dtype": "resource", "shape": [], "value": 1, "form": "bytes"},
+    ]
+    return [json.dumps(item).encode() for item in known]
+
+
 def calibration_table() -> bytes:
     """A small table as INT8 calibration writes it."""
     tensors = {name: tables.Range(-1.0, 2.0, 1.5, "max") for name in ("a", "b")}
@@ -198,6 +242,11 @@ def read_graph(path: Path) -> None:
     for other in (shown, apart):
         if [node.name for node in other] != [node.name for node in graph]:
             raise AssertionError("the ways to read a graph see different nodes")
+    effects = {(item.function, item.node) for item in side_effects.find_side_effects(graph.definition)}
+    named = set(reachable_functions(graph.definition.node, graph.definition.library))
+    for function in (item for item in graph.definition.library.function if item.signature.name in named):
+        acting = (node for node in function.node_def if node.op in side_effects.EFFECTS)
+        assert all((function.signature.name, node.name) in effects for node in acting), "an op was overlooked"
     shape_inference.infer(shown)
     json.dumps(graph_files.describe(graph).to_json(), allow_nan=False)
     with contextlib.suppress(IcebreakerError):
@@ -210,6 +259,25 @@ def read_graph(path: Path) -> None:
             partition.partition(graph, [Tensor.parse(name) for name in graph.candidate_outputs], {})
         outline = layout.build(graph, outputs=[str(item) for item in outputs])
         layout.Layout(outline).scene(frozenset())
+
+
+def read_saved_model(path: Path) -> None:
+    """What is looked at before TensorFlow's loader runs: every op that acts outside must be found, wherever it is."""
+    try:
+        meta = MetaGraphDef.FromString(path.read_bytes())
+    except DecodeError:
+        raise IcebreakerError("no_saved_model", "no SavedModel") from None
+    limits.check_limits(meta.graph_def, str(path))
+    found = {(item.function, item.node) for item in saved_model_effects(meta)}
+    bodies = {
+        "": meta.graph_def.node,
+        **{item.signature.name: item.node_def for item in meta.graph_def.library.function},
+    }
+    roots = {name for name in meta.object_graph_def.concrete_functions if name in bodies}
+    for name, body in bodies.items():
+        for node in body:
+            if node.op in side_effects.EFFECTS and (name in roots or node.op not in side_effects.SAVERS_OPS):
+                assert (name, node.name) in found, f"{name}/{node.name} ({node.op}) was overlooked"
 
 
 def read_arrays(path: Path) -> None:
@@ -225,6 +293,33 @@ def read_calibration(path: Path) -> None:
         items = [dataset.Input("image", "float32", (None, 8, 8, 3))]
     for batch in itertools.islice(dataset.open_data(path, items), 20):
         assert all(np.isfinite(value).all() for value in batch.values())
+
+
+def read_call(path: Path) -> None:
+    """A value that a loaded graph is called with: what is taken is of the input's type and shape."""
+    try:
+        given = json.loads(path.read_bytes())
+        dtype, sizes, value, form = (given[key] for key in ("dtype", "shape", "value", "form"))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise IcebreakerError("no_call", "no call") from None
+    dtype = dtype if dtype in DTYPES.values() else "float32"
+    known = isinstance(sizes, list) and all(item is None or type(item) is int for item in sizes)
+    item = Placeholder("x", dtype, tuple(sizes) if known else None)
+    with contextlib.suppress(Exception):  # numpy raises what it likes: then the value is given as it is
+        match form:
+            case "array":
+                value = np.asarray(value)
+            case "objects":
+                value = np.array([value, None, {}], object)
+            case "bytes":
+                value = np.frombuffer(json.dumps(value).encode(), np.uint8).view("S1")
+            case "half":
+                value = np.asarray(value, np.float16)
+            case "complex":
+                value = np.asarray(value, np.complex64)
+    array = InputCheck(item)(value)
+    assert array.dtype == numpy_type(dtype), f"{array.dtype} for {dtype}"
+    assert fits(item.shape, array.shape), f"{array.shape} for {item.shape}"
 
 
 def read_settings(path: Path) -> None:
@@ -275,176 +370,6 @@ class Target:
     suffix: str = ""
 
 
-# -- how it is damaged ---------------------------------------------------------------------------------------------
-
-
-def damage_bytes(chance: random.Random, data: bytes, others: list[bytes]) -> bytes:
-    """One to four blows to the bytes."""
-    found = bytearray(data)
-    for _ in range(chance.randint(1, 4)):
-        at = chance.randrange(len(found)) if found else 0
-        length = min(chance.choice((1, 2, 4, 8, 64, 1024)), len(found) - at)
-        match chance.randrange(8):
-            case 0 | 1:
-                if found:
-                    found[at] ^= 1 << chance.randrange(8)
-            case 2:
-                found[at : at + length] = chance.randbytes(length)
-            case 3:
-                del found[at:]
-            case 4:
-                del found[at : at + length]
-            case 5:
-                found[at:at] = found[at : at + length] * chance.choice((1, 2, 50))
-            case 6:
-                other = chance.choice(others)
-                start = chance.randrange(len(other)) if other else 0
-                found[at : at + length] = other[start : start + length]
-            case 7:  # a length or a number beyond all measure
-                found[at : at + 1] = b"\xff" * chance.randint(1, 9) + bytes([chance.randrange(128)])
-    return bytes(found)
-
-
-def damage_graph(chance: random.Random, data: bytes, others: list[bytes]) -> bytes:
-    """Blows to the bytes, or to the message's fields."""
-    if chance.random() < 0.4:
-        return damage_bytes(chance, data, others)
-    definition = GraphDef()
-    try:
-        definition.ParseFromString(data)
-    except DecodeError:
-        return damage_bytes(chance, data, others)
-    for _ in range(chance.randint(1, 6)):
-        _damage_message(chance, definition)
-    found = definition.SerializeToString()
-    if chance.random() < 0.05:
-        with contextlib.suppress(UnicodeDecodeError):
-            found = text_format.MessageToString(definition).encode()
-            if chance.random() < 0.5:
-                found = damage_bytes(chance, found, others)
-    if chance.random() < 0.05:
-        found = gzip.compress(found, 1)
-        if chance.random() < 0.5:
-            found = damage_bytes(chance, found, others)
-    return found
-
-
-def _damage_message(chance: random.Random, definition: Any) -> None:
-    nodes = definition.node
-    functions = definition.library.function
-    if functions and chance.random() < 0.3:
-        nodes = chance.choice(functions).node_def
-    if not nodes:
-        nodes.add(name="new", op=chance.choice(_OPS))
-        return
-    node, other = chance.choice(nodes), chance.choice(nodes)
-    match chance.randrange(13):
-        case 0:
-            node.op = chance.choice((*_OPS, other.op))
-        case 1:
-            node.name = chance.choice((other.name, "", "☃/☃", "/" * 500, other.name + "/x", "^a", "a:1"))
-        case 2:
-            node.input.append(
-                chance.choice(
-                    (other.name, f"^{other.name}", f"{other.name}:{chance.choice(_HOSTILE)}", "", ":", "^", "^^x")
-                )
-            )
-        case 3 if node.input:
-            node.input[chance.randrange(len(node.input))] = other.name  # cycles, too
-        case 4 if node.input:
-            del node.input[chance.randrange(len(node.input)) :]
-        case 5 if node.attr:
-            node.attr.pop(chance.choice(sorted(node.attr)))
-        case 6 | 7:
-            key = chance.choice((*sorted(node.attr), *sorted(other.attr), "value", "dtype", "shape", "T", "f"))
-            _damage_attribute(chance, node.attr[key])
-        case 8:
-            nodes.add().CopyFrom(node)
-        case 9:
-            function = functions.add() if chance.random() < 0.5 or not functions else chance.choice(functions)
-            function.signature.name = chance.choice((function.signature.name, node.op, "f", ""))
-            function.node_def.add().CopyFrom(node)
-        case 10:
-            node.attr["f"].func.name = functions[0].signature.name if functions else "f"
-        case 11:
-            definition.versions.producer = chance.choice(_HOSTILE[:8])
-        case 12:
-            del nodes[chance.randrange(len(nodes)) :]
-
-
-def _damage_attribute(chance: random.Random, value: Any) -> None:
-    number = chance.choice(_HOSTILE)
-    match chance.randrange(9):
-        case 0:
-            value.i = number
-        case 1:
-            value.type = max(min(number, (1 << 31) - 1), -(1 << 31))
-        case 2:
-            value.s = chance.randbytes(chance.choice((0, 1, 40)))
-        case 3:
-            value.shape.dim.add(size=number)
-        case 4:
-            value.shape.unknown_rank = True
-        case 5:
-            value.tensor.dtype = chance.randrange(130)
-            for _ in range(chance.choice((1, 3, 300))):
-                value.tensor.tensor_shape.dim.add(size=number)
-        case 6:
-            value.list.SetInParent()
-        case 7:
-            value.list.i.extend([number] * chance.choice((1, 3, 1000)))
-        case 8:
-            value.list.shape.add().dim.add(size=number)
-
-
-def damage_json(chance: random.Random, data: bytes, others: list[bytes]) -> bytes:
-    """Blows to the text, or to the values in it."""
-    if chance.random() < 0.4:
-        return damage_bytes(chance, data, others)
-    value = json.loads(data)
-    for _ in range(chance.randint(1, 3)):
-        places = list(_places(value))
-        if not places:
-            break
-        container, key = chance.choice(places)
-        match chance.randrange(4):
-            case 0 | 1:
-                container[key] = copy.deepcopy(chance.choice((*_VALUES, chance.choice(_HOSTILE))))
-            case 2:
-                del container[key]
-            case 3 if isinstance(container, dict):
-                container[chance.choice(("", "x", "event", "__class__"))] = copy.deepcopy(container[key])
-    text = json.dumps(value)
-    return ("[" * 100_000 if chance.random() < 0.002 else text).encode()
-
-
-def _places(value: Any) -> Iterator[tuple[Any, Any]]:
-    if isinstance(value, dict | list):
-        for key in list(value) if isinstance(value, dict) else range(len(value)):
-            yield value, key
-            yield from _places(value[key])
-
-
-def damage_arrays(chance: random.Random, data: bytes, others: list[bytes]) -> bytes:
-    """Blows to the archive, or to an array in it, whose checksum is right then."""
-    if chance.random() < 0.5:
-        return damage_bytes(chance, data, others)
-    stream = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(stream, "w") as new:
-        for name in old.namelist():
-            content = old.read(name)
-            if chance.random() < 0.7:
-                content = damage_bytes(chance, content, others)
-            if chance.random() < 0.2:
-                kind = chance.choice(("<f4", "|O", "<U9", "<i8", "|V0", "|S0"))
-                shape = tuple(chance.choice(_HOSTILE) for _ in range(chance.randint(0, 3)))
-                head = f"{{'descr': {kind!r}, 'fortran_order': False, 'shape': {shape!r}, }}"
-                padded = head.ljust(117) + "\n"
-                content = b"\x93NUMPY\x01\x00" + len(padded).to_bytes(2, "little") + padded.encode() + content[128:]
-            new.writestr(chance.choice((name, name, "../../x.npy", "☃.npy", "x")), content)
-    return stream.getvalue()
-
-
 def targets() -> list[Target]:
     """What is tried, and how often of a hundred."""
     settings = ConvertSettings.of(outputs=("y",), input_shapes={"x": (1, 2)}, exclude=("a", "b"), memory_fraction=0.5)
@@ -455,6 +380,8 @@ def targets() -> list[Target]:
     return [
         Target("graphs", read_graph, graphs(), damage_graph, 40),
         Target("optimized graphs", read_graph, [optimized(), weights_beside()], damage_graph, 25),
+        Target("SavedModels", read_saved_model, [saved_model()], damage_saved_model, 15),
+        Target("arguments of calls", read_call, calls(), damage_json, 8),
         Target("calibration tables", read_table, [calibration_table()], damage_json, 8),
         Target("input values", read_arrays, [arrays(False), arrays(True)], damage_arrays, 5, ".npz"),
         Target("calibration arrays", read_calibration, [arrays(False), arrays(True)], damage_arrays, 5, ".npz"),
@@ -532,6 +459,9 @@ def run(
                         (keep / f"{index}{target.suffix}").write_bytes(data)
                 finally:
                     signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+                path.unlink()
+                if {item.name for item in Path(folder).iterdir()} - {_BESIDE}:
+                    tally.findings.setdefault(f"{target.kind}: a file was written", []).append(index)
                 tally.slowest = max(tally.slowest, time.process_time() - start)
     finally:
         faulthandler.cancel_dump_traceback_later()

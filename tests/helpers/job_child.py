@@ -39,7 +39,7 @@ def _die(request, emit, job_id):
     emit(events.Progress("Building TRTEngineOp_000", 0.5))
     _half_written(request.output, job_id)
     Path(os.environ["TMPDIR"], "scratch").write_bytes(b"left behind")
-    sys.stderr.write("some native words\n")
+    sys.stderr.write(f"{request.words}\n")
     sys.stderr.flush()
     os.kill(os.getpid(), signal.Signals[request.signal])
 

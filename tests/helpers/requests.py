@@ -34,6 +34,7 @@ class Die(Request, frozen=True, tag="die"):
 
     signal: str
     output: str
+    words: str = "some native words"
 
     @property
     def written(self) -> str:

@@ -8,7 +8,8 @@ What varies from run to run or between machines is replaced by a word in angle b
 by key, `WORDS` the parts of sentences, `UNSURE` the lines that are there or not, as the clock has it, and a case's
 `open_keys` what is the choice of the machine in this case only. Everything else is verbatim.
 
-`make snapshots` runs the long ones too. After a wanted change: ICEBREAKER_UPDATE_SNAPSHOTS=1 pytest tests/integration/test_json_snapshots.py, and read the diff.
+`make snapshots` runs the long ones too. After a wanted change: ICEBREAKER_UPDATE_SNAPSHOTS=1 make snapshots, and read
+the diff.
 """
 
 import difflib

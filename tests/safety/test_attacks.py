@@ -215,7 +215,7 @@ def test_the_attacks_that_were_found(built: Path, tmp_path: Path, name: str) -> 
     assert not list(built.rglob("PWNED*")) and not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["funcattr.pb", "m", "m2"])
+@pytest.mark.parametrize("name", ["funcattr.pb", "m2"])
 def test_the_app_opens_them_and_nothing_happens(
     built: Path, name: str, qapp: QApplication, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

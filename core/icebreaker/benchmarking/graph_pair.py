@@ -72,7 +72,7 @@ class GraphPair:
         self._optimized: Model | None = None
         if optimized is not None:
             emit(events.Progress(message("stage_load", "Loading the optimized graph"), 0.08))
-            faster = loader.read(Path(optimized))
+            faster = loader.read(Path(optimized), allowed)
             side_effects.require_consent(side_effects.find_side_effects(faster.definition), allowed, optimized)
             folder = Path(optimized).absolute().parent
             self._optimized = Model(faster, folder, trust=consent.engines)

@@ -21,6 +21,7 @@ from icebreaker.cli import options, text
 from icebreaker.cli.console import Console, joined, prepare_streams
 from icebreaker.cli.wording import worded
 from icebreaker.errors import IcebreakerError
+from icebreaker.storage.files import exists
 
 _INTERRUPTED = 128 + signal.SIGINT
 
@@ -78,23 +79,27 @@ def _ending_on_signals() -> Iterator[None]:
         yield
         return
 
-    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    named = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in named}
+    numbers = [number for number in named if before[number] != signal.SIG_IGN]  # as under nohup, or in the background
 
     def end(number: int, frame: object) -> None:
         for other in numbers:
+            before[other] = signal.SIG_IGN  # until the process has ended
             signal.signal(other, signal.SIG_IGN)
         raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
-    before = [signal.signal(number, end) for number in numbers]
+    for number in numbers:
+        signal.signal(number, end)
     try:
         yield
     finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
+        for number in numbers:
+            signal.signal(number, before[number])
 
 
 def _open_app(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
-    if len(words) > 1 or (words and not Path(words[0]).exists()):
+    if len(words) > 1 or (words and not exists(Path(words[0]))):
         parser.error(f"{words[0]!r} is neither a command nor a file")
     if importlib.util.find_spec("icebreaker_gui") is None:
         print("icebreaker: the app is not installed: install icebreaker with it, or see --help", file=sys.stderr)

@@ -39,6 +39,7 @@ def conversion_lines(made: reports.Conversion) -> list[str]:
                 right={3, 4, 5, 6},
             ),
         ]  # fmt: skip
+        lines += [f"note: {worded(note)}" for item in made.segments for note in item.notes]
     lines += _accuracy_lines(made)
     if made.left_in_tensorflow:
         reasons = Counter(worded(item.reason) for item in made.left_in_tensorflow)

@@ -40,8 +40,8 @@ class SegmentSearch:
         self._context, self._selection, self._excluded = context, selection, excluded
         wants_onnx = any(engine.starts_from == "onnx" for engine in context.engines)
         self._convertible = exporter.supported_ops() if wants_onnx else frozenset[str]()
-        if wants_onnx and context.settings.precision == "int8":
-            self._convertible |= fake_quant.OPS
+        if wants_onnx:
+            self._convertible |= fake_quant.OPS if context.settings.precision == "int8" else fake_quant.IN_FLOAT.keys()
         self._refusals: dict[str, Refusal] | None = None
         self._found: dict[Any, SegmentForms] = {}
         # Ops that some engine takes as TensorFlow has them.

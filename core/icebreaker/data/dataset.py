@@ -33,7 +33,7 @@ from icebreaker.data.source import (
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.graph import Placeholder
 from icebreaker.messages import message
-from icebreaker.storage.files import check_file
+from icebreaker.storage.files import check_file, exists
 
 __all__ = ["LABELS", "RANDOM_WARNING", "Batch", "Data", "Input", "Preprocessing", "open_data"]
 
@@ -81,7 +81,7 @@ def open_data(
     if str(path) == made_up.NAME:
         return made_up.make(request)
     path = Path(path).expanduser()
-    if not path.exists():
+    if not exists(path):
         raise IcebreakerError("data_missing", "{file} does not exist", "give_data_files", subject=path, file=str(path))
     if not path.is_dir():
         check_file(path)

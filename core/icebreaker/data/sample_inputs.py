@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from icebreaker.data.informed import informed_values
 from icebreaker.data.source import LABELS, shape_fits
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.graph import Graph, Placeholder
@@ -221,10 +222,13 @@ def _trials(
     if any(item.dtype in _WHOLE_NUMBERS for item in inputs):  # maybe positions, of which only 0 is sure to be there
         trials += [(choice, "zeros") for choice in dict.fromkeys(choice for choice, _ in trials)]
     for choice, flavour in trials:
-        yield {
+        made = {
             item.name: _values(item, offered[index], flavour)
             for item, offered, index in zip(inputs, options, choice, strict=True)
         }
+        if better := informed_values(graph, made):
+            yield made | better
+        yield made
 
 
 def _shapes(graph: Graph, item: Placeholder, settings: ConvertSettings, batch: int) -> list[tuple[int, ...]]:

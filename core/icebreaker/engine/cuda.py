@@ -16,6 +16,12 @@ import numpy as np
 from icebreaker.errors import IcebreakerError
 
 _ON_GPU = 2  # DLPack's kDLCUDA
+# Of cudaError_t: after one of these every call in the process fails with it.
+_LASTING = frozenset({
+    "cudaErrorAssert", "cudaErrorECCUncorrectable", "cudaErrorHardwareStackError", "cudaErrorIllegalAddress",
+    "cudaErrorIllegalInstruction", "cudaErrorInvalidAddressSpace", "cudaErrorInvalidPc", "cudaErrorLaunchFailure",
+    "cudaErrorLaunchTimeout", "cudaErrorMisalignedAddress",
+})  # fmt: skip
 
 
 def runtime() -> Any:
@@ -33,15 +39,19 @@ def runtime() -> Any:
         ) from error  # fmt: skip
 
 
-def wait_for_all() -> None:
-    """Returns once the GPU has done all that this process gave it."""
-    runtime().cudaDeviceSynchronize()
-
-
 def is_on_gpu(value: Any) -> bool:
     """Whether `value` is a tensor in a GPU's memory that DLPack can hand over."""
     device = getattr(value, "__dlpack_device__", None)
     return device is not None and not isinstance(value, np.ndarray) and device()[0] == _ON_GPU
+
+
+def is_lost() -> bool:
+    """Whether a kernel has failed so that nothing in this process can use the GPU any more."""
+    try:
+        cuda = runtime()
+    except IcebreakerError:
+        return False
+    return cuda.cudaDeviceSynchronize()[0].name in _LASTING
 
 
 class Stream:
@@ -79,6 +89,10 @@ class Stream:
     def wait(self) -> None:
         """Returns once everything that was given to the stream is done."""
         self._call("cudaStreamSynchronize", self.handle)
+
+    def wait_for_all(self) -> None:
+        """Returns once everything is done that this process gave to the GPU, on any stream."""
+        self._call("cudaDeviceSynchronize")
 
     def _copy(self, target: int, source: int, size: int, kind: str) -> None:
         if size:

@@ -72,14 +72,20 @@ class Network:
     outputs: Collection[str] = field(default=())
 
 
-def exact_nodes(network: Network) -> frozenset[str]:
-    """Names of the nodes whose float results must have all digits of FP32, and so must what they read."""
-    return _Search(network).run()
+def exact_nodes(network: Network, *, to_the_digit: bool = False) -> frozenset[str]:
+    """Names of the nodes whose float results must have all digits of FP32, and so must what they read.
+
+    Args:
+        network: The network.
+        to_the_digit: Only those whose last digit decides: before a step or a comparison, and untouched by weights,
+            behind which the last digit is chance.
+    """
+    return _Search(network, to_the_digit).run()
 
 
 class _Search:
-    def __init__(self, network: Network) -> None:
-        self._network = network
+    def __init__(self, network: Network, to_the_digit: bool) -> None:
+        self._network, self._to_the_digit = network, to_the_digit
         self._fixed = set(network.constants)  # and what is computed from them alone: not a place to begin at
         self._makers: dict[str, Step] = {}
         self._depth: dict[str, int] = {}  # float tensor → heavy nodes on the way to it, up to `_LEARNED`
@@ -91,9 +97,12 @@ class _Search:
         for step in self._network.steps:
             if not self._fixed.issuperset(step.outputs):
                 self._begin_at(step)
-        for tensor in self._network.outputs:
+        for tensor in () if self._to_the_digit else self._network.outputs:
             if self._depth.get(tensor) == 0:  # nobody knows what will become of it
                 self._ask(tensor, _Need.STEP)
+        if self._to_the_digit:
+            touched = {step.name for step in self._network.steps if any(map(self._depth.get, self._floats(step)))}
+            return frozenset(self._found - touched)
         return frozenset(self._found)
 
     def _go_forward(self) -> None:
@@ -133,7 +142,7 @@ class _Search:
         if (
             step.op in _STEPS
             or (step.op == "Cast" and step.outputs[0] not in self._network.floats)
-            or (step.op in _PERIODIC and depth < _LEARNED)
+            or (step.op in _PERIODIC and depth < _LEARNED and not self._to_the_digit)
             or (step.op in _CHOICES | _BODIES and depth == 0)
             # What is left behind the point.
             or (step.op in ("Add", "Sub") and len(reads) == 2 and any(map(self._is_step, reads)))

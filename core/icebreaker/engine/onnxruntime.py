@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import re
 import tempfile
@@ -37,8 +36,9 @@ _RULES = NumberRules(
         "ScatterND", "Unique",
     }),
 )  # fmt: skip
-# A CUDA graph keeps memory for its inputs and outputs; further shapes run without one.
+# A CUDA graph has a session of its own, with the weights; further shapes run without one.
 _MOST_GRAPHS = 4
+_LARGE_BYTES = 512 << 20  # a model of more has one graph only
 
 _IN_FP32 = message("cpu_in_fp32", "its CPU provider computes in FP32")
 _INT8_IN_FP32 = message("cuda_int8_in_fp32", "its CUDA provider has no INT8 convolutions and computes in FP32")
@@ -111,6 +111,10 @@ class OnnxRuntime(Engine):
         _cuda_session(model, None, captures=False)
         options.progress(message("stage_optimized", "Optimized"), 1.0)
         return Built(model, precision, version, "CUDA", note=note or "")
+
+    def poisons_process(self, error: Exception) -> bool:
+        """Asks the GPU."""
+        return cuda.is_lost()
 
     def load(self, payload: Model, precision: str) -> Runner:
         """Makes a runner over one session."""
@@ -344,35 +348,51 @@ def _fused(graph: Any, kept: Sequence[str]) -> dict[str, list[str]]:
 class _Captured:
     """A CUDA graph: it always reads and writes the same memory."""
 
+    session: Any
     binding: Any
     options: Any
     inputs: list[Any]
     outputs: list[Any]
 
+    def replay(self) -> None:
+        """Runs it, on what its inputs hold now."""
+        self.session.run_with_iobinding(self.binding, self.options)
+
 
 class _OnCuda(_Telling):
-    """A session on the GPU, a `DeviceRunner`. Calls with the same shapes replay one CUDA graph."""
+    """The model on the GPU, a `DeviceRunner`. Calls with the same shapes replay one CUDA graph.
+
+    Each graph has a session of its own, which never runs in other shapes: cuDNN compiles kernels for the shapes that a
+    convolution meets, and unloads them when it meets others, while a graph would still call them. That ends in
+    CUDA_ERROR_ILLEGAL_ADDRESS and spoils the GPU for the process.
+    """
 
     _device = "cuda"
 
     def __init__(self, model: bytes, half: bool = False) -> None:
         super().__init__(model)
         self._half = half
+        self._most_graphs = 1 if len(model) > _LARGE_BYTES else _MOST_GRAPHS
         try:
             self._open(captures=True)
         except IcebreakerError:  # parts of the model run on the CPU
             self._open(captures=False)
-        self._inputs = [(item.name, _numpy_type(item.type)) for item in self._session.get_inputs()]
-        self._outputs = [(item.name, _numpy_type(item.type)) for item in self._session.get_outputs()]
-        self._numbers = itertools.count(1)
+        session = self._new or self._plain
+        self._inputs = [(item.name, _numpy_type(item.type)) for item in session.get_inputs()]
+        self._outputs = [(item.name, _numpy_type(item.type)) for item in session.get_outputs()]
         self._lock = threading.Lock()
 
     def _open(self, captures: bool) -> None:
-        """Makes a session on a stream of its own, without any CUDA graph yet."""
+        """Makes a stream and one session on it, without any CUDA graph yet."""
         self._stream = cuda.Stream()
-        self._session = _cuda_session(self._model, self._stream, captures, self._half)
-        self._captures = captures
         self._graphs: dict[Any, _Captured] = {}
+        self._captures = captures
+        session = self._session(captures)
+        self._new: Any = session if captures else None  # may capture, and has not run yet
+        self._plain: Any = None if captures else session  # runs what has no graph
+
+    def _session(self, captures: bool) -> Any:
+        return _cuda_session(self._model, self._stream, captures, self._half)
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Runs on arrays in the host's memory."""
@@ -382,10 +402,10 @@ class _OnCuda(_Telling):
             graph = self._graph_for([array.shape for array in arrays])
             if graph is None:
                 feeds = {name: array for (name, _), array in zip(self._inputs, arrays, strict=True)}
-                return self._session.run(None, feeds, self._run_options("-1", waits=True))
+                return self._without_graph().run(None, feeds)
             for target, array in zip(graph.inputs, arrays, strict=True):
                 self._stream.upload(target.data_ptr(), array)
-            self._session.run_with_iobinding(graph.binding, graph.options)
+            graph.replay()
             results = [
                 np.empty(value.shape(), dtype) for value, (_, dtype) in zip(graph.outputs, self._outputs, strict=True)
             ]
@@ -400,10 +420,10 @@ class _OnCuda(_Telling):
             values = cuda.tensors(inputs)
             graph = self._graph_for([tuple(value.shape()) for value in values])
             if graph is None:
-                return self._run_bound(values)
+                return self._run_bound(self._without_graph(), values, _waits_not())
             for target, value in zip(graph.inputs, values, strict=True):
                 self._stream.move(target.data_ptr(), value.data_ptr(), value.tensor_size_in_bytes())
-            self._session.run_with_iobinding(graph.binding, graph.options)
+            graph.replay()
             # The next replay writes over the graph's own outputs.
             results = [
                 self._allocate(value.shape(), dtype)
@@ -420,43 +440,49 @@ class _OnCuda(_Telling):
         """Waits for the GPU; see `engines.DeviceRunner`."""
         self._stream.wait()
 
+    def _without_graph(self) -> Any:
+        """The session for shapes that have no CUDA graph."""
+        if self._plain is None:
+            self._plain = self._session(captures=False)
+        return self._plain
+
     def _graph_for(self, shapes: Sequence[tuple[int, ...]]) -> _Captured | None:
         key = tuple(map(tuple, shapes))
-        if key not in self._graphs and self._captures and len(self._graphs) < _MOST_GRAPHS:
+        if key not in self._graphs and self._captures and len(self._graphs) < self._most_graphs:
             try:
                 self._graphs[key] = self._capture(shapes)
-            except Exception:
-                # It runs without one, only slower. The session must go: run once more, it would capture again by
-                # itself, and then replay that with addresses of memory that has long been freed.
+            except Exception:  # it runs without, only slower; the stream may be left in the middle of a capture
                 self._open(captures=False)
         return self._graphs.get(key)
 
     def _capture(self, shapes: Sequence[tuple[int, ...]]) -> _Captured:
+        session, self._new = self._new or self._session(captures=True), None
         inputs = [self._allocate(shape, dtype) for shape, (_, dtype) in zip(shapes, self._inputs, strict=True)]
         for value, (_, dtype) in zip(inputs, self._inputs, strict=True):
             self._stream.upload(value.data_ptr(), np.zeros(value.shape(), dtype))
             self._stream.wait()  # the array goes
-        outputs = self._run_bound(inputs)  # tells the outputs' shapes
-        binding = self._session.io_binding()
+        outputs = self._run_bound(session, inputs, _waits_not("-1"))  # tells the outputs' shapes
+        binding = session.io_binding()
         for value, (name, _) in zip(inputs, self._inputs, strict=True):
             binding.bind_ortvalue_input(name, value)
         for value, (name, _) in zip(outputs, self._outputs, strict=True):
             binding.bind_ortvalue_output(name, value)
-        captured = _Captured(binding, self._run_options(str(next(self._numbers))), inputs, outputs)
-        cuda.wait_for_all()  # TensorFlow asks after its pending work from another thread, which would end the capture
+        captured = _Captured(session, binding, _waits_not("1"), inputs, outputs)
+        # TensorFlow asks after its pending work from a thread of its own, which would end the capture.
+        self._stream.wait_for_all()
         for _ in range(3):  # it warms up, captures, replays
-            self._session.run_with_iobinding(binding, captured.options)
+            captured.replay()
         self._stream.wait()
         return captured
 
-    def _run_bound(self, inputs: Sequence[Any]) -> list[Any]:
+    def _run_bound(self, session: Any, inputs: Sequence[Any], options: Any) -> list[Any]:
         """One run without a CUDA graph; ONNX Runtime allocates the outputs."""
-        binding = self._session.io_binding()
+        binding = session.io_binding()
         for value, (name, _) in zip(inputs, self._inputs, strict=True):
             binding.bind_ortvalue_input(name, value)
         for name, _ in self._outputs:
             binding.bind_output(name, self._device, 0)
-        self._session.run_with_iobinding(binding, self._run_options("-1"))
+        session.run_with_iobinding(binding, options)
         self._stream.wait()
         return list(binding.get_outputs())
 
@@ -465,16 +491,19 @@ class _OnCuda(_Telling):
 
         return OrtValue.ortvalue_from_shape_and_type(list(shape), dtype, self._device, 0)
 
-    def _run_options(self, graph: str, waits: bool = False) -> Any:
-        """Options of a run with this CUDA graph's number; "-1" is none. Mostly `Stream.wait` does the waiting."""
-        import onnxruntime
 
-        options = onnxruntime.RunOptions()
-        if self._captures:
-            options.add_run_config_entry("gpu_graph_id", graph)
-        if not waits:
-            options.add_run_config_entry("disable_synchronize_execution_providers", "1")
-        return options
+def _waits_not(graph: str = "") -> Any:
+    """Options of a run after which `Stream.wait` does the waiting, with a CUDA graph's number; "-1" is none.
+
+    A session that may capture captures whenever no number is given.
+    """
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    if graph:
+        options.add_run_config_entry("gpu_graph_id", graph)
+    options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+    return options
 
 
 # ONNX Runtime's names of types that numpy calls otherwise.

@@ -1,9 +1,9 @@
 """OpenVINO: CPUs (the fastest engine on most), Intel GPUs and NPUs.
 
 The payload is the segment's ONNX model, so that it outlives OpenVINO's versions; what NNCF has quantized is OpenVINO's
-own form of a model (IR), which likewise is data for a parser. Shapes: OpenVINO is fastest on static
-ones, so the model is compiled anew for each set of input shapes it meets, the most recent of which are kept; where
-there are several devices, for the one that is fastest on them.
+own form of a model (IR), which likewise is data for a parser. Shapes: OpenVINO is fastest on static ones, and compiles
+for long, so the model is compiled for the first set of input shapes it meets, and once more for all others
+(`compiled_shapes`); where there are several devices, for each set anew, for the device that is fastest on them.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ import importlib.metadata
 import io
 import logging
 import tempfile
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -24,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from icebreaker.engine import openvino_marks
+from icebreaker.engine.compiled_shapes import CompiledShapes, Requests
 from icebreaker.engine.float_mode import exact_near_zero
 from icebreaker.engine.number_limits import NumberRules, Watch, judge
 from icebreaker.engine.protocol import BuildOptions, Built, Colour, Engine, Runner
@@ -32,10 +31,12 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.messages import message
 from icebreaker.reports import EngineLayer, EngineStatus, LayerTime, Words
 
-_KEPT_SHAPES = 4
+_KEPT_SHAPES = 8
+_CROWDED = {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": "AUTO"}  # for calls of several threads at once
 _NNCF_ROWS = 300  # more do not make NNCF's ranges better
 _LAYERS = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul")
 _IR = b"icebreaker openvino ir 1\n"  # then the length of the XML in eight bytes, the XML, the weights
+_UNTRUE = "OpenVINO multiplies by the reciprocal where it should divide, and the last digit decides here"
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": ""}
 # What the CPU plugin does with numbers, as `make op-conformance` finds it.
 _RULES = NumberRules(
@@ -104,7 +105,10 @@ class OpenVINO(Engine):
         except RuntimeError as error:
             return {"": _words(error)}
         taken = core.query_model(network, "CPU")
-        return judge(segment.onnx, _RULES).refusals or {
+        if wrong := judge(segment.onnx, _RULES).refusals:
+            return wrong
+        untrue = openvino_marks.untrue_quotients(network)
+        return dict.fromkeys(untrue, _UNTRUE) | {
             op.get_friendly_name(): f"OpenVINO's CPU plugin does not take {op.get_type_name()}"
             for op in network.get_ops()
             if op.get_friendly_name() not in taken and op.get_type_name() not in ("Parameter", "Result", "Constant")
@@ -222,7 +226,6 @@ class _Runner:
         # One that lies in files is big: it is read when it is to be compiled, and compiled for one set of shapes.
         self._file = model if isinstance(model, Path) else None
         self._network: Any = None if self._file else network
-        self._most = 1 if self._file else _KEPT_SHAPES
         self._precision = precision
         # What must stay FP32 where the rest is 16 bits.
         self._exact: frozenset[str] = frozenset()
@@ -234,70 +237,86 @@ class _Runner:
         self._open = network.is_dynamic()
         self._known = frozenset(item.get_friendly_name() for item in network.get_ops())
         self._outputs = len(network.outputs)
-        self._requests: OrderedDict[tuple[tuple[int, ...], ...], Any] = OrderedDict()
-        self._lock = threading.Lock()
+        takes_all = self._open and _devices(core) == ["CPU"]
+        takes_crowds = _devices(core) == ["CPU"] and self._file is None
+        self._shapes = CompiledShapes(
+            (lambda: self._for_all_shapes({})) if takes_all else None,
+            1 if self._file else _KEPT_SHAPES,
+            compile_crowded=(lambda: self._for_all_shapes(_CROWDED)) if takes_crowds else None,
+            big=self._file is not None,
+        )
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        with self._lock:
-            arrays = [np.asarray(item, order="C") for item in inputs]
-            self._watch(arrays)
-            request = self._request(arrays)
+        arrays = [np.asarray(item, order="C") for item in inputs]
+        self._watch(arrays)
+        with self._shapes.turn() as crowded:
+            if crowded is not None:
+                with contextlib.suppress(RuntimeError):
+                    return self._run(crowded, arrays)
+            requests, is_own = self._requests(arrays)
             try:
-                with exact_near_zero():
-                    request.infer(arrays, share_inputs=True)
+                if not is_own:
+                    with contextlib.suppress(RuntimeError):
+                        return self._run(requests, arrays)
+                    requests, _ = self._requests(arrays, own=True)
+                return self._run(requests, arrays)
             except RuntimeError as error:
                 raise IcebreakerError("openvino_failed", "OpenVINO failed: {words}", words=_words(error)) from error
+
+    def _run(self, requests: Requests, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        with requests.one() as request:
+            with exact_near_zero():
+                request.infer(arrays, share_inputs=True)
             # Copies: the request's own memory is written again by the next call.
             return [request.get_output_tensor(i).data.copy() for i in range(self._outputs)]
 
     @property
     def layers(self) -> tuple[EngineLayer, ...]:
         """The layers that OpenVINO made of the segment, once it ran: fused ones with all their names."""
-        if not self._requests:
+        if self._shapes.latest is None:
             return ()
-        model = next(reversed(self._requests.values())).get_compiled_model().get_runtime_model()
+        model = self._shapes.latest.compiled.get_runtime_model()
         return tuple(layer for _, layer in _layers(model, self._known))
 
     def layer_times(self, inputs: Sequence[np.ndarray], runs: int) -> tuple[LayerTime, ...]:
         """The layers with the median milliseconds of each in so many runs; counting needs a request of its own."""
         arrays = [np.asarray(item, order="C") for item in inputs]
-        with self._lock:
-            compiled = self._request(arrays).get_compiled_model()
-            device = compiled.get_property("EXECUTION_DEVICES")[0].split(".")[0]
-            try:
-                request = self._compiled(self._shaped(arrays), device, {"PERF_COUNT": True}).create_infer_request()
-                times: dict[str, list[float]] = {}
-                for number in range(runs + 1):
-                    request.infer(arrays, share_inputs=True)
-                    for item in request.profiling_info if number else ():
-                        times.setdefault(item.node_name, []).append(item.real_time.total_seconds() * 1000)
-                found = _layers(request.get_compiled_model().get_runtime_model(), self._known)
-            except RuntimeError as error:
-                raise IcebreakerError("openvino_failed", "OpenVINO failed: {words}", words=_words(error)) from error
+        compiled = self._requests(arrays)[0].compiled
+        device = compiled.get_property("EXECUTION_DEVICES")[0].split(".")[0]
+        try:
+            request = self._compiled(self._shaped(arrays), device, {"PERF_COUNT": True}).create_infer_request()
+            times: dict[str, list[float]] = {}
+            for number in range(runs + 1):
+                request.infer(arrays, share_inputs=True)
+                for item in request.profiling_info if number else ():
+                    times.setdefault(item.node_name, []).append(item.real_time.total_seconds() * 1000)
+            found = _layers(request.get_compiled_model().get_runtime_model(), self._known)
+        except RuntimeError as error:
+            raise IcebreakerError("openvino_failed", "OpenVINO failed: {words}", words=_words(error)) from error
         return tuple(
             LayerTime(layer.name, layer.type, layer.precision, float(np.median(times[key])))
             for key, layer in found
             if key in times
         )
 
-    def _request(self, inputs: list[np.ndarray]) -> Any:
+    def _requests(self, inputs: list[np.ndarray], *, own: bool = False) -> tuple[Requests, bool]:
+        """What to run on inputs of these shapes, and whether it was compiled for them alone, as `own` demands."""
         shapes = tuple(item.shape for item in inputs)
         key = shapes if self._open else ()
-        request = self._requests.get(key)
-        if request is not None:
-            self._requests.move_to_end(key)
-            return request
         try:
-            while len(self._requests) >= self._most:
-                self._requests.popitem(last=False)
-            request = self._fastest(self._shaped(inputs), inputs)
+            if own:
+                return self._shapes.own(key, lambda: self._fastest(self._shaped(inputs), inputs)), True
+            return self._shapes.get(key, lambda: self._fastest(self._shaped(inputs), inputs))
         except RuntimeError as error:
             raise IcebreakerError(
                 "openvino_refuses_shapes", "OpenVINO refuses the segment at shapes {shapes}: {words}",
                 shapes=str(shapes), words=_words(error),
             ) from error  # fmt: skip
-        self._requests[key] = request
-        return request
+
+    def _for_all_shapes(self, extra: Mapping[str, Any]) -> Any:
+        """Compiles the model with its open shapes, for the CPU."""
+        network = self._network if self._file is None else _read(self._core, self._file)
+        return self._compiled(network, "CPU", extra).create_infer_request()
 
     def _shaped(self, inputs: list[np.ndarray]) -> Any:
         """The model with the shapes of these inputs."""
@@ -322,9 +341,10 @@ class _Runner:
 
     def _compiled(self, network: Any, device: str, extra: Mapping[str, Any] = MappingProxyType({})) -> Any:
         """Compiles for a device."""
-        return openvino_marks.compile_exactly(
-            self._core, network, device, self._config(device) | dict(extra), self._exact
-        )
+        with exact_near_zero():  # its threads are as the one that makes them
+            return openvino_marks.compile_exactly(
+                self._core, network, device, self._config(device) | dict(extra), self._exact
+            )
 
     def _config(self, device: str) -> dict[str, Any]:
         config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from icebreaker.engine.exactness import Network, Step, exact_nodes
 
 # OpenVINO's words → ONNX's, for the ops that `exactness` speaks of.
@@ -31,8 +33,8 @@ _FLOATS = ("f16", "f32", "f64", "bf16")
 HALVES = ("bf16", "f16")  # as OpenVINO calls what it computes in
 
 
-def exact_names(network: Any) -> frozenset[str]:
-    """Names of the nodes of an `openvino.Model` that must not compute in 16 bits."""
+def exact_names(network: Any, *, to_the_digit: bool = False) -> frozenset[str]:
+    """Names of the nodes of an `openvino.Model` that must not compute in 16 bits; see `exact_nodes`."""
     steps, kinds, constants = [], {}, set()
     for op in network.get_ordered_ops():
         given = [_name(port) for port in op.outputs()]
@@ -49,8 +51,27 @@ def exact_names(network: Any) -> frozenset[str]:
             floats={name for name, kind in kinds.items() if kind in _FLOATS},
             constants=constants,
             outputs={_name(result.input(0).get_source_output()) for result in network.get_results()},
-        )
+        ),
+        to_the_digit=to_the_digit,
     )
+
+
+def untrue_quotients(network: Any) -> frozenset[str]:
+    """Divisions whose last digit decides, as where a Floor comes after: OpenVINO multiplies by the reciprocal instead.
+
+    That is the same by a constant power of two; and by chance behind what was learned.
+    """
+    divisions = [op for op in network.get_ops() if op.get_type_name() == "Divide" and _divides_floats(op)]
+    names = exact_names(network, to_the_digit=True) if divisions else frozenset()
+    return frozenset(op.get_friendly_name() for op in divisions if op.get_friendly_name() in names)
+
+
+def _divides_floats(op: Any) -> bool:
+    """Whether it divides floats by something else than a power of two."""
+    divisor = op.input(1).get_source_output().get_node()
+    if op.get_output_element_type(0).get_type_name() not in _FLOATS:
+        return False
+    return divisor.get_type_name() != "Constant" or bool((np.frexp(divisor.get_data())[0] != 0.5).any())
 
 
 def marked(core: Any, network: Any, names: frozenset[str]) -> Any:

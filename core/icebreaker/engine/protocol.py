@@ -176,3 +176,11 @@ class Engine(ABC):
     @abstractmethod
     def load(self, payload: Model, precision: str) -> Runner:
         """Makes what `build` gave runnable in this process; a path if `build` gave one, beside which weights lie."""
+
+    def poisons_process(self, error: Exception) -> bool:
+        """Whether an error of a call has broken this process for good, as a failed kernel breaks its use of a GPU.
+
+        It counts as a crash of that call then: the job goes on in another process, without it. To be found by asking
+        the device, or by the error's type; words say nothing for sure.
+        """
+        return False

@@ -307,8 +307,10 @@ def _quiet_tf2onnx() -> Iterator[dict[str, Message]]:
             match = re.search(
                 r"Tensorflow op \[([^:\]]+): \w+\] is not supported|Failed to convert node '?([^'\s]+)'?", text
             )
-            if match:
-                raised = record.exc_info[1] if record.exc_info else None
+            raised = record.exc_info[1] if record.exc_info else None
+            if match and isinstance(raised, IcebreakerError):  # a converter of our own has words
+                complaints[match[1] or match[2]] = raised.message
+            elif match:
                 words = str(raised) if raised is not None else text.strip().splitlines()[-1].strip()
                 complaints[match[1] or match[2]] = message(
                     "converter_refuses", "the converter refuses it: {words}", subject=match[1] or match[2],

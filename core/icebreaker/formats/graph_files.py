@@ -17,7 +17,7 @@ from icebreaker.graph import external_weights, limits, side_effects
 from icebreaker.graph.graph import Graph, Node
 from icebreaker.reports import GraphInput, Inspection
 from icebreaker.storage import trusted_engines
-from icebreaker.storage.files import write_together
+from icebreaker.storage.files import exists, write_together
 from icebreaker.storage.weight_store import Store
 
 # A graph of so many bytes is big: converted in memory, it would take some 25 times as much there.
@@ -72,7 +72,7 @@ def read_graph(
         IcebreakerError: As in `read_definition`.
     """
     big = BIG_BYTES if big is None else big
-    if store is not None and path.exists():
+    if store is not None and exists(path):
         definition = _format_of(path).read_apart(path, store, big, allow_side_effects)
         if definition is not None:
             return _apart(definition, path, store)
@@ -177,7 +177,7 @@ def _engines(graph: Graph) -> Mapping[str, bool]:
 
 
 def _format_of(path: Path) -> Format:
-    if not path.exists():
+    if not exists(path):
         raise IcebreakerError("file_missing", "{subject} does not exist", "check_path", subject=path)
     if not (path.is_file() or path.is_dir()):
         raise IcebreakerError("not_a_file", "{subject} is no file", "give_graph_or_saved_model", subject=path)

@@ -18,6 +18,7 @@ from icebreaker.storage.files import check_unpacked
 from icebreaker.storage.weight_store import Store
 
 _MOST_CONFIG_BYTES = 64 << 20
+_PROGRAMS = frozenset({"TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"})  # layers of Keras's own
 # Where the classes of an ordinary model come from; "builtins" names functions and numpy values by their name only.
 _KNOWN_MODULES = ("keras.", "builtins.", "tensorflow.keras.", "tf_keras.")
 
@@ -89,13 +90,18 @@ def _config(path: Path) -> Any:
 
 
 def _refuse_code(path: Path, config: Any) -> None:
-    """Raises for a model with a Lambda layer, or an object of a module that is not Keras's."""
+    """Raises for a model with a layer that is code, or an object of a module that is not Keras's."""
     for layer in _objects(config):
         class_name, module = layer.get("class_name"), layer.get("module")
         if class_name in ("Lambda", "__lambda__"):
             raise IcebreakerError(
                 "keras_lambda", "{subject} has a Lambda layer, which is Python code", "refused_export_saved_model",
                 subject=path,
+            )  # fmt: skip
+        if class_name in _PROGRAMS:
+            raise IcebreakerError(
+                "keras_program", "{subject} has a {layer}, which runs a program of another kind",
+                "refused_export_saved_model", subject=path, layer=str(class_name),
             )  # fmt: skip
         if isinstance(module, str) and not f"{module}.".startswith(_KNOWN_MODULES):
             raise IcebreakerError(

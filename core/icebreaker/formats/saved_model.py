@@ -12,6 +12,7 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.formats.saved_model_effects import saved_model_effects
 from icebreaker.graph import external_weights, functions, limits, side_effects
 from icebreaker.graph.graph import Graph
+from icebreaker.storage.files import exists
 from icebreaker.storage.weight_store import Store, rows
 from icebreaker.tensors import Tensor
 from icebreaker.tf.rewrite import inline_functions, prune
@@ -245,7 +246,7 @@ def _check_files(folder: Path) -> None:
     parts = [folder / "variables", folder / "assets", folder / "debug"]
     inside = (path for part in parts for path in part.rglob("*"))
     for path in (folder / "saved_model.pb", folder / "fingerprint.pb", *inside):
-        if path.exists() and not (path.is_file() or path.is_dir()):
+        if exists(path) and not (path.is_file() or path.is_dir()):
             raise IcebreakerError("not_a_file", "{subject} is no file", "copy_again", subject=path)
     size = (folder / "saved_model.pb").stat().st_size
     if size > _MOST_FILE_BYTES:

@@ -7,7 +7,8 @@ and read files; they are passed over where the loader does not run them, and whe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -24,7 +25,7 @@ _SAVERS = "savers"  # the collection that describes them; it names what nobody r
 def saved_model_effects(meta: Any) -> tuple[SideEffect, ...]:
     """The nodes that act outside the graph, in all of a MetaGraphDef, as `find_side_effects` gives them."""
     graph = meta.graph_def
-    nodes = {node.name: node for node in graph.node}
+    nodes = _unique(graph.node)
     restore = _node(meta.saver_def.restore_op_name)
     run = _needed(nodes, set(_named(meta)))
     restoring = _needed(nodes, {restore}) - run
@@ -37,7 +38,7 @@ def saved_model_effects(meta: Any) -> tuple[SideEffect, ...]:
         if name not in restoring or _reads(nodes[name], nodes, {_node(meta.saver_def.filename_tensor_name)}):
             harmless.add(("", name))
     for name in functions.keys() - called:
-        inside = {node.name: node for node in functions[name].node_def}
+        inside = _unique(functions[name].node_def)
         arguments = {item.name for item in functions[name].signature.input_arg}
         harmless.update(
             (name, node) for node in inside if name not in by_restore or _reads(inside[node], inside, arguments)
@@ -47,6 +48,12 @@ def saved_model_effects(meta: Any) -> tuple[SideEffect, ...]:
         for item in all_side_effects(graph)
         if item.op not in SAVERS_OPS or (item.function, item.node) not in harmless
     )
+
+
+def _unique(nodes: Sequence[Any]) -> Mapping[str, Any]:
+    """Nodes by name, without those whose name occurs twice: nobody can tell which one is meant."""
+    counts = Counter(node.name for node in nodes)
+    return {node.name: node for node in nodes if counts[node.name] == 1}
 
 
 def _node(tensor: str) -> str:

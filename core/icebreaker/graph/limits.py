@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -31,10 +32,16 @@ def check_limits(definition: Any, source: str) -> None:
         source: What to name in the error, such as the file.
 
     Raises:
-        IcebreakerError: It has too many nodes, too big constants, functions nested too deeply or that call themselves,
-            or a constant whose shape cannot be.
+        IcebreakerError: It has too many nodes, too big constants, functions that occur twice, nest too deeply, call
+            themselves or unfold to too many, or a constant whose shape cannot be.
     """
     library = definition.library.function
+    (name, times), *_ = [*Counter(function.signature.name for function in library).most_common(1), ("", 0)]
+    if times > 1:
+        raise IcebreakerError(
+            "function_repeated", "{file}: the function {subject!r} is there twice", "damaged_export_again",
+            subject=name, file=source,
+        )  # fmt: skip
     count = len(definition.node) + sum(len(function.node_def) for function in library)
     if count > MOST_NODES:
         raise IcebreakerError(

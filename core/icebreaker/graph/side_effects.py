@@ -62,7 +62,7 @@ EFFECTS: Mapping[str, str] = {
     for name in ops.split()
     for op in (name, f"Experimental{name}")
 }  # fmt: skip
-# What savers are made of: a graph that was frozen may still carry their functions, which nothing calls.
+# What savers are made of.
 SAVERS_OPS = frozenset({"SaveV2", "RestoreV2", "MergeV2Checkpoints"})
 
 
@@ -109,10 +109,9 @@ CONDITIONAL_EFFECTS: Mapping[str, Callable[[Any, Mapping[str, Any]], str]] = {
 
 
 def find_side_effects(definition: Any) -> tuple[SideEffect, ...]:
-    """The nodes of a frozen graph that act outside it, in the graph and in all functions that come with it.
+    """The nodes of a frozen graph that act outside it, in the graph and in the functions that it names in any way.
 
-    Whether a function is called is not for the graph to say: TensorFlow finds them in more places than nodes. Only what
-    savers are made of is passed over in functions whose names occur nowhere.
+    A function that is named nowhere cannot be called: freezing leaves such functions, of savers and of input pipelines.
 
     Args:
         definition: A GraphDef message.
@@ -121,11 +120,11 @@ def find_side_effects(definition: Any) -> tuple[SideEffect, ...]:
         One entry per node: the graph's own in its order, then those of its functions.
     """
     called = {"", *reachable_functions(definition.node, definition.library)}
-    return tuple(item for item in all_side_effects(definition) if item.function in called or item.op not in SAVERS_OPS)
+    return tuple(item for item in all_side_effects(definition) if item.function in called)
 
 
 def all_side_effects(definition: Any) -> Iterator[SideEffect]:
-    """Like `find_side_effects`, of a graph that is not frozen, with all that savers are made of."""
+    """Like `find_side_effects`, with all functions: those of a SavedModel are named elsewhere, too."""
     yield from _effects("", definition.node)
     for function in definition.library.function:
         yield from _effects(function.signature.name, function.node_def)

@@ -202,6 +202,9 @@ class Job:
                 return final
             step = crash_journal.interrupted(folder)
             death = self._describe_death(final)
+            if step and step.why and not self._stopped:  # it ended itself, for the next one to go on
+                why = message("process_broken", "can do nothing more with its devices ({words})", words=step.why[:300])
+                death = _Death(why, "see_log_try_again", True)
             doing = step.words if step else self._stage[:1].lower() + self._stage[1:]
             fresh = {item.key for item in step.attempts} - set(denied) if step and death.is_crash else set[str]()
             if not step or not fresh or self._cancelled or len(crashed) >= _MOST_STARTS:

@@ -92,6 +92,7 @@ class SegmentReport:
         layers: The engine's own layers, where it tells them.
         candidates: Everything that was tried, what was chosen included.
         quantization: Where INT8 was asked for.
+        notes: What the user should know of the engine though it is right, such as that it holds to one batch.
     """
 
     name: str
@@ -108,6 +109,7 @@ class SegmentReport:
     layers: tuple[EngineLayer, ...] = ()
     candidates: tuple[Tried, ...] = ()
     quantization: Quantization | None = None
+    notes: tuple[Words, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import contextlib
 import datetime
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,8 @@ def key(*parts: str | bytes) -> str:
 _folder: Path | None = None  # of the job; None outside of a worker: a crash ends the user's own process then
 _denied: Mapping[str, str] = {}  # key of an attempt, or an engine's name → why it must not be made
 _open: list[tuple[str, Sequence[Attempt]]] = []  # steps that have begun and not ended, the innermost last
+_broken: list[tuple[str, Sequence[Attempt]]] = []  # those that were open when an error left the last one of them
+_GAVE_UP = 70  # exit status of a worker that ended itself
 
 
 def begin(folder: str, denied: Mapping[str, str]) -> None:
@@ -73,13 +76,35 @@ def step(words: str, attempts: Sequence[Attempt]) -> Iterator[None]:
         words: What is done, in words that follow "while", such as "building TRTEngineOp_000 with openvino".
         attempts: What is denied at the job's next start if the process dies meanwhile.
     """
+    global _broken
     _open.append((words, attempts))
     _write_journal()
     try:
         yield
+    except BaseException:
+        _broken = [*_open]
+        raise
     finally:
         _open.pop()
         _write_journal()
+
+
+def give_up(engine: str, why: str) -> None:
+    """Ends the worker, as if this engine had crashed it in the step that is open, or that an error has just left.
+
+    Does nothing where no step is to blame, or outside of a worker.
+
+    Args:
+        engine: Its name; of several that take part in the step, it alone is denied.
+        why: What it said.
+    """
+    steps = _open or _broken
+    mine = [(words, [made for made in attempts if made.engine == engine]) for words, attempts in steps]
+    if _folder is None or not any(attempts for _, attempts in mine):
+        return
+    with contextlib.suppress(OSError):
+        _write(_folder, mine, why)
+        os._exit(_GAVE_UP)  # only with a journal: else the job would end for it
 
 
 def _write_journal() -> None:
@@ -90,8 +115,13 @@ def _write_journal() -> None:
         if not _open:
             (_folder / _JOURNAL).unlink()
             return
-        attempts = [[made.engine, made.key, made.lasting] for _, attempts in _open for made in attempts]
-        (_folder / _JOURNAL).write_text(json.dumps({"words": _open[-1][0], "attempts": attempts}), encoding="utf-8")
+        _write(_folder, _open)
+
+
+def _write(folder: Path, steps: Sequence[tuple[str, Sequence[Attempt]]], why: str = "") -> None:
+    attempts = [[made.engine, made.key, made.lasting] for _, attempts in steps for made in attempts]
+    data = {"words": steps[-1][0], "attempts": attempts, "why": why}
+    (folder / _JOURNAL).write_text(json.dumps(data), encoding="utf-8")
 
 
 def reason(attempt: Attempt, retry: bool = False) -> str:
@@ -125,10 +155,12 @@ class Step:
     Attributes:
         words: The innermost step, in words that follow "while".
         attempts: All that were being made.
+        why: What the engine said that the worker ended itself for; empty if it did not.
     """
 
     words: str
     attempts: tuple[Attempt, ...]
+    why: str = ""
 
 
 def interrupted(folder: str) -> Step | None:
@@ -143,7 +175,7 @@ def interrupted(folder: str) -> Step | None:
     try:
         data = json.loads((Path(folder) / _JOURNAL).read_text(encoding="utf-8"))
         (Path(folder) / _JOURNAL).unlink()
-        return Step(str(data["words"]), tuple(Attempt(*item) for item in data["attempts"]))
+        return Step(str(data["words"]), tuple(Attempt(*item) for item in data["attempts"]), str(data["why"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

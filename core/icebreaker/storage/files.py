@@ -116,6 +116,15 @@ def _parts(pieces: Pieces) -> Iterator[bytes]:
                     yield part
 
 
+def exists(path: Path) -> bool:
+    """Whether there is something at a path; False also for a path that cannot be, such as one that is too long."""
+    try:
+        path.stat()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def read_beside(folder: Path, name: str, most: int) -> bytes:
     """What is in a file that a graph names, once `file_beside` has looked at it.
 
@@ -142,8 +151,8 @@ def file_beside(folder: Path, name: str, most: int) -> Path:
         IcebreakerError: It is a device, a pipe or a folder, has more than `most` bytes, or is a link out of the folder.
         OSError: It is missing, or cannot be looked at.
     """
-    path = (folder / name).resolve(strict=True)
-    if not path.is_relative_to(folder.resolve()):
+    path = Path(os.path.realpath(folder / name, strict=True))
+    if not path.is_relative_to(os.path.realpath(folder)):
         raise IcebreakerError(
             "file_links_out", "{subject} is a link that leads out of its folder", "copy_file_itself",
             subject=folder / name,
@@ -228,11 +237,9 @@ def write_together(files: Mapping[Path, bytes | Path | Pieces], job_id: str = ""
         for number, (path, data) in enumerate(files.items()):
             if path.parent != home and path.parent.is_symlink():
                 raise IcebreakerError(
-                    "side_folder_is_link",
-                    "{subject} is a link, which is not followed",
-                    "remove_link",
+                    "side_folder_is_link", "{subject} is a link, which is not followed", "remove_link",
                     subject=path.parent,
-                )
+                )  # fmt: skip
             place = place_to_write(path)
             # Where a link leads to may be on another disk; other files' folder may not be there yet.
             temporary = (place.parent if path.is_symlink() else home) / _temporary_name(path.name, number, job_id)

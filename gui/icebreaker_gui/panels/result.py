@@ -154,6 +154,7 @@ class Result(QWidget):
             self.tr("in: {names}").format(names=", ".join(segment.inputs[:4])),
             self.tr("out: {names}").format(names=", ".join(segment.outputs[:4])),
             self.tr("built in {n:.2f} s").format(n=segment.build_seconds),
+            *map(worded, segment.notes),
         ]
         if segment.candidates:
             lines.append(self.tr("Tried:"))

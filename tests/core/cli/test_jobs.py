@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -250,6 +251,47 @@ def test_killed_in_the_middle(tmp_path, to_worker, number, code, words):
     assert said.startswith(words) and said.count("\n") == (1 if words else 0)
     assert not Path(f"/proc/{worker}").exists()
     assert [item.name for item in tmp_path.iterdir()] == ["out.pb"] and output.read_bytes() == b"precious"
+
+
+def test_a_second_signal_ends_no_cleaning_up(tmp_path):
+    """Two SIGTERMs in a row, as some supervisors send them."""
+    (tmp_path / "tmp").mkdir()
+    command = [*CLI, "convert", DIGITS, "-o", tmp_path / "out.pb"]
+    environment = os.environ | {"TMPDIR": str(tmp_path / "tmp")}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    wait_until(lambda: children(process.pid) and list((tmp_path / "tmp").iterdir()))
+    (worker,) = children(process.pid)
+    for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
+        process.send_signal(number)
+        time.sleep(0.05)
+    process.communicate(timeout=60)
+    assert process.returncode == 143 and not Path(f"/proc/{worker}").exists()
+    assert not list((tmp_path / "tmp").iterdir()) and not (tmp_path / "out.pb").exists()
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    target = tmp_path / "target"
+    os.mkfifo(target)
+    (tmp_path / "link").symlink_to(target)
+    for path in (target, tmp_path / "link"):
+        _, err = run("convert", DIGITS, "-o", path, code=1)
+        assert "is no file but a pipe, which is not replaced" in err and err.count("\n") == 1
+    _, err = run("convert", DIGITS, "-o", "/dev/null", code=1)
+    assert "/dev/null is no file but a device" in err
+    (tmp_path / "link").unlink()
+    (tmp_path / "link").symlink_to("far.pb")
+    run("sample", "digits", "-o", tmp_path / "link")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "far.pb").read_bytes() == Path(DIGITS).read_bytes()
+
+
+def test_names_that_are_too_long(tmp_path):
+    name = "a" * 256
+    for words in (("inspect", name), ("convert", DIGITS, "-o", tmp_path / name), ("convert", DIGITS, "--data", name)):
+        more = ("-o", tmp_path / "o.pb") if "--data" in words else ()
+        _, err = run(*words, *more, code=1)
+        assert err.count("\n") == 1 and name in err
+    run("sample", "digits", "-o", tmp_path / name[:-1])
+    assert [item.name for item in tmp_path.iterdir()] == [name[:-1]]
 
 
 def test_sample_and_engines(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from icebreaker.benchmarking.compare import compare
 from icebreaker.conversion.pipeline import convert
 from icebreaker.engine import registry
 from icebreaker.engine.onnxruntime import OnnxRuntime
-from icebreaker.engine.protocol import Runner
+from icebreaker.engine.protocol import BuildOptions, Built, Runner
+from icebreaker.engine.segment_model import SegmentModel
 from icebreaker.reports import Conversion
 from icebreaker.settings import ConvertSettings
 
@@ -119,12 +121,37 @@ class FailsAtTanh(SwapsTanh):
     wrong = "Nonsense"
 
 
+class RoundsTo16Bits(OnnxRuntime):
+    """ONNX Runtime, which rounds what enters a segment to bfloat16 if it is asked for FP16."""
+
+    name = "rounds"
+    title = "Rounds"
+    precisions = ("fp32", "fp16")
+
+    def build(self, segment: SegmentModel, options: BuildOptions) -> Built:
+        precision = "bf16" if options.precision == "fp16" else "fp32"
+        return replace(super().build(segment, replace(options, precision="fp32")), precision=precision)
+
+    def load(self, payload: Any, precision: str) -> Runner:
+        import ml_dtypes
+
+        run = super().load(payload, "fp32")
+
+        def rounded(value: np.ndarray) -> np.ndarray:
+            return value.astype(ml_dtypes.bfloat16).astype(value.dtype) if value.dtype.kind == "f" else value
+
+        return run if precision == "fp32" else lambda inputs: run([rounded(value) for value in inputs])
+
+
+ADDED = (SwapsTanh, FailsAtTanh, RoundsTo16Bits)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _more_engines() -> Iterator[None]:
-    for engine in (SwapsTanh, FailsAtTanh):
+    for engine in ADDED:
         registry.register(engine)
     yield
-    for engine in (SwapsTanh, FailsAtTanh):
+    for engine in ADDED:
         registry.unregister(engine.name)
 
 
@@ -157,6 +184,34 @@ def test_what_every_engine_has_against_a_node_is_told(tmp_path: Path, monkeypatc
     report = convert(path, tmp_path / "out.pb", ConvertSettings.of(outputs=("y",), engine="auto"))
     reason = str({item.node: item for item in report.left_in_tensorflow}["tanh1"].reason)
     assert "Swaps Tanh" in reason and "Fails At Tanh" in reason
+
+
+def test_ids_that_are_kept_in_floats_are_not_rounded(tmp_path: Path) -> None:
+    """Words of a text as floats, as Keras has them: in 16 bits, others are looked up. FP32 takes over."""
+    table = np.random.default_rng(0).normal(size=(20000, 4)).astype("f4")
+
+    def build(tf: Any, ph: Any) -> None:
+        ids = tf.cast(ph("float32", [None, 6], "x"), "int32")
+        tf.nn.softmax(tf.reduce_mean(tf.gather(table, ids) * 3, 1), name="y")
+
+    x = np.float32([[19997, 301, 12345, 5, 4099, 777]])
+    report = check(frozen(tmp_path / "ids.pb", build), ("y",), {"x": x}, "rounds", precision="fp16")
+    assert all(item.precision == "fp32" for item in report.segments)
+
+
+def test_half_precision_that_is_honest_is_not_refused_for_its_ties(tmp_path: Path) -> None:
+    """The class of a network's scores, some of which are as good as equal."""
+    weights = np.random.default_rng(0).normal(size=(32, 50)).astype("f4")
+
+    def build(tf: Any, ph: Any) -> None:
+        scores = tf.nn.softmax(tf.matmul(ph("float32", [None, 32], "x"), weights))
+        tf.argmax(scores, 1, name="class", output_type="int32")
+        tf.identity(scores, "scores")
+
+    path = frozen(tmp_path / "classes.pb", build)
+    settings = ConvertSettings.of(outputs=("class", "scores"), engine="rounds", precision="fp16", max_batch_size=64)
+    report = convert(path, tmp_path / "out.pb", settings)
+    assert [item.precision for item in report.segments] == ["bf16"]
 
 
 def test_random_ops_spoil_nothing(tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.exact_cases import CASES, SCORES
-from helpers.onnx_models import run
+from helpers.onnx_models import model, run
 from icebreaker.engine import openvino_marks, registry
 from icebreaker.engine.exactness import Network, Step, exact_nodes
 from icebreaker.engine.fp16 import EXACT_PRODUCTS, to_half
+from icebreaker.engine.segment_model import SegmentModel
 
 _BF16 = registry.status("openvino").precisions.get("fp16") == "bf16"
 
@@ -60,9 +61,9 @@ def test_openvino_reads_the_marks_and_computes_the_same(name: str) -> None:
 def test_measurements_stay_in_half(name: str) -> None:
     import openvino
 
-    model = SCORES[name].model()
-    half = onnx.load_from_string(to_half(model))
-    assert not openvino_marks.exact_names(openvino.Core().read_model(model, b""))
+    data = SCORES[name].model()
+    half = onnx.load_from_string(to_half(data))
+    assert not openvino_marks.exact_names(openvino.Core().read_model(data, b""))
     weights = {item.data_type for item in half.graph.initializer if len(item.dims) == 2}
     assert weights == {onnx.TensorProto.FLOAT16}, "the products work in FP16"
 
@@ -81,6 +82,28 @@ def test_int8_in_openvino_keeps_them_as_well() -> None:
     case = CASES["ids that are shifted and clipped"]
     runner: Any = registry.get("openvino").load(case.model(), "int8")
     assert deviation(run(case.model(), *case.inputs), runner(case.inputs)) < 3e-2
+
+
+@pytest.mark.parametrize(
+    ("text", "divisor", "is_refused"),
+    [
+        ("q = Div (x, d)\n y = Floor (q)", 41.0, True),
+        ("q = Div (x, d)\n r = Mul (q, d)\n i = Cast <to = 7> (r)\n y = Cast <to = 1> (i)", 41.0, True),
+        ("q = Div (x, d)\n y = Floor (q)", 32.0, False),  # the reciprocal is exact
+        ("y = Div (x, d)", 41.0, False),  # nothing hangs on the last digit
+        ("q = Div (x, d)\n y = Sin (q)", 41.0, False),
+        ("m = MatMul (x, w)\n q = Div (m, d)\n y = Floor (q)", 41.0, False),  # it is chance
+    ],
+)
+def test_openvino_is_not_given_quotients_whose_last_digit_decides(text: str, divisor: float, is_refused: bool) -> None:
+    data = model(f"net (float[N,8] x) => (float[N,8] y) {{ {text} }}", d=np.float32(divisor), w=np.eye(8, dtype="f4"))
+    engine = registry.get("openvino")
+    refused = engine.refusals(SegmentModel.of_onnx(data))
+    assert [name.startswith("Div") for name in refused] == [True] * is_refused
+    x = np.arange(8000, dtype=np.float32).reshape(-1, 8)
+    if not is_refused and "MatMul" not in text:
+        runner: Any = engine.load(data, "fp32")
+        np.testing.assert_allclose(runner([x])[0], run(data, x)[0], rtol=1e-5, atol=1e-5)
 
 
 # Laws, on networks of any form.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import onnx
 import pytest
@@ -49,6 +51,27 @@ def test_every_batch_is_right(
         (y,) = run([x, np.array(2, np.float32)])
         expected = np.maximum(x @ WEIGHT, 0) * 2
         np.testing.assert_allclose(y, expected, atol=tolerance * expected.max())
+
+
+def test_threads_with_shapes_of_their_own_get_their_own_results() -> None:
+    run = openvino.OpenVINO().load(model(), "fp32")
+    wrong: list[int] = []
+
+    def work(batch: int) -> None:
+        random = np.random.default_rng(batch)
+        for turn in range(40):
+            x = random.normal(size=(1 + (batch + turn) % 9, 6)).astype(np.float32)
+            (y,) = run([x, np.array(batch, np.float32)])
+            expected = np.maximum(x @ WEIGHT, 0) * batch
+            if not np.allclose(y, expected, atol=1e-5 * max(1, expected.max())):
+                wrong.append(batch)
+
+    threads = [threading.Thread(target=work, args=(batch,)) for batch in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
 
 
 def test_outputs_outlive_the_next_call() -> None:

@@ -132,15 +132,23 @@ def test_functions_are_looked_into(way: str) -> None:
     assert found.where == "evil/inner1" and found.effect == "writes files"
 
 
-def test_all_functions_are_judged_but_for_forgotten_savers() -> None:
-    """A graph that was frozen from a SavedModel may still carry the functions of its saver."""
-    definition = graph("Add")
-    function(definition, "save", "SaveV2")
-    assert not side_effects.find_side_effects(definition)
-    definition.node[0].attr["_may_name_a_function"].s = b"save"
-    assert len(side_effects.find_side_effects(definition)) == 1
+@pytest.mark.parametrize("way", ["text", "texts", "handed on", "attribute of a function"])
+def test_functions_that_are_named_nowhere_are_harmless(way: str) -> None:
+    """A graph that was frozen may still carry the functions of its saver, or of the pipeline that trained it."""
     definition = graph("Add")
     function(definition, "idle", "WriteFile")
+    assert not side_effects.find_side_effects(definition)
+    attribute = definition.node[0].attr["_may_name_a_function"]
+    match way:
+        case "text":
+            attribute.s = b"idle"
+        case "texts":
+            attribute.list.s.extend([b"", b"idle"])
+        case "handed on":
+            attribute.list.func.add(name="?").attr["f"].func.attr["g"].func.name = "idle"
+        case "attribute of a function":
+            attribute.func.name = "other"
+            function(definition, "other", "Add").attr["_named"].func.name = "idle"
     (found,) = side_effects.find_side_effects(definition)
     assert found.where == "idle/inner0"
 
@@ -328,6 +336,13 @@ def _recursion() -> GraphDef:
     return definition
 
 
+def _twice() -> GraphDef:
+    definition = graph("f")
+    function(definition, "f", "NoOp")
+    function(definition, "f", "NoOp")
+    return definition
+
+
 def _doubling() -> GraphDef:
     """41 functions, each of which calls the next one twice: 2⁴¹ nodes."""
     definition = graph("f0")
@@ -346,6 +361,7 @@ def _doubling() -> GraphDef:
         (_many_constants(), "constants that unfold to 9.7 GB"),
         (_deep_functions(), "nested more than 64 deep"),
         (_recursion(), "calls itself"),
+        (_twice(), "the function 'f' is there twice"),
         (_doubling(), "with functions in the place of their calls it has more than 1,000,000 nodes"),
     ],
 )
@@ -395,6 +411,7 @@ def test_keras_models_that_are_code_are_refused_before_keras_sees_them(tmp_path:
     path = tmp_path / f"model{suffix}"
     for config, words in (
         ({"class_name": "Sequential", "config": {"layers": [{"class_name": "Lambda"}]}}, "Lambda layer"),
+        ({"class_name": "TFSMLayer", "module": "keras.layers"}, "has a TFSMLayer, which runs a program"),
         ({"class_name": "Thing", "module": "os.path"}, "custom object 'Thing' of the module 'os.path'"),
         ({"class_name": "Thing", "module": "keras_evil"}, "custom object"),
     ):

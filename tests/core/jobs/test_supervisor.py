@@ -1,6 +1,7 @@
 """A job ends in exactly one final event, whatever becomes of its child process, and leaves nothing behind."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -104,6 +105,26 @@ def test_child_killed_by_a_signal(tmp_path, name, hint):
     assert words.startswith(f"the worker process ended by {name} while building TRTEngineOp_000: ")
     assert hint in words and "\n" not in words
     assert "some native words" in final.details
+
+
+@pytest.mark.parametrize(
+    ("limited", "last", "words"),
+    [
+        (True, "what():  std::bad_alloc", "ended because its address space is limited to 68.7 GB while building"),
+        (True, "something else", "ended by SIGABRT while building"),
+        (False, "what():  std::bad_alloc", "ended by SIGABRT while building"),
+    ],
+)
+def test_an_address_space_that_is_limited_is_no_crash(tmp_path, limited, last, words):
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    heard = Heard()
+    try:
+        if limited:
+            resource.setrlimit(resource.RLIMIT_AS, (1 << 36, limits[1]))
+        final = finish(start(requests.Die("SIGABRT", str(tmp_path / "out.pb"), last), heard), heard, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+    assert isinstance(final, events.Failed) and words in str(final.message)
 
 
 def test_child_falls_silent(tmp_path):

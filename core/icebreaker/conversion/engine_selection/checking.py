@@ -55,12 +55,14 @@ class Judged:
         failure: What speaks against the engine.
         compared: How many elements of each output were compared.
         other: Of exact values that differ, how many and the first: what is right, and what came.
+        gave_way: Whether the engine leaves these values to TensorFlow, which is right at any rate, and no use.
     """
 
     deviation: float
     failure: Refusal | None
     compared: Sequence[int] = ()
     other: tuple[int, str, str] | None = None
+    gave_way: bool = False
 
 
 class Checker:
@@ -142,7 +144,7 @@ class Checker:
                 candidate.deviation, candidate.failure = judged.deviation, judged.failure
                 candidate.failed_on = FailedOn(exchange, tolerance)
                 return
-            else:
+            elif not judged.gave_way:
                 candidate.shapes = usual
                 self._tell_of_shapes(candidate, forms.segment, judged.failure.text)
                 break
@@ -170,6 +172,8 @@ class Checker:
                 compared[:] = [a + b for a, b in zip(compared, judged.compared, strict=True)]
                 if item.kind == "data":
                     candidate.deviation = max(candidate.deviation, judged.deviation)
+                continue
+            if judged.gave_way:
                 continue
             told = message("fails_on", "{what} on {values}", what=judged.failure.text, values=item.words)
             if not all_finite(itertools.chain(*exchange)) and self._is_network(forms.segment):
@@ -202,10 +206,11 @@ class Checker:
             agreements = [
                 agreement(want, np.asarray(have), tolerance) for want, have in zip(expected, results, strict=True)
             ]
-            if not all(item.agrees for item in agreements):
+            # Ties are a matter of rounding: of NaNs that come in, none is one.
+            if not all(item.agrees for item in agreements) and all_finite(inputs):
                 agreements = self._without_ties(candidate, forms, exchange, results, tolerance, agreements)
-        except GivesWay:  # what TensorFlow computes in its place is right, and says nothing of the engine
-            return Judged(0.0, None, [0] * len(expected))
+        except GivesWay as error:
+            return Judged(0.0, self._calls.failure(candidate.engine, error), gave_way=True)
         except Exception as error:  # native libraries raise what they like
             return Judged(float("inf"), self._calls.failure(candidate.engine, error))
         worst = max((item.deviation for item in agreements), default=0.0)

@@ -20,7 +20,7 @@ from icebreaker.conversion.engine_selection.segment_forms import SegmentForms, S
 from icebreaker.engine.protocol import BuildOptions, Built, Engine, Progress
 from icebreaker.engine.segment_model import SegmentModel
 from icebreaker.errors import IcebreakerError
-from icebreaker.messages import Message, message
+from icebreaker.messages import Message, message, one_line
 from icebreaker.partitioning.partition import Refusal, Segment
 from icebreaker.settings import ENGINE_OPTIONS
 from icebreaker.storage import crash_journal
@@ -103,7 +103,9 @@ class EngineCalls:
             candidate.runner(inputs)
 
     def failure(self, engine: Engine, error: Exception) -> Refusal:
-        """What an engine raised, with what helps if the GPU's memory was full."""
+        """What an engine raised, with what helps if the GPU's memory was full; ends a worker that this has broken."""
+        if engine.poisons_process(error):
+            crash_journal.give_up(engine.name, one_line(str(error)))
         advice = gpu.memory_advice(str(error), self._context.settings.memory_fraction)
         words = error.message if isinstance(error, IcebreakerError) else str(error)
         told = message("engine_failed", "{subject}: {words}{advice}", subject=engine.name, words=words, advice=advice)

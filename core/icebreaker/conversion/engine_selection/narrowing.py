@@ -114,7 +114,12 @@ class Narrowing:
             return []
         first = nodes[last - 1]
         same = [name for name in nodes[last:] if graph[name].op == graph[first].op][:_MOST_OF_A_KIND]
-        return [first, *(name for name in same if fails([name]))]
+        culprits = [first, *(name for name in same if fails([name]))]
+        others = [nodes[cut - 1] for cut in cuts if nodes[cut - 1] not in culprits]
+        some = {others[0], others[len(others) // 2], others[-1]} if others else set()
+        if some and all(fails([name]) for name in sorted(some)):  # it is the engine, and no op
+            return []
+        return culprits
 
     def _tried(self, candidate: Candidate, forms: SegmentForms, nodes: Sequence[str], values: Values) -> Judged | None:
         """What an engine makes of some nodes of a segment; None if they have no form of their own."""

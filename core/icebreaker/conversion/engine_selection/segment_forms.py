@@ -124,7 +124,7 @@ class SegmentForms:
     def _export(self) -> Exported:
         context = self._context
         definition, stand_ins = self._definition()
-        handlers = None
+        handlers = fake_quant.IN_FLOAT
         if context.settings.precision == "int8" and any(node.op in fake_quant.OPS for node in definition.node):
             definition = fake_quant.with_fixed_ranges(definition, context.int8 is None or context.int8.is_calibrated)
             handlers = fake_quant.HANDLERS

@@ -281,6 +281,7 @@ class _Trial:
             deviation=chosen.deviation, runs_here=built.runs_here,
             layers=built.layers or getattr(chosen.runner, "layers", ()),
             candidates=tuple(candidate.summary() for candidate in self._candidates), quantization=told,
+            notes=tuple(chosen.notes),
         )  # fmt: skip
         _log.info(message(
             "segment_accepted", "{subject}: {count} ops in {engine} {precision}",

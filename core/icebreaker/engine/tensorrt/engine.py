@@ -261,6 +261,10 @@ class TensorRT(Engine):
             "driver": card.driver if card else "",
         }
 
+    def poisons_process(self, error: Exception) -> bool:
+        """Asks the GPU."""
+        return cuda.is_lost()
+
     def load(self, payload: Model, precision: str) -> Runner:
         """Loads a plan onto the GPU."""
         trt = self._import()

@@ -275,6 +275,8 @@ class Details(QWidget):
         self.table.row(section, self.tr("deviation"), f"{segment.deviation:.2g} " + self.tr("of the output's range"))
         if not segment.runs_here:
             self.table.row(section, self.tr("runs here"), self.tr("no: it was built for another machine"))
+        for note in segment.notes:
+            self.table.row(section, self.tr("note"), worded(note))
         for title, names in ((self.tr("Inputs"), segment.inputs), (self.tr("Outputs"), segment.outputs)):
             section = self.table.section(title)
             for number, name in enumerate(names[:_MOST_ROWS]):
