@@ -275,7 +275,7 @@ class Runs:
     def _start(self, command, elsewhere=False):
         environment = os.environ | {
             "ICEBREAKER_CACHE": str(self._caches[elsewhere]),
-            "COLUMNS": "1000",  # versions of argparse break lines at different places
+            "COLUMNS": "9999",  # versions of argparse break lines at different places
             "LC_ALL": "C.UTF-8",
             "QT_QPA_PLATFORM": "offscreen",
         }
