@@ -141,6 +141,12 @@ def _shift(op: str, dtype: str) -> Iterator[Variant]:
         yield Variant("by more than there is", [{"x": small(dtype)[:, None], "y": np.array([[15, 40, 70]], dtype)}])
 
 
+@recipe("Erf", "Erfc", of=FLOATS)
+def _error_function(op: str, dtype: str) -> Iterator[Variant]:
+    """Engines compute them for what they are added to: exact to 1e-6, whatever is left of them."""
+    yield Variant("vectors", [{"x": values} for values in arrays(dtype)], atol=1e-6)
+
+
 @recipe("Max", "Min", "Sum", "Prod", "Mean", "All", "Any", "EuclideanNorm")
 def _reduction(op: str, dtype: str) -> Iterator[Variant]:
     is_truth = op in ("All", "Any")

@@ -10,7 +10,7 @@ from op_conformance.run import ENGINES, Found, Results
 
 _HEAD = """# What engines compute of each op
 
-Each op that can enter a segment was put through a conversion alone, in each of its types and with its attributes'
+Ops that can enter a segment were put through a conversion each alone, in their types and with their attributes'
 variants, and called with everyday and with hard values: negative ones, zero, the ends of the type, beyond 2^24,
 2^31 and 2^53, near zero, infinite, NaN, twice the same, none at all. What came out was compared with TensorFlow:
 whole numbers and truth values exactly, floats within 2e-4. `make op-conformance` does it again and writes this page;
@@ -51,9 +51,11 @@ def table(results: Results, wanted: Sequence[str]) -> str:
         lines="---|" * len(ENGINES),
     )  # fmt: skip
     page += "\n".join(rows) + "\n"
-    if untried:
-        known = [op for op in untried if not has_recipe(op)]
-        page += f"\nNot tried alone, but in whole graphs: {', '.join(known)}.\n"
+    left = [op for op in untried if has_recipe(op)]
+    if left:
+        page += f"\nNot tried in the run that this page is from: {', '.join(left)}.\n"
+    if alone := [op for op in untried if not has_recipe(op)]:
+        page += f"\nWithout a recipe, so tried in whole graphs only: {', '.join(alone)}.\n"
     return page
 
 

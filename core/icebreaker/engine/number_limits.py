@@ -45,6 +45,7 @@ class NumberRules:
         title: The engine's.
         bits: How many bits its whole numbers really have; 64 if as many as they say.
         exact: ONNX op → up to which power of two it computes whole numbers exactly; those that are left out always do.
+            `CastToBool` is a Cast to truth values.
         saturates: Ops that stop at the end of a type of 8 bits, where TensorFlow's numbers wrap around.
         keeps_float64: Whether float64 is computed as such.
         refused: ONNX op → why it is wrong on floats, whatever their size.
@@ -230,7 +231,8 @@ def _why_not(node: Any, found: Ranges, rules: NumberRules, as_places: frozenset[
                 "{subject} divides whole numbers by zero where TensorFlow raises, and may come to that here",
                 subject=rules.title,
             )  # fmt: skip
-    bits = rules.exact.get(node.op_type)
+    is_truth = node.op_type == "Cast" and kinds.get(node.output[0]) == np.bool_
+    bits = rules.exact.get("CastToBool" if is_truth else node.op_type)
     if bits is None or not whole:
         return None
     bounds = [found.bounds.get(name, of_type(kinds[name])) for name in whole]

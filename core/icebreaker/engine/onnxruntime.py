@@ -266,6 +266,7 @@ class _OnCpu(_Telling):
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Runs on arrays in the host's memory."""
+        inputs = [np.asarray(item) for item in inputs]  # ONNX Runtime takes no scalars of numpy
         self._watch(inputs)
         self._seen = [(item.shape, item.dtype) for item in inputs]
         with _failures():

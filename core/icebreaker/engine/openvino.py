@@ -45,6 +45,7 @@ _RULES = NumberRules(
     exact=dict.fromkeys((
         "Div", "Mod", "Pow", "MatMul", "Clip", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "ReduceSum",
         "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "Relu",
+        "CastToBool",
     ), 24),
     saturates=frozenset({"Add", "Sub", "Mul", "Neg", "Abs", "Sum"}),
     keeps_float64=False,

@@ -122,8 +122,10 @@ def export(
     import onnx
     import tensorflow as tf
     import tf2onnx.tfonnx  # pyright: ignore[reportMissingImports]
-    from tf2onnx import tf_loader  # pyright: ignore[reportMissingImports]
+    from tf2onnx import tf_loader, tf_utils  # pyright: ignore[reportMissingImports]
 
+    # It would make FLOAT16 of bfloat16, which ends at 65504; float32 holds all its values.
+    tf_utils.TF_TO_ONNX_DTYPE[tf.bfloat16.as_datatype_enum] = onnx.TensorProto.FLOAT
     input_names = [f"{item.node}:{item.port}" for item in inputs]
     output_names = [f"{item.node}:{item.port}" for item in outputs]
     aside: dict[str, np.ndarray] = {}

@@ -46,8 +46,10 @@ def _extreme(to: Writer) -> None:
 
 @HANDLERS.of("All", "Any")
 def _truth(to: Writer) -> None:
-    numbers = to.cast(to.inputs[0], TensorProto.INT32)
-    to.end_as(_reduced(to, "ReduceMin" if to.op == "All" else "ReduceMax", numbers), TensorProto.INT32)
+    """Counts, so that of nothing all are true and none is."""
+    seen = to.add("Not", to.inputs[:1]) if to.op == "All" else to.inputs[0]
+    count = _reduced(to, "ReduceSum", to.cast(seen, TensorProto.INT64))
+    to.end("Equal" if to.op == "All" else "Greater", [count, to.whole(0)])
 
 
 @HANDLERS.of("TopKV2")
