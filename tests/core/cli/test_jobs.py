@@ -104,13 +104,18 @@ def test_progress_bar_is_drawn_and_taken_away(demo):
     assert "Measuring" in plain and after_the_bar(seen) == ""
 
 
+def _but_business(err):
+    """What was told, without that the machine was busy: other tests run beside this one."""
+    return "".join(line for line in err.splitlines(keepends=True) if "of the processors" not in line)
+
+
 def test_benchmark_contract(demo):
     folder, _, _ = demo
     out, err = run(
         "benchmark", folder / "digits.pb", folder / "digits.optimized.pb", "--seconds", 0.4, "--batch", 2, "--json"
     )
     answer = json.loads(out)
-    assert set(answer) == {"original", "optimized", "speedup"} and err == ""
+    assert set(answer) == {"original", "optimized", "speedup"} and _but_business(err) == ""
     assert set(answer["original"]) == set(answer["optimized"]) == LATENCY
     assert answer["original"]["throughput"] == pytest.approx(2000 / answer["original"]["mean_ms"])
     low, high = answer["speedup"]["ci95"]
@@ -175,6 +180,7 @@ def test_engines_from_elsewhere_need_a_yes(converted, tmp_path, monkeypatch):
 
 def test_an_optimized_graph_in_the_wrong_place_is_said(converted):
     out, err = run("benchmark", converted[0], "--seconds", 0.2)
+    err = _but_business(err)
     assert err.startswith(f"warning: {converted[0]} has engines in it") and err.count("\n") == 1
     assert [line.split()[0] for line in out.splitlines()[1:]] == ["p50", "p90", "p95", "p99", "mean", "rows/s", "calls"]
 
