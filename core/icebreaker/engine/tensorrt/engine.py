@@ -65,13 +65,13 @@ class TensorRT(Engine):
         """Whether it builds and runs on this machine, and if not, why."""
         try:
             trt = self._import()
-        except IcebreakerError as error:
+        except IcebreakerError as missing:
             here = gpu.find()
-            detail: Message = error.message
+            detail: Message = missing.message
             if here:
                 detail = message(
                     "engine_would_add", "{why}; for this {subject} it would add {gain}",
-                    subject=here.name, why=error.message, gain=self._gain(here),
+                    subject=here.name, why=missing.message, gain=self._gain(here),
                 )  # fmt: skip
             return EngineStatus(self.name, builds=False, runs=False, detail=detail)
         title = f"{self.title} {trt.__version__}"
@@ -91,9 +91,9 @@ class TensorRT(Engine):
                     "engine_on_gpu", "{subject} on {device} ({architecture})",
                     subject=title, device=device.name, architecture=device.architecture,
                 )  # fmt: skip
-            except IcebreakerError as error:
+            except IcebreakerError as broken:
                 detail = message(
-                    "engine_builds_only", "{subject} builds but cannot run: {why}", subject=title, why=error.message
+                    "engine_builds_only", "{subject} builds but cannot run: {why}", subject=title, why=broken.message
                 )
         return EngineStatus(
             self.name, self._builds_without_gpu or not why, runs, detail, _PRECISIONS, self.builder_options,
