@@ -17,7 +17,6 @@ pytestmark = pytest.mark.skipif(
     ("name", "coverage"),
     [
         ("facenet_mtcnn_pnet", 0.9),  # one engine, open height and width
-        ("human_handtrack", 0.5),  # a detector around v1 while loops and non-maximum suppression
         ("foolnltk_seg", 0.0),  # loops all over: right, if little of it converts
     ],
 )

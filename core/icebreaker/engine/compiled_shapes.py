@@ -97,6 +97,7 @@ class CompiledShapes:
                 self._open = found
                 if self._is_big:
                     self._own.clear()
+                    self.latest = None  # it would keep what was compiled
         if found is None:
             return self.own(shapes, compile_own), True
         if is_mine and self._compile_open is not None:
