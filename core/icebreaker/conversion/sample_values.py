@@ -24,6 +24,7 @@ from icebreaker.tf.session import GraphSession
 
 _MOST_CHECKED_ROWS = 32
 _MOST_HARD_VALUES = 1 << 22  # of all inputs together: beyond, fewer sets
+_MOST_BYTES_OF_WEIGHTS = 32 << 20  # with floats as inputs: likewise
 _MOST_VALUES_OF_MANY_ROWS = 1 << 14
 _HARD_ROWS = 5
 _IN_USUAL_SHAPES = ("signed", "beyond")
@@ -113,7 +114,9 @@ class SampleValues:
         size = sum(value.size for value in usual.values())
         # What is big runs long, and is a network: its signs tell most. What acts outside is run as little as can be.
         effects = bool(find_side_effects(self._graph.definition))
-        is_big = self._graph.store is not None or size > _MOST_HARD_VALUES
+        is_network = all(value.dtype.kind == "f" for value in usual.values())
+        has_weights = is_network and self._graph.constant_bytes > _MOST_BYTES_OF_WEIGHTS
+        is_big = self._graph.store is not None or has_weights or size > _MOST_HARD_VALUES
         kinds = ("signed",) if effects or is_big else tuple(KINDS)
         bases = [usual]
         if size <= _MOST_VALUES_OF_MANY_ROWS and not self._settings.profiles and (rows := self._more_rows(usual)):
