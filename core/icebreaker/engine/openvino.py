@@ -9,6 +9,7 @@ for long, so the model is compiled for the first set of input shapes it meets, a
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import io
 import logging
@@ -404,7 +405,8 @@ def _core() -> tuple[Any, str]:
     return _shared[0], openvino.__version__.split("-")[0]
 
 
-def _devices(core: Any) -> list[str]:
+@functools.cache  # asking takes a while, and there is one Core
+def _devices(core: Any) -> Sequence[str]:
     """The CPU, and Intel's GPUs and NPUs where their drivers are."""
     return ["CPU", *(name for name in core.available_devices if name.startswith(("GPU", "NPU")))]
 

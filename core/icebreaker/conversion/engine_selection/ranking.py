@@ -25,7 +25,7 @@ _ALIKE = 1.05  # nobody notices, and to tell them apart would take long
 # INT8 was asked for: beyond this, it is slower than FP32, and no noise.
 _INT8_MARGIN = 1.05
 _INT8_NOISE_MS = 0.05
-_SECONDS_TO_MEASURE = 6.0  # at most, for all segments together
+_SECONDS_TO_MEASURE = 4.0  # at most, for all segments together
 
 # A segment in TensorFlow: its session, to be closed, and a call of it.
 Native = tuple[GraphSession, Callable[[], Any]]
