@@ -40,12 +40,12 @@ def load(
     return Model(graph, path.absolute().parent, fallback=fallback, trust=trust)
 
 
-def read(path: Path, allow_side_effects: bool = False, store: Store | None = None) -> Graph:
+def read(path: Path, allow_side_effects: bool = False, store: Store | None = None, signature: str = "") -> Graph:
     """The graph in a file; engine nodes that were live as it was written are calls again. Errors as `formats`.
 
-    Weights of more than protobuf holds go to `store`.
+    Weights of more than protobuf holds go to `store`. `signature` is that of a SavedModel, as settings have it.
     """
-    graph = graph_files.read_graph(path, allow_side_effects, store, external_weights.MOST_BYTES)
+    graph = graph_files.read_graph(path, allow_side_effects, store, external_weights.MOST_BYTES, signature)
     definition = artifact_reader.portable(graph.definition)
     return graph if definition is graph.definition else Graph(definition, graph.store)
 
