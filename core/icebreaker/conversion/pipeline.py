@@ -38,6 +38,7 @@ from icebreaker.graph import side_effects
 from icebreaker.graph.fixed_inputs import fix_inputs
 from icebreaker.graph.graph import Graph
 from icebreaker.graph.node_patterns import matching_nodes
+from icebreaker.graph.placement import placed_anywhere
 from icebreaker.messages import message
 from icebreaker.partitioning.partition import Refusal, Segment
 from icebreaker.quantization.segment_quantizer import SegmentQuantizer
@@ -331,7 +332,7 @@ def _begin_with(
         frozen: What the SavedModel says that the graph is from.
     """
     registry.require(settings.engine)
-    graph = fix_inputs(wait_for_tables(graph), settings.freeze_inputs)
+    graph = fix_inputs(placed_anywhere(wait_for_tables(graph)), settings.freeze_inputs)
     # Before TensorFlow sees it: importing a graph already runs what the shapes of others depend on.
     side_effects.require_consent(side_effects.find_side_effects(graph.definition), consent.side_effects, name)
     outputs = scope.chosen_outputs(graph, settings)

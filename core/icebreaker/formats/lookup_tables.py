@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats.signatures import Table
 from icebreaker.graph.graph import Graph, Node
-from icebreaker.storage.files import check_file
+from icebreaker.storage.files import file_beside
 from icebreaker.tensors import Tensor
 
 FILLED_ONCE = frozenset({"HashTable", "HashTableV2"})
@@ -185,7 +185,7 @@ def _read_vocabulary(table: Node, filler: Node, file: Path) -> tuple[Any, Any]:
     import tensorflow as tf
 
     try:
-        check_file(file, _MOST_VOCABULARY_BYTES)
+        file_beside(file.parent.parent, f"assets/{file.name}", _MOST_VOCABULARY_BYTES)
         with tf.device("CPU:0"):
             types = {key: tf.as_dtype(table.definition.attr[key].type) for key in ("key_dtype", "value_dtype")}
             handle = tf.raw_ops.AnonymousHashTable(**types)
