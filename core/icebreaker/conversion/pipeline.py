@@ -32,7 +32,7 @@ from icebreaker.engine.protocol import Runner
 from icebreaker.errors import IcebreakerError
 from icebreaker.export import exporter
 from icebreaker.formats import graph_files
-from icebreaker.formats.lookup_tables import initializers, wait_for_tables
+from icebreaker.formats.lookup_tables import spare_initializers, wait_for_tables
 from icebreaker.formats.signatures import Frozen
 from icebreaker.graph import side_effects
 from icebreaker.graph.fixed_inputs import fix_inputs
@@ -344,8 +344,7 @@ def _begin_with(
     exporter.supported_ops()
     started = time.perf_counter()
     whole, named = graph, {graph.require(name, "input").node for name in settings.inputs or ()}
-    graph = inline_functions(scope.cut_at_inputs(graph, outputs, settings))
-    graph = prune(graph, outputs, initializers(graph))
+    graph = prune(inline_functions(scope.cut_at_inputs(graph, outputs, settings)), outputs)
     original = GraphSession(graph.definition, settings.memory_fraction, reference=True, store=graph.store)
     scope.check_ports(outputs, original)
     notices.progress(message("stage_run_original", "Running the original graph"), 0.05)
@@ -360,7 +359,7 @@ def _begin_with(
         int8 = _open_int8(graph, original, settings, consent, samples, notices)
     context = Context(
         graph, outputs, original, settings, consent, engines, versions, samples, int8, notices,
-        spare_inputs(whole, graph, named), frozen,
+        (*spare_inputs(whole, graph, named), *spare_initializers(whole, graph)), frozen,
     )  # fmt: skip
     selection = EngineSelection(context)
     return _Work(context, selection, SegmentSearch(context, selection, excluded), started)

@@ -64,13 +64,36 @@ def wait_for_tables(graph: Graph) -> Graph:
     return Graph(definition, graph.store)
 
 
-def initializers(graph: Graph) -> set[str]:
-    """The nodes that fill tables, and the groups of such nodes and of nothing else, as `init_all_tables` is one."""
-    found = {node.name for node in graph if node.op in FILLERS | FILLERS_FROM_FILE}
+def spare_initializers(graph: Graph, cut: Graph) -> tuple[Any, ...]:
+    """The nodes that fill the tables of a part of a graph, and groups of them such as `init_all_tables`.
+
+    A program that runs them first, as TensorFlow 1 wants it, shall go on doing so on the part.
+
+    Args:
+        graph: The whole.
+        cut: The part, which has tables and their readers.
+
+    Returns:
+        What is not in the part already.
+    """
+    fillers = {
+        node.name for node in graph
+        if node.op in FILLERS | FILLERS_FROM_FILE and node.inputs and node.inputs[0].node in cut
+    }  # fmt: skip
+    groups = [
+        node for node in graph if node.op == "NoOp" and not node.inputs and not fillers.isdisjoint(node.controls)
+    ]  # fmt: skip
+    wanted = {*graph.ancestors(fillers), *(node.name for node in groups)}
+    found = []
     for node in graph:
-        if node.op == "NoOp" and node.controls and found.issuperset(node.controls):
-            found.add(node.name)
-    return found
+        if node.name in wanted and node.name not in cut:
+            made = type(cut.definition)().node.add()
+            made.MergeFromString(node.definition.SerializeToString())
+            if node in groups:
+                made.input[:] = [f"^{name}" for name in node.controls if name in fillers]
+            made.attr.pop("_class", None)
+            found.append(made)
+    return tuple(found)
 
 
 def fill(

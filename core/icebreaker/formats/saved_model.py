@@ -83,12 +83,12 @@ def signature_names(path: Path, allow_side_effects: bool = False) -> tuple[str, 
     Raises:
         IcebreakerError: As `read`.
     """
-    meta = _source(path, allow_side_effects).meta
+    meta = read_source(path, allow_side_effects).meta
     return tuple(_names(meta))
 
 
 def _frozen(path: Path, allow_side_effects: bool, signature: str, store: Store | None) -> tuple[Any, Frozen] | None:
-    source = _source(path, allow_side_effects)
+    source = read_source(path, allow_side_effects)
     folder, names = str(source.folder), _names(source.meta)
     if not names:
         raise IcebreakerError("no_signature", "{subject} has no signature", "save_with_signatures", subject=folder)
@@ -132,7 +132,7 @@ def _file_of(path: Path) -> Path | None:
     return next((file for folder in (path, *versions) for name in _NAMES if (file := folder / name).is_file()), None)
 
 
-def _source(path: Path, allow_side_effects: bool) -> Source:
+def read_source(path: Path, allow_side_effects: bool) -> Source:
     """Reads and judges a SavedModel.
 
     Raises:
