@@ -335,7 +335,7 @@ def _begin_with(
     graph = fix_inputs(placed_anywhere(wait_for_tables(graph)), settings.freeze_inputs)
     # Before TensorFlow sees it: importing a graph already runs what the shapes of others depend on.
     side_effects.require_consent(side_effects.find_side_effects(graph.definition), consent.side_effects, name)
-    outputs = scope.chosen_outputs(graph, settings)
+    outputs = scope.chosen_outputs(graph, settings, frozen)
     excluded = matching_nodes(graph, settings.exclude)
     emit(events.Progress(message("stage_start_tensorflow", "Starting TensorFlow"), 0.02))
     notices = Notices(emit)
