@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from icebreaker.engine import registry
 from icebreaker.conversion.engine_selection import ranking
 from icebreaker.conversion.engine_selection.candidates import Candidate
+from icebreaker.engine import registry
 from icebreaker.engine.protocol import Built
 from icebreaker.storage.crash_journal import Attempt
 
@@ -21,9 +21,14 @@ def candidates(*milliseconds: float, busy: bool = False) -> list[Candidate]:
         times = each * spread
         found.append(
             Candidate(
-                registry.get("openvino"), Built(b"", "fp32", "1", "CPU"), Attempt("openvino", ""), times=times,
-                tensorflow_times=tensorflow, milliseconds=float(np.median(times)), was_busy=busy,
-            )  # fmt: skip
+                registry.get("openvino"),
+                Built(b"", "fp32", "1", "CPU"),
+                Attempt("openvino", ""),
+                times=times,
+                tensorflow_times=tensorflow,
+                milliseconds=float(np.median(times)),
+                was_busy=busy,
+            )
         )
     return found
 
