@@ -193,8 +193,11 @@ def test_every_setting_has_its_option():
         "--preprocess", "224x192,bgr,mean=1/2/3,std=2,crop=stretch", "--allow-python",
         "--profile", "b=1x8,2x8,4x64", "d:0=3", "--optimization-level", "5", "--hardware-compatibility", "ampere-plus",
         "--version-compatible", "--weights", "refittable", "--compute-capability", "8.9", "12.0",
+        "--signature", "encode", "--freeze-input", "phase:0=0", "--freeze-input", "a=b=1,2",
     )  # fmt: skip
     assert options.settings(arguments).flat == {
+        "signature": "encode",
+        "freeze_inputs": {"phase": "0", "a=b": "1,2"},
         "calibration": "photos",
         "calibration_method": "mse",
         "calibration_table": "t.json",

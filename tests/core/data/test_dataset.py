@@ -43,6 +43,18 @@ def test_a_folder_of_images(photos: Path):
     assert len(rows(few)) == 10 and "seed 1" in str(few.notes[0])
 
 
+def test_a_picture_that_cannot_be_read_is_left_out(photos: Path):
+    (photos / "00.png").write_bytes(b"not a picture")
+    whole = (photos / "more" / "01.png").read_bytes()
+    (photos / "more" / "01.png").write_bytes(whole[: len(whole) // 2])
+    data = open_data(photos, [PIXELS])
+    assert data.samples == len(rows(data)) == 18
+    (warning,) = [item for item in data.warnings if "left out" in str(item)]
+    assert "2 of the images" in str(warning) and "00.png" in str(warning)
+    four = Input("image", "float32", (4, 4, 6, 3))
+    assert open_data(photos, [four]).samples == 16  # whole batches
+
+
 def test_preprocessing_as_stated_and_as_the_network_sees_it():
     picture = Image.new("RGB", (40, 20), (0, 0, 0))
     picture.paste((200, 100, 50), (10, 0, 30, 20))  # exactly the middle square
@@ -55,6 +67,13 @@ def test_preprocessing_as_stated_and_as_the_network_sees_it():
     assert stretched[4, 0].max() == 0, "stretching keeps the black sides"
     glass = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
     assert (Preprocessing(8, 8, "L").apply(glass) == 1).all(), "transparent becomes white"
+
+
+@pytest.mark.parametrize("size", [(224, 224), (500, 375), (1366, 768), (300, 168)])
+@pytest.mark.parametrize("wanted", [(600, 800), (224, 224), (112, 96), (331, 331)])
+def test_pictures_of_any_size_are_cropped(size: tuple[int, int], wanted: tuple[int, int]):
+    how = Preprocessing(width=wanted[0], height=wanted[1])
+    assert how.apply(Image.new("RGB", size)).shape == (wanted[1], wanted[0], 3)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +235,8 @@ def test_bad_files_are_refused(tmp_path: Path, photos: Path):
         open_data(tmp_path / "folder", [PIXELS])
     with pytest.raises(IcebreakerError, match="are not one image"):
         open_data(photos, [PIXELS, VECTOR])
-    (photos / "00.png").write_bytes(b"not a picture")
+    for picture in photos.rglob("*.png"):
+        picture.write_bytes(b"not a picture")
     with pytest.raises(IcebreakerError, match=r"00\.png is no image"):
         open_data(photos, [PIXELS])
     write_records(tmp_path / "odd.tfrecord", [b"\xff\xff\xff"] * 9)

@@ -57,6 +57,10 @@ def test_every_form_gives_the_same_graph(tmp_path: Path, form: str, packed: bool
         (small().SerializeToString()[:-9], "damaged or cut short"),
         (b"\xff\xfe\x00\x01" * 40, "damaged or cut short"),
         (b"\x22\x03\x08\x80\x0e", "empty graph"),
+        (b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.", "is a PyTorch file, not a frozen graph"),
+        (b"PK\x03\x04" + bytes(26) + b"model/data.pkl\x80\x02}q", "is a PyTorch file, not a frozen graph"),
+        (b"PK\x03\x04" + bytes(40), "is a zip archive, not a frozen graph"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(40), "is an HDF5 file, as Keras writes, not a frozen graph"),
     ],
 )
 def test_what_is_no_graph_is_told_in_one_line(tmp_path: Path, content: bytes, words: str) -> None:
