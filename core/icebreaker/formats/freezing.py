@@ -129,8 +129,8 @@ def state_of(source: Source, name: str, others: list[str]) -> tuple[str, str] | 
 
 
 def _tensors(part: Mapping[str, Any]) -> Iterator[tuple[str, Tensor, Any]]:
-    """The tensors of a signature's inputs or outputs: key, tensor, and the TensorInfo that describes it."""
-    for key, info in part.items():
+    """The tensors of a signature's inputs or outputs, by key: key, tensor, and the TensorInfo that describes it."""
+    for key, info in sorted(part.items()):
         if info.name:
             yield key, Tensor.parse(info.name), info
         elif info.WhichOneof("encoding") == "coo_sparse":

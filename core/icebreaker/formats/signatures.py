@@ -37,8 +37,8 @@ class Signature:
 
     Attributes:
         name: Such as `serving_default`; `__call__` for a traced call of a model without signatures.
-        inputs: In the order of the file.
-        outputs: In the order of the file.
+        inputs: In the order of their keys.
+        outputs: In the order of their keys.
         method: What TensorFlow Serving goes by, such as `tensorflow/serving/predict`.
     """
 

@@ -100,11 +100,13 @@ def test_a_traced_call_without_a_signature(tmp_path: Path) -> None:
             super().__init__()
             self.layer = Layer()
 
-        @tf.function(input_signature=[tf.TensorSpec([None, 4], name="x")])
-        def __call__(self, x: Any) -> Any:
-            return tf.nn.relu(x @ self.layer.w + self.layer.b), x * 2.0
+        @tf.function
+        def __call__(self, x: Any, training: bool = False) -> Any:
+            return tf.nn.relu(x @ self.layer.w + self.layer.b), x * (3.0 if training else 2.0)
 
     model = Model()
+    for training in (True, False):
+        model.__call__.get_concrete_function(tf.TensorSpec([None, 4], name="x"), training)
     tf.saved_model.save(model, str(tmp_path / "model"))
     graph, frozen = graph_files.read_model(tmp_path / "model")
     assert frozen is not None and frozen.signature.name == "__call__"
