@@ -33,7 +33,9 @@ def _inspect(request: requests.Inspect, emit: Emit, job_id: str) -> reports.Insp
     from icebreaker.formats import graph_files
 
     emit(events.Progress(message("stage_read", "Reading the graph"), 0.0))
-    return graph_files.inspect(Path(request.model), request.frozen or None, request.consent.side_effects, job_id)
+    return graph_files.inspect(
+        Path(request.model), request.frozen or None, request.consent.side_effects, job_id, request.signature
+    )
 
 
 def _engines(request: requests.AskEngines, emit: Emit, job_id: str) -> reports.Machine:

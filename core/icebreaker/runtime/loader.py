@@ -41,13 +41,15 @@ def load(
 
 
 def read(
-    path: Path, allow_side_effects: bool = False, store: Store | None = None, big: int = external_weights.MOST_BYTES
-) -> Graph:
+    path: Path, allow_side_effects: bool = False, store: Store | None = None, signature: str = "",
+    big: int = external_weights.MOST_BYTES,
+) -> Graph:  # fmt: skip
     """The graph in a file; engine nodes that were live as it was written are calls again. Errors as `formats`.
 
-    Weights of graphs of at least `big` bytes, at first as many as protobuf holds, go to `store`.
+    Weights of graphs of at least `big` bytes, at first as many as protobuf holds, go to `store`. `signature` is that of
+    a SavedModel, as settings have it.
     """
-    graph = graph_files.read_graph(path, allow_side_effects, store, big)
+    graph = graph_files.read_graph(path, allow_side_effects, store, big, signature)
     definition = artifact_reader.portable(graph.definition)
     return graph if definition is graph.definition else Graph(definition, graph.store)
 
