@@ -31,6 +31,7 @@ from icebreaker.engine import registry
 from icebreaker.engine.protocol import Runner
 from icebreaker.errors import IcebreakerError
 from icebreaker.export import exporter
+from icebreaker.export.recurrent.loops import find_recurrences
 from icebreaker.formats import graph_files
 from icebreaker.graph import side_effects
 from icebreaker.graph.graph import Graph
@@ -352,7 +353,7 @@ def _begin_with(
         int8 = _open_int8(graph, original, settings, consent, samples, notices)
     context = Context(
         graph, outputs, original, settings, consent, engines, versions, samples, int8, notices,
-        spare_inputs(whole, graph, named),
+        spare_inputs(whole, graph, named), find_recurrences(graph, original.shape),
     )  # fmt: skip
     selection = EngineSelection(context)
     return _Work(context, selection, SegmentSearch(context, selection, excluded), started)

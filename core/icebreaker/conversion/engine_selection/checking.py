@@ -256,7 +256,8 @@ class Checker:
 
     def _is_network(self, segment: Segment) -> bool:
         """Whether it multiplies by weights: what is fed to networks is no NaN, so that is told and no reason."""
-        return any(self._context.graph[name].op in _LAYERS for name in segment.nodes)
+        context = self._context
+        return any(context.graph[name].op in _LAYERS or name in context.recurrences for name in segment.nodes)
 
     def _tell_of_shapes(self, candidate: Candidate, segment: Segment, why: Message | str) -> None:
         """An engine is wrong at some shapes: with profiles, which promise these, that is a warning."""

@@ -13,6 +13,7 @@ from icebreaker.conversion.context import Context
 from icebreaker.engine.segment_model import Port, SegmentModel
 from icebreaker.export import exporter, external_data, fake_quant
 from icebreaker.export.exporter import Exported
+from icebreaker.export.recurrent.stand_ins import with_stand_ins
 from icebreaker.messages import Message, message
 from icebreaker.partitioning.partition import Refusal, Segment
 from icebreaker.runtime import segment_graph
@@ -128,6 +129,10 @@ class SegmentForms:
         if context.settings.precision == "int8" and any(node.op in fake_quant.OPS for node in definition.node):
             definition = fake_quant.with_fixed_ranges(definition, context.int8 is None or context.int8.is_calibrated)
             handlers = fake_quant.HANDLERS
+        inside = [item for item in context.recurrences.values() if item.nodes.issubset(self.segment.nodes)]
+        if inside:
+            definition, more = with_stand_ins(definition, inside)
+            handlers = {**handlers, **more}
         folds = context.int8 is not None or gpu.find() is not None
         return exporter.export(
             definition, stand_ins, self.segment.outputs, handlers, context.graph.store,
