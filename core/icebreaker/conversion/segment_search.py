@@ -11,6 +11,7 @@ from icebreaker.conversion.context import Context
 from icebreaker.conversion.engine_selection.segment_forms import SegmentForms, Shape
 from icebreaker.conversion.engine_selection.selection import EngineSelection
 from icebreaker.export import exporter, fake_quant
+from icebreaker.export.ops import spectra
 from icebreaker.graph.graph import Node
 from icebreaker.graph.ops import PASSIVE
 from icebreaker.messages import message
@@ -21,6 +22,7 @@ from icebreaker.tensors import Tensor
 _log = logging.getLogger(__name__)
 
 _MOST_ROUNDS = 12
+_COMPLEX = frozenset({"complex64", "complex128"})
 
 # Of a segment, `Segment.key` → what is made of it.
 Found = Mapping[Any, SegmentForms]
@@ -49,6 +51,7 @@ class SegmentSearch:
         loops = context.recurrences.values() if wants_onnx else ()
         self._of_loops = frozenset[str]().union(*(item.nodes for item in loops))
         self._loops = frozenset(item.name for item in loops)
+        self._spectral = spectra.OPS if wants_onnx else frozenset[str]()
 
     def run(self, more: Mapping[str, Refusal] | None = None) -> tuple[Partition, Found]:
         """Partitions and exports until converter and engines take every segment.
@@ -103,6 +106,11 @@ class SegmentSearch:
             return Refusal("excluded", message("node_excluded", "excluded by you", subject=node.name))
         if (node.op in PASSIVE and node.op not in ("Identity", "IdentityN")) or node.name in self._of_loops:
             return None
+        if node.op in self._spectral:
+            kinds = {original.dtype(tensor) for tensor in self._tensors(node)}
+            if kinds & _COMPLEX:
+                odd = sorted(kinds - exporter.DTYPES - _COMPLEX)
+                return self._odd_type(node, odd[0]) if odd else None
         if node.op not in self._convertible and node.op not in self._native:
             told = message("op_unsupported", "no converter for {op}", subject=node.name, op=node.op)
             return Refusal("unsupported_op", told)
@@ -113,9 +121,13 @@ class SegmentSearch:
             return Refusal("side_effect", told)
         if node.op in self._native:
             return None
-        tensors = [*node.inputs, *(Tensor(node.name, port) for port in range(original.output_count(node.name)))]
-        odd = [kind for tensor in tensors if (kind := original.dtype(tensor)) not in exporter.DTYPES]
+        odd = [kind for tensor in self._tensors(node) if (kind := original.dtype(tensor)) not in exporter.DTYPES]
         return self._odd_type(node, odd[0]) if odd else None
+
+    def _tensors(self, node: Node) -> list[Tensor]:
+        """What a node reads and gives."""
+        count = self._context.original.output_count(node.name)
+        return [*node.inputs, *(Tensor(node.name, port) for port in range(count))]
 
     def _show(self, segment: Segment, found: dict[Any, SegmentForms]) -> dict[str, Refusal]:
         """Shows a segment to the engines; one that is taken goes to `found`, of others the nodes that are refused."""
@@ -139,18 +151,17 @@ class SegmentSearch:
         """Members that read or give what no engine can be handed, such as a list: that must stay inside, or outside."""
         context = self._context
         graph, kept, refused = context.graph, {*segment.nodes, *segment.constants}, dict[str, Refusal]()
-        inner = [
-            (name, tensor) for name in segment.nodes for tensor in graph[name].inputs if not context.can_be_handed(tensor)
-        ]  # fmt: skip
-        inner += [
+        links = [(name, tensor) for name in segment.nodes for tensor in graph[name].inputs]
+        links += [
             (reader, tensor) for name in segment.nodes for reader in graph.consumers[name]
-            for tensor in graph[reader].inputs if tensor.node == name and not context.can_be_handed(tensor)
+            for tensor in graph[reader].inputs if tensor.node == name
         ]  # fmt: skip
-        inner += [("", tensor) for tensor in context.outputs if tensor.node in kept and not context.can_be_handed(tensor)]
+        links += [("", tensor) for tensor in context.outputs if tensor.node in kept]
+        links = [link for link in dict.fromkeys(links) if not context.can_be_handed(link[1])]
         again = True
         while again:
             again = False
-            for reader, tensor in inner:
+            for reader, tensor in links:
                 if (reader in kept) != (tensor.node in kept):
                     name = reader if reader in kept else tensor.node
                     kept.discard(name)

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from icebreaker.export.recurrent.constants import evaluated, sliced
+from icebreaker.export.constants import evaluated, sliced
 from icebreaker.graph.graph import Graph
 from icebreaker.tensors import Tensor
 
@@ -134,13 +134,11 @@ class CellFinder:
     def _lstm(self, order: tuple[int, ...], new: list[Tensor]) -> Cell:
         h, c = order
         out = self._factors(new[0])
-        for gate, rest in (out, out[::-1]):
-            after, inner = self._activation(rest, fails=False)
-            if after and inner == _Sum(new[1]):
-                break
-        else:
+        last = [self._activation(factor, fails=False) for factor in out]
+        place = next((index for index, (name, inner) in enumerate(last) if name and inner == _Sum(new[1])), None)
+        if place is None:
             raise _NoMatch
-        first, o = self._activation(gate)
+        after, (first, o) = last[place][0], self._activation(out[1 - place])
         kept, added = self._kept_and_added(new[1], c)
         second, f = self._activation(kept)
         if second != first:
@@ -155,34 +153,32 @@ class CellFinder:
         return self._cell("LSTM", (h, c), parts, (first, cell, after))
 
     def _gru(self, order: tuple[int, ...], new: list[Tensor]) -> Cell:
-        """z · h + (1 - z) · n."""
+        """Finds z · h + (1 - z) · n."""
         (h,) = order
         kept, added = self._kept_and_added(new[0], h)
         factors = self._factors(added)
-        for one_less, candidate in (factors, factors[::-1]):
-            node = self._body[one_less.node]
-            if node.op == "Sub" and self.plain(node.inputs[1]) == kept and self._is_number(node.inputs[0], (1,)):
-                break
-        else:
+        nodes = [self._body[factor.node] for factor in factors]
+        rest = [node.op == "Sub" and self.plain(node.inputs[1]) == kept for node in nodes]
+        if not any(rest) or not self._is_number(nodes[rest.index(True)].inputs[0], (1,)):
             raise _NoMatch
         first, z = self._activation(kept)
-        second, n = self._activation(candidate)
+        second, n = self._activation(factors[1 - rest.index(True)])
         try:
             inner = self._sum(n)
         except _NoMatch:
-            rest, after, product = self._reset_after(n.tensor, h)
+            outer, after, product = self._reset_after(n.tensor, h)
             linear = 1
         else:
             products = [term for term in inner if term.kind == "rh"]
             if len(products) != 1:
                 raise _NoMatch
-            product, rest = products[0], [term for term in inner if term.kind != "rh"]
+            product, outer = products[0], [term for term in inner if term.kind != "rh"]
             after, linear = [replace(product, kind="h")], 0
         assert product.gate is not None  # noqa: S101 - of both kinds
         third, r = self._activation(product.gate)
         if third != first or product.index != h:
             raise _NoMatch
-        parts = [self._gate(z, h), self._gate(r, h), self._parts(rest, after, h)]
+        parts = [self._gate(z, h), self._gate(r, h), self._parts(outer, after, h)]
         return self._cell("GRU", (h,), parts, (first, second), linear)
 
     def _reset_after(self, n: Tensor, h: int) -> tuple[list[_Term], list[_Term], _Term]:

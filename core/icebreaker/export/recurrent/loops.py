@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from icebreaker.export.constants import constant, evaluated
 from icebreaker.export.recurrent.cells import Cell, CellFinder, Leaf
-from icebreaker.export.recurrent.constants import evaluated
 from icebreaker.graph.graph import Graph
-from icebreaker.graph.ops import DTYPES, FORWARDING
-from icebreaker.storage.weight_store import opened
+from icebreaker.graph.ops import FORWARDING
 from icebreaker.tensors import Tensor
 
 Shape = tuple[int | None, ...]
@@ -267,20 +266,6 @@ class _Loop:
 
     def _constant_in(self, body: Graph, tensor: Tensor) -> np.ndarray | None:
         return evaluated(body, tensor, lambda item: constant(body, item))
-
-
-def constant(graph: Graph, tensor: Tensor) -> np.ndarray | None:
-    """The value of a constant of a graph, wherever it lies; None of anything else."""
-    node = graph[tensor.node]
-    if node.op != "Const":
-        return None
-    import tensorflow as tf
-
-    proto = node.definition.attr["value"].tensor
-    file = graph.store.of(node.definition) if graph.store is not None else None
-    if file:
-        return opened(file, DTYPES[proto.dtype], [dim.size for dim in proto.tensor_shape.dim])
-    return tf.make_ndarray(proto)
 
 
 def _body(function: Any, definition: Any) -> tuple[Graph, list[str], list[Tensor]]:

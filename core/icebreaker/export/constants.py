@@ -1,4 +1,4 @@
-"""Values of what a graph computes from constants alone: weights on their way into a loop, limits of counters."""
+"""Values of what a graph computes from constants alone, by few ops: weights on their way, limits, lengths."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from icebreaker.graph.graph import Graph, Node
+from icebreaker.graph.ops import DTYPES
+from icebreaker.storage.weight_store import opened
 from icebreaker.tensors import Tensor
 
 _Evaluator = Callable[[Node, list[np.ndarray]], "np.ndarray | None"]
@@ -38,6 +40,20 @@ def evaluated(graph: Graph, tensor: Tensor, leaf: Callable[[Tensor], np.ndarray 
         return evaluate(node, inputs) if node.op not in _PORTS else _PORTS[node.op](node, inputs)[tensor.port]
     except (IndexError, ValueError, TypeError):  # shapes that do not go together: TensorFlow says so better
         return None
+
+
+def constant(graph: Graph, tensor: Tensor) -> np.ndarray | None:
+    """The value of a constant of a graph, wherever it lies; None of anything else."""
+    node = graph[tensor.node]
+    if node.op != "Const":
+        return None
+    import tensorflow as tf
+
+    proto = node.definition.attr["value"].tensor
+    file = graph.store.of(node.definition) if graph.store is not None else None
+    if file:
+        return opened(file, DTYPES[proto.dtype], [dim.size for dim in proto.tensor_shape.dim])
+    return tf.make_ndarray(proto)
 
 
 def sliced(node: Node, begin: Any, end: Any, strides: Any, shape: tuple[int, ...]) -> tuple[Any, ...] | None:
