@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any
 
 from icebreaker.errors import IcebreakerError
@@ -15,6 +16,7 @@ from icebreaker.tensors import canonical
 
 PRECISIONS = ("fp32", "fp16", "int8")
 CALIBRATION_METHODS = ("minmax", "percentile", "mse", "entropy")
+OUTPUT_FORMATS = ("graph", "saved_model")
 QUANTIZERS = ("auto", "own", "nncf")
 HARDWARE_COMPATIBILITY = ("none", "same-compute-capability", "ampere-plus")
 WEIGHTS = ("fixed", "refittable", "weightless")
@@ -32,6 +34,22 @@ FEWEST_MEMORY = 1 << 30
 Profile = tuple[tuple[int, ...], ...]
 _INT8_ONLY = ("accuracy_budget", "calibration", "calibration_table")
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
+
+
+def output_format(output: str, chosen: str = "") -> str:
+    """The form that a conversion writes, one of `OUTPUT_FORMATS`.
+
+    Args:
+        output: The path that was given. One that ends in a slash, or whose name has no suffix, is a SavedModel's.
+        chosen: What the user chose; empty: the path tells.
+
+    Raises:
+        IcebreakerError: There is no such form.
+    """
+    if chosen:
+        _check_choice("format", chosen, OUTPUT_FORMATS)
+        return chosen
+    return "saved_model" if output.endswith("/") or not PurePath(output).suffix else "graph"
 
 
 def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:

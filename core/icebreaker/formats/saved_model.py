@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from icebreaker.errors import IcebreakerError
+from icebreaker.formats.optimized_saved_model import optimized_graph
 from icebreaker.formats.saved_model_effects import saved_model_effects
 from icebreaker.graph import external_weights, functions, limits, side_effects
 from icebreaker.graph.graph import Graph
@@ -39,7 +40,9 @@ def read(path: Path, allow_side_effects: bool = False) -> Any:
             the graph.
     """
     folder = path.parent if path.name == "saved_model.pb" else path
-    _checked_message(folder, allow_side_effects)
+    found = _optimized(_checked_message(folder, allow_side_effects))
+    if found is not None:
+        return found
     import tensorflow as tf
 
     try:
@@ -53,6 +56,11 @@ def read(path: Path, allow_side_effects: bool = False) -> Any:
     if not signatures:
         raise IcebreakerError("no_signature", "{subject} has no signature", "save_with_signatures", subject=folder)
     return freeze(signatures[_signature(signatures)], str(folder))
+
+
+def _optimized(model: Any) -> Any | None:
+    meta = next((item for item in model.meta_graphs if "serve" in item.meta_info_def.tags), None)
+    return optimized_graph(meta, _signature(dict(meta.signature_def))) if meta and meta.signature_def else None
 
 
 def read_apart(path: Path, store: Store, big: int, allow_side_effects: bool = False) -> Any | None:
@@ -70,6 +78,8 @@ def read_apart(path: Path, store: Store, big: int, allow_side_effects: bool = Fa
     if meta is None or not meta.signature_def:
         return None
     name = _signature(dict(meta.signature_def))
+    if optimized_graph(meta, name) is not None:
+        return None
     import tensorflow as tf
 
     try:

@@ -71,10 +71,18 @@ class MakeSample(Request, frozen=True, tag="sample"):
 
 
 class Convert(Request, frozen=True, tag="convert"):
-    """Converts the graph in `model` and writes the optimized one to `output`."""
+    """Converts the graph in `model` and writes the optimized one to `output`.
+
+    Attributes:
+        model: The graph to convert.
+        output: The file or folder to write.
+        format: One of `settings.OUTPUT_FORMATS`; empty: as the name of `output` says (`settings.output_format`).
+        settings: What the user chose.
+    """
 
     model: str
     output: str
+    format: str = ""
     settings: ConvertSettings = ConvertSettings()
     result: ClassVar[Any] = reports.Conversion
 

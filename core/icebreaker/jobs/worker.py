@@ -21,6 +21,7 @@ from icebreaker import codec, events, gpu, reports
 from icebreaker.errors import IcebreakerError
 from icebreaker.jobs import requests, supervisor
 from icebreaker.messages import Message, message, one_line
+from icebreaker.settings import output_format
 from icebreaker.storage import crash_journal
 
 Emit = Callable[[events.Event], None]
@@ -53,8 +54,9 @@ def _convert(request: requests.Convert, emit: Emit, job_id: str) -> reports.Conv
     from icebreaker.conversion import pipeline
 
     return pipeline.convert(
-        Path(request.model), Path(request.output), request.settings, request.consent, emit=emit, job_id=job_id
-    )
+        Path(request.model), Path(request.output), request.settings, request.consent, emit=emit, job_id=job_id,
+        form=output_format(request.output, request.format),
+    )  # fmt: skip
 
 
 def _calibrate(request: requests.Calibrate, emit: Emit, job_id: str) -> reports.Calibration:

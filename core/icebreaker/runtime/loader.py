@@ -37,7 +37,12 @@ def load(
     path = Path(path)
     graph = read(path, allow_side_effects)
     side_effects.require_consent(side_effects.find_side_effects(graph.definition), allow_side_effects, str(path))
-    return Model(graph, path.absolute().parent, fallback=fallback, trust=trust)
+    return Model(graph, home(path), fallback=fallback, trust=trust)
+
+
+def home(path: Path) -> Path:
+    """Where the side files of a graph lie: beside its file, or in a SavedModel's folder."""
+    return path.absolute() if path.is_dir() else path.absolute().parent
 
 
 def read(path: Path, allow_side_effects: bool = False, store: Store | None = None) -> Graph:
