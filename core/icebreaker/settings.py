@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePath
+from pathlib import Path
 from typing import Any
 
 from icebreaker.errors import IcebreakerError
@@ -40,7 +41,8 @@ def output_format(output: str, chosen: str = "") -> str:
     """The form that a conversion writes, one of `OUTPUT_FORMATS`.
 
     Args:
-        output: The path that was given. One that ends in a slash, or whose name has no suffix, is a SavedModel's.
+        output: The path that was given. A folder, one that ends in a slash, and a new one whose name has no suffix are
+            a SavedModel's.
         chosen: What the user chose; empty: the path tells.
 
     Raises:
@@ -49,7 +51,9 @@ def output_format(output: str, chosen: str = "") -> str:
     if chosen:
         _check_choice("format", chosen, OUTPUT_FORMATS)
         return chosen
-    return "saved_model" if output.endswith("/") or not PurePath(output).suffix else "graph"
+    place = Path(os.path.realpath(output))
+    is_folder = output.endswith("/") or place.is_dir() or not (place.suffix or os.path.lexists(place))
+    return "saved_model" if is_folder else "graph"
 
 
 def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:

@@ -18,13 +18,12 @@ SCOPE = "_icebreaker_scope"
 _OUTPUT = "_icebreaker_output"
 
 
-def optimized_graph(meta: Any, signature: str, keep: Iterable[str] = ()) -> Any | None:
+def optimized_graph(meta: Any, signature: str) -> Any | None:
     """The graph of a signature that a conversion wrote, with the names that it had then.
 
     Args:
         meta: A MetaGraphDef.
         signature: A key of its signatures.
-        keep: Nodes that belong to it although its outputs do not need them, such as those that fill its tables.
 
     Returns:
         A GraphDef; None if the signature is not of that kind.
@@ -38,7 +37,7 @@ def optimized_graph(meta: Any, signature: str, keep: Iterable[str] = ()) -> Any 
         return None
     if not outputs or not all(name in whole and _OUTPUT in whole[name].definition.attr for name in outputs):
         return None
-    needed = whole.ancestors([*outputs, *(name for name in (*inputs, *keep) if name in whole)])
+    needed = whole.ancestors([*outputs, *(name for name in inputs if name in whole)])
     made = type(meta.graph_def)(versions=meta.graph_def.versions)
     made.node.extend(node.definition for node in whole if node.name in needed)
     library = meta.graph_def.library

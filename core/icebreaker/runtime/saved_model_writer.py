@@ -8,20 +8,21 @@ the optimized one, with its variables, and nodes of the optimized graph get a sc
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import keyword
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from icebreaker.errors import IcebreakerError
 from icebreaker.export import external_data
 from icebreaker.formats.optimized_saved_model import SCOPE, rename_nodes
+from icebreaker.formats.signatures import DEFAULT_SIGNATURE, Frozen, SignatureTensor
 from icebreaker.graph import external_weights
-from icebreaker.graph.functions import rename_functions
+from icebreaker.graph.functions import reachable_functions, rename_functions
 from icebreaker.graph.graph import Graph
 from icebreaker.runtime import artifact_reader
 from icebreaker.runtime.artifact_reader import PREFIX
@@ -33,31 +34,22 @@ from icebreaker.storage.weight_store import Store
 from icebreaker.tensors import Tensor
 from icebreaker.tf.rewrite import from_store, to_tensorflow
 
-DEFAULT_SIGNATURE = "serving_default"
-INITIALIZER = "__saved_model_init_op"
+TRACED_CALL = "__call__"
+_NO_SIGNATURES = ("__saved_model_init_op", "__saved_model_train_op")  # they stand among them, and are none
 _MOST_FILE_BYTES = 1 << 40
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Origin:
-    """What an optimized graph was made from, where that is a SavedModel.
+    """The SavedModel that an optimized graph was made from.
 
     Attributes:
+        frozen: What it says of the signature that was converted.
         meta: Its MetaGraphDef, TensorFlow's message.
-        folder: Where its variables and assets lie.
-        signature: The one that was converted.
-        inputs: Name in the graph → what the signature calls it; outputs, likewise.
-        initializers: Nodes of the graph that fill its tables.
-        assets: Constant of the graph → name of the file among the assets whose path it is.
     """
 
+    frozen: Frozen
     meta: Any
-    folder: Path
-    signature: str
-    inputs: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    outputs: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    initializers: Sequence[str] = ()
-    assets: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def write(
@@ -77,7 +69,7 @@ def write(
         job_id: As for `folders.write_folder`.
         engines: As for `artifact_writer.write`, and
         store: likewise.
-        origin: What the graph was made from; None: a graph, whose inputs and outputs become `serving_default`.
+        origin: The SavedModel that it was made from; None: a graph, whose inputs and outputs become `serving_default`.
 
     Returns:
         Each of `engines`, as it was written.
@@ -114,16 +106,21 @@ def write(
     return built_engines(definition, engines)
 
 
-def identifiers(names: Iterable[str], known: Mapping[str, str] = {}) -> dict[str, str]:
-    """Name → what a signature calls it: as it is `known`, or as Python takes it for an argument, each another one."""
-    found: dict[str, str] = {}
-    taken = set(known.values())
+def signature_keys(names: Iterable[str], known: Sequence[SignatureTensor] = ()) -> dict[str, str]:
+    """What a signature calls tensors: key → name in the graph.
+
+    Args:
+        names: Of tensors in the graph.
+        known: What they were called before; what has no such key gets one that Python takes for an argument.
+    """
+    names = list(names)
+    found = {item.key: item.tensor for item in known if item.tensor in names}
     for name in names:
-        plain = re.sub(r"\W", "_", name, flags=re.ASCII)
-        if not plain.isidentifier() or keyword.iskeyword(plain):
-            plain = f"_{plain}"
-        found[name] = known[name] if name in known else fresh(plain, taken)
-        taken.add(found[name])
+        if name not in found.values():
+            plain = re.sub(r"\W", "_", name, flags=re.ASCII)
+            if not plain.isidentifier() or keyword.iskeyword(plain):
+                plain = f"_{plain}"
+            found[fresh(plain, found)] = name
     return found
 
 
@@ -132,30 +129,30 @@ def _assembled(definition: Any, store: Store | None, origin: Origin | None) -> t
     import tensorflow as tf
     from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
 
-    name, made, kept = DEFAULT_SIGNATURE, MetaGraphDef(), None
-    if origin is not None:
-        name, kept = origin.signature, _kept(origin)
+    made, kept = MetaGraphDef(), _kept(origin) if origin is not None else None
     if kept is not None:
         made.CopyFrom(kept)
         made.ClearField("graph_def")
         made.ClearField("object_graph_def")  # it would lead to the network as it was
     made.meta_info_def.Clear()
-    made.meta_info_def.tags.append("serve")
+    made.meta_info_def.tags.extend(origin.frozen.tags if origin is not None else ["serve"])
     made.meta_info_def.tensorflow_version = tf.__version__
     graph, scope = _merged(definition, kept)
+    name = origin.frozen.signature.name if origin is not None else DEFAULT_SIGNATURE
+    if name == TRACED_CALL and DEFAULT_SIGNATURE not in made.signature_def:
+        name = DEFAULT_SIGNATURE
     made.signature_def[name].CopyFrom(_signature(definition, store, scope, origin))
-    if origin is not None:
-        _initialize(made, graph, scope, origin)
     return made, graph, scope
 
 
 def _kept(origin: Origin) -> Any | None:
     """The MetaGraphDef with the signatures that stay as they are; None if there are none."""
-    if not set(origin.meta.signature_def) - {origin.signature, INITIALIZER, "__saved_model_train_op"}:
+    name = origin.frozen.signature.name
+    if not set(origin.meta.signature_def) - {name, *_NO_SIGNATURES}:
         return None
     kept = type(origin.meta)()
     kept.CopyFrom(origin.meta)
-    kept.signature_def.pop(origin.signature, None)
+    kept.signature_def.pop(name, None)
     return kept
 
 
@@ -181,6 +178,10 @@ def _merged(definition: Any, kept: Any | None) -> tuple[Any, str]:
     made.node.extend(other.node)
     here = {function.signature.name for function in made.library.function}
     made.library.function.extend(body for name, body in bodies.items() if name not in here)
+    called = set(reachable_functions(made.node, made.library))  # others were there for the object graph
+    functions = [function for function in made.library.function if function.signature.name in called]
+    del made.library.function[:]
+    made.library.function.extend(functions)
     known = {item.function_name for item in made.library.gradient}
     made.library.gradient.extend(item for item in other.library.gradient if item.function_name not in known)
     return made, scope
@@ -196,19 +197,22 @@ def _signature(definition: Any, store: Store | None, scope: str, origin: Origin 
     import tensorflow as tf
     from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
 
-    graph = Graph(definition)
-    known_inputs, known_outputs = (origin.inputs, origin.outputs) if origin is not None else ({}, {})
-    inputs = [item.name for item in graph.placeholders if not item.optional or item.name in known_inputs]
+    graph, before, frozen = Graph(definition), SignatureDef(), None
+    if origin is not None:
+        frozen = origin.frozen.signature
+        if frozen.name in origin.meta.signature_def:
+            before.CopyFrom(origin.meta.signature_def[frozen.name])
+    known = {item.tensor for item in frozen.inputs} if frozen else set()
+    inputs = [item.name for item in graph.placeholders if not item.optional or item.name in known]
     outputs = [str(tensor) for tensor in artifact_reader.stored_outputs(graph)]
     made = SignatureDef(method_name="tensorflow/serving/predict")
-    before = origin.meta.signature_def[origin.signature] if origin is not None else SignatureDef()
     with tf.Graph().as_default() as whole:
         tf.import_graph_def(from_store(artifact_reader.without_payloads(definition), store), name="")
     for names, known, infos, old in (
-        (inputs, known_inputs, made.inputs, before.inputs),
-        (outputs, known_outputs, made.outputs, before.outputs),
+        (inputs, frozen.inputs if frozen else (), made.inputs, before.inputs),
+        (outputs, frozen.outputs if frozen else (), made.outputs, before.outputs),
     ):
-        for name, key in identifiers(names, known).items():
+        for key, name in signature_keys(names, known).items():
             tensor = Tensor.parse(name)
             found = whole.get_tensor_by_name(f"{tensor.node}:{tensor.port}")
             info = TensorInfo(dtype=found.dtype.as_datatype_enum, tensor_shape=found.shape.as_proto())
@@ -221,43 +225,25 @@ def _signature(definition: Any, store: Store | None, scope: str, origin: Origin 
     return made
 
 
-def _initialize(made: Any, graph: Any, scope: str, origin: Origin) -> None:
-    """Has the loader fill the tables of the optimized graph beside those of the other signatures."""
-    from tensorflow.core.framework.types_pb2 import DT_INVALID
-
-    own = [f"^{scope}{name}" for name in origin.initializers]
-    for name, file in origin.assets.items():
-        made.asset_file_def.add(filename=file).tensor_info.name = f"{scope}{name}:0"
-    if not own:
-        return
-    old = [info.name for info in made.signature_def[INITIALIZER].outputs.values()]
-    for key in ("saved_model_main_op", "legacy_init_op"):
-        if key in made.collection_def and not old:
-            old = list(made.collection_def[key].node_list.value)
-    own += [f"^{name.partition(':')[0]}" for name in old]
-    node = graph.node.add(name=fresh("icebreaker_init", {item.name for item in graph.node}), op="NoOp", input=own)
-    info = made.signature_def[INITIALIZER].outputs[INITIALIZER]
-    info.name, info.dtype, info.tensor_shape.unknown_rank = node.name, DT_INVALID, True
-
-
 def _files(origin: Origin, made: Any) -> dict[str, Pieces]:
     """The assets that a MetaGraphDef names, and the variables if it restores any.
 
     Raises:
         IcebreakerError: One is no file, or lies elsewhere.
     """
+    home = Path(origin.frozen.folder)
     places = [f"assets/{item.filename}" for item in made.asset_file_def]
     if made.saver_def.restore_op_name:
-        places += [f"variables/{file.name}" for file in sorted((origin.folder / "variables").glob("variables.*"))]
+        places += [f"variables/{file.name}" for file in sorted((home / "variables").glob("variables.*"))]
     found: dict[str, Pieces] = {}
     for place in places:
         try:
             if ".." in Path(place).parts:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-            found[place] = [file_beside(origin.folder, place, _MOST_FILE_BYTES)]
+            found[place] = [file_beside(home, place, _MOST_FILE_BYTES)]
         except OSError as error:
             raise IcebreakerError(
                 "file_not_read", "{subject} could not be read: {reason}",
-                subject=origin.folder / place, reason=error.strerror or str(error),
+                subject=home / place, reason=error.strerror or str(error),
             ) from error  # fmt: skip
     return found

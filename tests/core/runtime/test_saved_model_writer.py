@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from icebreaker.benchmarking import compare
 from icebreaker.conversion import pipeline
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
+from icebreaker.formats.signatures import SignatureTensor
 from icebreaker.runtime import artifact_writer
-from icebreaker.runtime.saved_model_writer import identifiers
+from icebreaker.runtime.saved_model_writer import signature_keys
 from icebreaker.settings import ConvertSettings
 
 SETTINGS = ConvertSettings.of(engine="openvino", minimum_segment_size=2)
@@ -91,9 +93,12 @@ def test_engines_lie_beside_it_where_it_would_get_too_big(tmp_path: Path, monkey
 
 def test_names_become_arguments_that_python_takes() -> None:
     names = ["x", "p:0", "class id", "class_id", "_score", "class", "9", "größe"]
-    found = identifiers(names, {"x": "class_id"})
-    assert len(set(found.values())) == len(names) and all(name.isidentifier() for name in found.values())
-    assert (found["x"], found["p:0"], found["class id"], found["_score"]) == ("class_id", "p_0", "class_id_2", "_score")
+    x = SignatureTensor("class_id", "x", "float32", None)
+    found = signature_keys(names, [x, replace(x, key="the same"), replace(x, key="gone", tensor="gone")])
+    assert set(found.values()) == set(names) and len(found) == len(names) + 1 and found["the same"] == "x"
+    assert all(key.isidentifier() for key in found if key != "the same")
+    keys = {name: key for key, name in found.items() if key != "the same"}
+    assert (keys["x"], keys["p:0"], keys["class id"], keys["_score"]) == ("class_id", "p_0", "class_id_2", "_score")
 
 
 def test_a_graph_beyond_protobufs_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
