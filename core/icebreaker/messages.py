@@ -46,6 +46,7 @@ REMEDIES: Mapping[str, str] = {
     "not_what_it_seems": "it is not what it seems",
     "did_you_mean": "did you mean {near}?",
     "check_path": "check the path",
+    "give_tensorflows_form": "give the TensorFlow model that it was made from",
     "copy_again": "copy it again",
     "copy_weights_along": "copy the folder {folder} along, beside the graph",
     "copy_weights_again": "copy the folder {folder} again",
@@ -165,6 +166,7 @@ REMEDIES: Mapping[str, str] = {
     "run_on_real_data": "run it in a session on real data, and then convert it",
     "make_another_converter": "make another converter",
     "choose_precision_mode": "choose FP32, FP16 or INT8",
+    "give_calibration_fn": "give one that yields inputs",
     "give_saved_model_folder": "give a SavedModel's folder",
     # jobs, cli, api
     "close_programs_or_smaller_batch": "close other programs, or choose a smaller batch",

@@ -98,7 +98,9 @@ def convert(
         nodes = [item.node for item in verified.accepted]
         store = work.context.graph.store
         if form == "saved_model":
-            built = saved_model_writer.write(verified.definition, output, job_id, engines=nodes, store=store)
+            payloads = artifact_writer.payload_files(nodes)
+            saved_model_writer.write(verified.definition, output, job_id, payloads=payloads, store=store)
+            built = artifact_writer.built_engines(verified.definition, nodes)
         else:
             built = artifact_writer.write(verified.definition, output, job_id, engines=nodes, store=store)
     trusted_engines.remember_engines(built)

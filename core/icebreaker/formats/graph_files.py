@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from icebreaker.errors import IcebreakerError
-from icebreaker.formats import graphdef, keras, saved_model, structure
+from icebreaker.formats import graphdef, keras, onnx_model, saved_model, structure, tflite_model
 from icebreaker.formats.format import Format
+from icebreaker.formats.shown import refuse_shown
 from icebreaker.graph import external_weights, limits, side_effects
 from icebreaker.graph.graph import Graph, Node
 from icebreaker.reports import GraphInput, Inspection
@@ -23,7 +24,7 @@ from icebreaker.storage.weight_store import Store
 # A graph of so many bytes is big: converted in memory, it would take some 25 times as much there.
 BIG_BYTES = 128 << 20
 # Asked in this order; the last one takes every file that is left.
-FORMATS: tuple[Format, ...] = (saved_model, keras, graphdef)
+FORMATS: tuple[Format, ...] = (saved_model, keras, onnx_model, tflite_model, graphdef)
 
 
 def needs_worker(path: Path) -> bool:
@@ -40,12 +41,13 @@ def name_patterns() -> tuple[str, ...]:
     return tuple(pattern for form in reversed(FORMATS) for pattern in form.PATTERNS)
 
 
-def read_definition(path: Path, allow_side_effects: bool = False) -> Any:
+def read_definition(path: Path, allow_side_effects: bool = False, shown: bool = False) -> Any:
     """The frozen GraphDef (tensorboard's message) in a file or folder.
 
     Args:
         path: A graph in any form.
         allow_side_effects: Freeze also what acts outside itself while it is loaded (a SavedModel's initializers).
+        shown: Read also what is only to be looked at, such as ONNX.
 
     Raises:
         IcebreakerError: There is no such file, it holds no graph, or one beyond what `limits` takes.
@@ -54,11 +56,17 @@ def read_definition(path: Path, allow_side_effects: bool = False) -> Any:
     if not definition.node:
         raise IcebreakerError("graph_empty", "{subject} holds an empty graph", "export_with_nodes", subject=path)
     limits.check_limits(definition, str(path))
+    if not shown:
+        refuse_shown(definition, str(path))
     return definition
 
 
 def read_graph(
-    path: Path, allow_side_effects: bool = False, store: Store | None = None, big: int | None = None
+    path: Path,
+    allow_side_effects: bool = False,
+    store: Store | None = None,
+    big: int | None = None,
+    shown: bool = False,
 ) -> Graph:
     """The frozen graph in a file or folder.
 
@@ -67,6 +75,7 @@ def read_graph(
         allow_side_effects: As in `read_definition`.
         store: Where big weights of a big graph shall lie instead of in memory.
         big: From how many bytes on a graph is big; None: `BIG_BYTES`.
+        shown: As in `read_definition`.
 
     Raises:
         IcebreakerError: As in `read_definition`.
@@ -75,8 +84,10 @@ def read_graph(
     if store is not None and exists(path):
         definition = _format_of(path).read_apart(path, store, big, allow_side_effects)
         if definition is not None:
+            if not shown:
+                refuse_shown(definition, str(path))
             return _apart(definition, path, store)
-    definition = read_definition(path, allow_side_effects)
+    definition = read_definition(path, allow_side_effects, shown)
     if beside := external_weights.take_in(definition, path.absolute().parent, store):
         return Graph(definition, beside)
     if store is None or definition.ByteSize() < big:
@@ -109,9 +120,9 @@ def read_structure(path: Path) -> Graph:
     try:
         definition = structure.read(path)
     except (OSError, ValueError):  # text, gzip, or broken: read it all, and have the error in words
-        return read_graph(path)
+        return read_graph(path, shown=True)
     if not definition.node:
-        return read_graph(path)
+        return read_graph(path, shown=True)
     limits.check_limits(definition, str(path))
     external_weights.show(definition)
     return Graph(definition)
@@ -138,9 +149,9 @@ def inspect(path: Path, frozen: str | None = None, allow_side_effects: bool = Fa
         IcebreakerError: As in `read_definition`, or `frozen` cannot be written.
     """
     if not needs_worker(path):
-        return describe(read_graph(path, allow_side_effects))
+        return describe(read_graph(path, allow_side_effects, shown=True))
     with tempfile.TemporaryDirectory(prefix="icebreaker-", ignore_cleanup_errors=True) as folder:
-        graph = read_graph(path, allow_side_effects, Store(Path(folder)))
+        graph = read_graph(path, allow_side_effects, Store(Path(folder)), shown=True)
         if frozen:
             write_together(external_weights.files(Path(frozen), graph.definition, graph.store), job_id)
         return describe(graph, frozen or "")

@@ -10,51 +10,68 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from icebreaker.errors import IcebreakerError
+from icebreaker.formats.signatures import Signature, SignatureTensor
 from icebreaker.graph.functions import reachable_functions
 from icebreaker.graph.graph import Graph
-from icebreaker.tensors import Tensor
+from icebreaker.graph.ops import DTYPES
+from icebreaker.tensors import Tensor, canonical
 
 SCOPE = "_icebreaker_scope"
 _OUTPUT = "_icebreaker_output"
 
 
-def optimized_graph(meta: Any, signature: str) -> Any | None:
+def optimized_signature(meta: Any, name: str) -> tuple[Any, Signature] | None:
     """The graph of a signature that a conversion wrote, with the names that it had then.
 
     Args:
         meta: A MetaGraphDef.
-        signature: A key of its signatures.
+        name: A key of its signatures.
 
     Returns:
-        A GraphDef; None if the signature is not of that kind.
+        A GraphDef, and how it is called; None if the signature is not of that kind.
     """
-    described = meta.signature_def[signature]
+    described = meta.signature_def[name]
     try:
         outputs = [Tensor.parse(info.name).node for info in described.outputs.values()]
         inputs = [Tensor.parse(info.name).node for info in described.inputs.values()]
         whole = Graph(meta.graph_def)
     except IcebreakerError:  # whoever reads it otherwise says so
         return None
-    if not outputs or not all(name in whole and _OUTPUT in whole[name].definition.attr for name in outputs):
+    if not outputs or not all(item in whole and _OUTPUT in whole[item].definition.attr for item in outputs):
         return None
-    needed = whole.ancestors([*outputs, *(name for name in inputs if name in whole)])
+    needed = whole.ancestors([*outputs, *(item for item in inputs if item in whole)])
     made = type(meta.graph_def)(versions=meta.graph_def.versions)
     made.node.extend(node.definition for node in whole if node.name in needed)
     library = meta.graph_def.library
     called = set(reachable_functions(made.node, library))
     made.library.function.extend(item for item in library.function if item.signature.name in called)
     made.library.gradient.extend(item for item in library.gradient if item.function_name in called)
-    _take_scope_off(made)
-    return made
+    scope = _take_scope_off(made)
+
+    def told(infos: Any) -> tuple[SignatureTensor, ...]:
+        return tuple(
+            SignatureTensor(key, canonical(info.name).removeprefix(scope), DTYPES.get(info.dtype, ""), _shape(info))
+            for key, info in infos.items()
+        )
+
+    return made, Signature(name, told(described.inputs), told(described.outputs), described.method_name)
 
 
-def _take_scope_off(definition: Any) -> None:
+def _shape(info: Any) -> tuple[int | None, ...] | None:
+    shape = info.tensor_shape
+    return None if shape.unknown_rank else tuple(None if dim.size < 0 else dim.size for dim in shape.dim)
+
+
+def _take_scope_off(definition: Any) -> str:
+    """Takes what stands before all names off, and returns it."""
     scopes = {node.attr[SCOPE].s.decode("utf-8", "replace") for node in definition.node if SCOPE in node.attr}
-    if len(scopes) == 1 and all(node.name.startswith(*scopes) for node in definition.node):
-        (scope,) = scopes
-        rename_nodes(definition.node, lambda name: name.removeprefix(scope))
     for node in definition.node:
         node.attr.pop(SCOPE, None)
+    if len(scopes) != 1 or not all(node.name.startswith(*scopes) for node in definition.node):
+        return ""
+    (scope,) = scopes
+    rename_nodes(definition.node, lambda name: name.removeprefix(scope))
+    return scope
 
 
 def rename_nodes(nodes: Iterable[Any], renamed: Callable[[str], str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from icebreaker.errors import IcebreakerError
-from icebreaker.formats.optimized_saved_model import optimized_graph
+from icebreaker.formats.optimized_saved_model import optimized_signature
 from icebreaker.formats.saved_model_effects import saved_model_effects
 from icebreaker.graph import external_weights, functions, limits, side_effects
 from icebreaker.graph.graph import Graph
@@ -60,7 +60,10 @@ def read(path: Path, allow_side_effects: bool = False) -> Any:
 
 def _optimized(model: Any) -> Any | None:
     meta = next((item for item in model.meta_graphs if "serve" in item.meta_info_def.tags), None)
-    return optimized_graph(meta, _signature(dict(meta.signature_def))) if meta and meta.signature_def else None
+    if not meta or not meta.signature_def:
+        return None
+    found = optimized_signature(meta, _signature(dict(meta.signature_def)))
+    return None if found is None else found[0]
 
 
 def read_apart(path: Path, store: Store, big: int, allow_side_effects: bool = False) -> Any | None:
@@ -78,7 +81,7 @@ def read_apart(path: Path, store: Store, big: int, allow_side_effects: bool = Fa
     if meta is None or not meta.signature_def:
         return None
     name = _signature(dict(meta.signature_def))
-    if optimized_graph(meta, name) is not None:
+    if optimized_signature(meta, name) is not None:
         return None
     import tensorflow as tf
 

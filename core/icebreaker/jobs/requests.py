@@ -92,6 +92,28 @@ class Convert(Request, frozen=True, tag="convert"):
         return self.output
 
 
+class WriteSavedModel(Request, frozen=True, tag="write-saved-model"):
+    """Writes the graph in `optimized`, which a conversion of `model` made, as a SavedModel to the folder `output`.
+
+    Attributes:
+        model: The original: of a SavedModel, signatures, assets and variables come along.
+        optimized: What the conversion made.
+        output: The folder to write.
+        settings: What it was converted with.
+    """
+
+    model: str
+    optimized: str
+    output: str
+    settings: ConvertSettings = ConvertSettings()
+    result: ClassVar[Any] = reports.SavedFolder
+
+    @property
+    def written(self) -> str:
+        """The folder."""
+        return self.output
+
+
 class Calibrate(Request, frozen=True, tag="calibrate"):
     """Finds the ranges that INT8 needs and writes them to `output`."""
 

@@ -59,6 +59,14 @@ def _convert(request: requests.Convert, emit: Emit, job_id: str) -> reports.Conv
     )  # fmt: skip
 
 
+def _write_saved_model(request: requests.WriteSavedModel, emit: Emit, job_id: str) -> reports.SavedFolder:
+    from icebreaker.runtime import saved_model_writer
+
+    emit(events.Progress(message("stage_write", "Writing the optimized graph"), 0.0))
+    saved_model_writer.write_from_file(Path(request.optimized), Path(request.output), job_id)
+    return reports.SavedFolder(request.output)
+
+
 def _calibrate(request: requests.Calibrate, emit: Emit, job_id: str) -> reports.Calibration:
     from icebreaker.conversion import pipeline
 
@@ -101,6 +109,7 @@ JOBS: Mapping[type[requests.Request], Callable[[Any, Emit, str], Any]] = {
     requests.AskEngines: _engines,
     requests.MakeSample: _sample,
     requests.Convert: _convert,
+    requests.WriteSavedModel: _write_saved_model,
     requests.Calibrate: _calibrate,
     requests.Benchmark: _benchmark,
     requests.Compare: _compare,

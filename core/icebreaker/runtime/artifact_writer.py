@@ -211,11 +211,7 @@ def write(
     Raises:
         IcebreakerError: The graph is too big for protobuf even so, or the disk refuses.
     """
-    payloads = {
-        item.segment.name: external_data.whole(item.built.payload)
-        for item in engines
-        if isinstance(item.built.payload, Path)
-    }
+    payloads = payload_files(engines)
     inline = {name: (f"{PREFIX}payload", payload) for name, payload in payloads.items()}
     try:
         graph = external_weights.pieces(definition, store, inline)
@@ -238,6 +234,15 @@ def write(
     write_together(files, job_id)
     external_weights.sweep(path, files)
     return built_engines(definition, engines)
+
+
+def payload_files(engines: Sequence[EngineNode]) -> dict[str, Pieces]:
+    """Engine node → its payload, of those that have it in a file until the graph is written."""
+    return {
+        item.segment.name: external_data.whole(item.built.payload)
+        for item in engines
+        if isinstance(item.built.payload, Path)
+    }
 
 
 def payloads_apart(definition: Any, payloads: Mapping[str, Pieces], name: str) -> dict[str, Pieces]:

@@ -12,7 +12,8 @@ import errno
 import keyword
 import os
 import re
-from collections.abc import Collection, Iterable, Sequence
+import tempfile
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,11 @@ from icebreaker.formats.signatures import DEFAULT_SIGNATURE, Frozen, SignatureTe
 from icebreaker.graph import external_weights
 from icebreaker.graph.functions import reachable_functions, rename_functions
 from icebreaker.graph.graph import Graph
-from icebreaker.runtime import artifact_reader
+from icebreaker.runtime import artifact_reader, loader
 from icebreaker.runtime.artifact_reader import PREFIX
-from icebreaker.runtime.artifact_writer import INLINE_BYTES, EngineNode, built_engines, payloads_apart
+from icebreaker.runtime.artifact_writer import INLINE_BYTES, payloads_apart
 from icebreaker.storage.files import Pieces, field, file_beside, size_of
 from icebreaker.storage.folders import write_folder
-from icebreaker.storage.trusted_engines import BuiltEngine
 from icebreaker.storage.weight_store import Store
 from icebreaker.tensors import Tensor
 from icebreaker.tf.rewrite import from_store, to_tensorflow
@@ -57,39 +57,31 @@ def write(
     folder: Path,
     job_id: str = "",
     *,
-    engines: Sequence[EngineNode] = (),
+    payloads: Mapping[str, Pieces] | None = None,
     store: Store | None = None,
     origin: Origin | None = None,
-) -> list[BuiltEngine]:
+) -> None:
     """Writes an optimized graph as a SavedModel, whole or not at all.
 
     Args:
         definition: What `artifact_writer.assemble` made.
         folder: The folder to make, or the SavedModel to replace.
         job_id: As for `folders.write_folder`.
-        engines: As for `artifact_writer.write`, and
-        store: likewise.
+        payloads: Engine node → its payload, of those that have it in a file.
+        store: The original's store, if weights of the graph lie in files.
         origin: The SavedModel that it was made from; None: a graph, whose inputs and outputs become `serving_default`.
-
-    Returns:
-        Each of `engines`, as it was written.
 
     Raises:
         IcebreakerError: It is too big for protobuf, or the disk refuses.
     """
     made, graph, scope = _assembled(to_tensorflow(definition), store, origin)
-    payloads = {
-        f"{scope}{item.segment.name}": external_data.whole(item.built.payload)
-        for item in engines
-        if isinstance(item.built.payload, Path)
-    }
+    payloads = {f"{scope}{name}": payload for name, payload in (payloads or {}).items()}
     inline = {name: (f"{PREFIX}payload", payload) for name, payload in payloads.items()}
     written: dict[str, bytes | Path | Pieces] = {}
     try:
         pieces = external_weights.pieces(graph, store, inline)
         if size_of(pieces) > INLINE_BYTES:
-            sides = payloads_apart(graph, payloads, "saved_model.pb")
-            written |= sides
+            written |= payloads_apart(graph, payloads, "saved_model.pb")
             pieces = external_weights.pieces(graph, store)
         # MetaGraphDef.graph_def, in SavedModel.meta_graphs, behind SavedModel.saved_model_schema_version
         message = [b"\x08\x01", *field(2, [made.SerializeToString(deterministic=True), *field(2, pieces)])]
@@ -103,7 +95,19 @@ def write(
     if origin is not None:
         written |= _files(origin, made)
     write_folder(folder, written, job_id)
-    return built_engines(definition, engines)
+
+
+def write_from_file(optimized: Path, folder: Path, job_id: str = "", *, origin: Origin | None = None) -> None:
+    """Writes an optimized graph that lies in a file as a SavedModel; as `write`."""
+    with tempfile.TemporaryDirectory(prefix="icebreaker-", ignore_cleanup_errors=True) as place:
+        graph = loader.read(optimized, store=Store(Path(place)))
+        payloads: dict[str, Pieces] = {}
+        for stored in artifact_reader.stored_engines(graph, loader.home(optimized)):
+            if stored.has_side_file:
+                payload = stored.payload()
+                payloads[stored.node] = external_data.whole(payload) if isinstance(payload, Path) else [payload]
+                graph[stored.node].definition.attr.pop(f"{PREFIX}file")
+        write(graph.definition, folder, job_id, payloads=payloads, store=graph.store, origin=origin)
 
 
 def signature_keys(names: Iterable[str], known: Sequence[SignatureTensor] = ()) -> dict[str, str]:

@@ -10,7 +10,7 @@ from icebreaker.graph import external_weights
 from icebreaker.graph.graph import Graph
 from icebreaker.storage.files import write_together
 
-SUFFIXES = (".gz", ".pb", ".pbtxt", ".keras", ".h5")
+SUFFIXES = (".gz", ".pb", ".pbtxt", ".keras", ".h5", ".onnx", ".tflite")
 
 
 def stem(path: Path) -> str:
@@ -37,6 +37,14 @@ def read_graph(path: Path) -> tuple[Graph, reports.Inspection]:
 
     graph = graph_files.read_structure(path)
     return graph, graph_files.describe(graph)
+
+
+def refuse_shown(graph: Graph | None, path: Path | None) -> None:
+    """Raises IcebreakerError, which names the user's file, if a graph is only there to be looked at, such as ONNX."""
+    from icebreaker.formats import shown
+
+    if graph is not None:
+        shown.refuse_shown(graph.definition, str(path))
 
 
 def sample_data(path: Path) -> str | None:

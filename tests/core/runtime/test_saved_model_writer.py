@@ -112,3 +112,70 @@ def test_a_graph_beyond_protobufs_limit_is_refused(tmp_path: Path, monkeypatch: 
     with pytest.raises(IcebreakerError, match=r"2 GB: .* or write a graph"):
         saved_model_writer.write(graph.as_graph_def(), tmp_path / "made")
     assert not list(tmp_path.iterdir()) and artifact_writer.INLINE_BYTES > 1000
+
+
+WORDS = ["ice", "water", "steam", "snow"]
+
+
+def two_signatures(folder: Path) -> None:
+    """A SavedModel that looks words up in a file, and has a second signature with the same weights."""
+    import tensorflow as tf
+
+    (folder.parent / "words.txt").write_text("\n".join(WORDS))
+    net: Any = tf.Module()
+    source = tf.lookup.TextFileInitializer(
+        str(folder.parent / "words.txt"), tf.string, tf.lookup.TextFileIndex.WHOLE_LINE,
+        tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER,
+    )  # fmt: skip
+    net.table = tf.lookup.StaticHashTable(source, -1)
+    net.embedding = tf.Variable(weights(0, len(WORDS) + 1, 8))
+    net.first, net.second = tf.Variable(weights(1, 8, 8)), tf.Variable(weights(2, 8, 4))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="words")])
+    def classify(words: Any) -> Any:
+        ids = net.table.lookup(words) + 1
+        hidden = tf.nn.relu(tf.matmul(tf.gather(net.embedding, ids), net.first))
+        return {"ids": ids, "class scores": tf.nn.softmax(tf.matmul(hidden, net.second))}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 8], name="x"), tf.TensorSpec([], name="scale")])
+    def encode(x: Any, scale: Any) -> Any:
+        return {"code": tf.nn.relu(tf.matmul(tf.nn.relu(tf.matmul(x, net.first)), net.first)) * scale}
+
+    tf.saved_model.save(net, str(folder), signatures={"serving_default": classify, "encode": encode})
+    (folder.parent / "words.txt").unlink()
+
+
+def test_two_signatures_and_a_vocabulary_come_out_as_they_went_in(tmp_path: Path) -> None:
+    two_signatures(tmp_path / "in")
+    x = np.random.default_rng(3).random((3, 8), np.float32)
+    feeds = {
+        "serving_default": {"words": np.array(["snow", "ice", "lava"], object)},
+        "encode": {"x": x, "scale": np.float32(3)},
+    }
+    wanted, _ = answers(tmp_path / "in", feeds)
+    for signature, scope in (("serving_default", "out"), ("encode", "other")):
+        settings = SETTINGS.changed(signature=signature)
+        made = pipeline.convert(tmp_path / "in", tmp_path / scope, settings, form="saved_model")
+        assert made.segments, made.left_in_tensorflow
+    (tmp_path / "in").rename(tmp_path / "gone")
+    for name in ("out", "other"):
+        found, shown = answers(tmp_path / name, feeds)
+        for loader in ("v1", "v2", "cli"):
+            for signature, outputs in wanted["v2"].items():
+                for key, value in outputs.items():
+                    np.testing.assert_allclose(found[loader][signature][key], value, rtol=1e-5, atol=1e-6)
+        assert "signature_def['encode']" in shown and "signature_def['serving_default']" in shown
+    assert (tmp_path / "other" / "assets" / "words.txt").read_text().split() == WORDS
+
+    model = icebreaker.load(tmp_path / "out", fallback=False)
+    assert model.engines and set(model.outputs) == {"ids", "class scores"}
+    found = model(words=["snow", "ice", "lava"])
+    assert found["ids"].tolist() == [4, 1, 0]
+    np.testing.assert_allclose(found["class scores"], wanted["v2"]["serving_default"]["class scores"], rtol=1e-4)
+    # What came out goes in again: another signature of it, and the same.
+    settings = SETTINGS.changed(signature="encode")
+    assert pipeline.convert(tmp_path / "out", tmp_path / "again", settings, form="saved_model").segments
+    found, _ = answers(tmp_path / "again", feeds)
+    for signature, outputs in wanted["v2"].items():
+        for key, value in outputs.items():
+            np.testing.assert_allclose(found["v2"][signature][key], value, rtol=1e-5, atol=1e-6)

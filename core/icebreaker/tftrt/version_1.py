@@ -1,65 +1,23 @@
-"""TF-TRT's old interface, for scripts that still hold the old calls: change the import line, and they run.
-
-    from icebreaker import create_inference_graph, calib_graph_to_infer_graph
-
-What comes back is an ordinary GraphDef whose engines are live in this process; `save` writes the portable form that
-`icebreaker convert` writes. Conversions run in this process, as those of TF-TRT did, unless `session_config` limits the
-GPU's memory: TensorFlow heeds that only in a process that has not used the GPU yet, so a worker does them then.
-
-A calibration graph records what enters each segment into a folder that its nodes name. Nothing is kept in a global, so
-another process can turn it into the INT8 graph.
-"""
+"""TF-TRT's calls of TensorFlow 1: `create_inference_graph` and its sisters, and `TrtGraphConverter`."""
 
 from __future__ import annotations
 
-import json
-import logging
 import os
-import shutil
-import tempfile
-import threading
-import time
-import uuid
-import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from icebreaker import codec, events
-from icebreaker.conversion import pipeline
 from icebreaker.engine import registry
 from icebreaker.errors import IcebreakerError
-from icebreaker.formats import graph_files
 from icebreaker.graph import limits, side_effects
 from icebreaker.graph.graph import Graph
-from icebreaker.jobs import requests, supervisor
-from icebreaker.quantization.segment_data import RECORDING
-from icebreaker.reports import Left, Words
-from icebreaker.runtime import artifact_reader, artifact_writer, loader
-from icebreaker.settings import DEFAULT_WORKSPACE, PRECISIONS, Consent, ConvertSettings
-from icebreaker.storage import cache
-from icebreaker.storage.files import write_whole
+from icebreaker.runtime import artifact_reader, artifact_writer, saved_model_writer
+from icebreaker.settings import DEFAULT_WORKSPACE, Consent, ConvertSettings
 from icebreaker.tensors import Tensor
 from icebreaker.tf.rewrite import to_tensorflow
-
-_log = logging.getLogger(__name__)
-_FOLDER = "_icebreaker_recording"
-_SETTINGS = "_icebreaker_settings"
-# What is recorded of one segment at most.
-_MOST_ROWS = 1024
-_MOST_BYTES = 1 << 30
-_KEPT_SECONDS = 7 * 24 * 3600.0  # recordings that nobody has turned into a graph
-
-
-class BadArgument(IcebreakerError, ValueError):
-    """An argument cannot be; also a ValueError, as scripts for the original expect."""
-
-
-class ConversionWarning(UserWarning):
-    """Nothing, or little, went to engines."""
+from icebreaker.tftrt.arguments import BadArgument, checked_precision
+from icebreaker.tftrt.calibration import calibration_graph, recorded_settings, restored
+from icebreaker.tftrt.conversion import memory_fraction, optimized, saved_model
 
 
 def create_inference_graph(
@@ -111,16 +69,11 @@ def create_inference_graph(
         BadArgument: An argument is not what it must be.
         IcebreakerError: The graph cannot be converted.
     """
-    precision = _checked(input_graph_def, input_saved_model_dir, precision_mode)
+    precision = checked_precision(input_graph_def, input_saved_model_dir, precision_mode)
     if output_saved_model_dir is not None and input_saved_model_dir is None:
         raise BadArgument(
             "saved_model_dir_missing", "output_saved_model_dir needs input_saved_model_dir", "use_save_for_graph"
         )
-    if input_saved_model_tags is not None and list(input_saved_model_tags) != ["serve"]:
-        raise BadArgument(
-            "tags_unknown", "input_saved_model_tags {tags} are unknown: only serve can be read",
-            tags=str(list(input_saved_model_tags)),
-        )  # fmt: skip
     if cached_engine_batches is not None:
         if not isinstance(cached_engine_batches, list) or not all(isinstance(n, int) for n in cached_engine_batches):
             raise BadArgument("batches_malformed", "cached_engine_batches must be a list of whole numbers")
@@ -131,7 +84,8 @@ def create_inference_graph(
             )  # fmt: skip
         max_batch_size = max([max_batch_size, *cached_engine_batches])
     if input_saved_model_dir is not None:
-        graph = _saved_model(input_saved_model_dir, allow_side_effects)
+        source = saved_model(input_saved_model_dir, input_saved_model_tags, None, allow_side_effects)
+        graph = source.graph
     else:
         limits.check_limits(input_graph_def, "the graph")
         graph = Graph(to_tensorflow(input_graph_def))
@@ -146,14 +100,14 @@ def create_inference_graph(
         settings = ConvertSettings.of(
             outputs=tensors, engine=engine, precision=precision, max_batch_size=max_batch_size,
             workspace_bytes=max_workspace_size_bytes, minimum_segment_size=minimum_segment_size,
-            exclude=tuple(exclude), memory_fraction=_memory_fraction(session_config),
+            exclude=tuple(exclude), memory_fraction=memory_fraction(session_config),
         )  # fmt: skip
     except IcebreakerError as error:
         raise BadArgument(error.message) from error
     consent = Consent(side_effects=allow_side_effects)
     if precision == "int8" and use_calibration:
-        return _calibration_graph(graph, settings, consent)
-    made = _optimized(graph, settings, consent)
+        return calibration_graph(graph, settings, consent)
+    made = optimized(graph, settings, consent).definition
     if output_saved_model_dir is not None:
         save_saved_model(made, output_saved_model_dir, allow_side_effects=allow_side_effects)
     return made
@@ -173,24 +127,8 @@ def calib_graph_to_infer_graph(
         BadArgument: It is no calibration graph.
         IcebreakerError: It has not been run, or what it recorded is gone.
     """
-    recorders = [node for node in calibration_graph_def.node if _FOLDER in node.attr]
-    if not recorders:
-        raise BadArgument("no_calibration_nodes", "Graph doesn't contain any calibration nodes", "create_as_int8")
-    folder = Path(recorders[0].attr[_FOLDER].s.decode("utf-8", "replace"))
-    try:
-        settings = codec.decode(recorders[0].attr[_SETTINGS].s, ConvertSettings)
-    except ValueError as error:
-        raise BadArgument(
-            "calibration_graph_damaged", "the calibration graph is damaged ({error})", "create_again", error=str(error)
-        ) from error
-    if not (folder / RECORDING).is_file():
-        raise IcebreakerError(
-            "recording_gone", "the recorded values in {subject} are gone", "create_and_run_again", subject=folder
-        )
-    if not any(folder.glob("*/*.npz")):
-        raise IcebreakerError("recording_empty", "the calibration graph has not been run", "run_on_real_data")
-    consent = Consent(side_effects=allow_side_effects)
-    return _optimized(Graph(_restored(calibration_graph_def)), settings.changed(calibration=str(folder)), consent)
+    settings, consent = recorded_settings(calibration_graph_def), Consent(side_effects=allow_side_effects)
+    return optimized(Graph(restored(calibration_graph_def)), settings, consent).definition
 
 
 def portable(graph_def: Any) -> Any:
@@ -198,7 +136,7 @@ def portable(graph_def: Any) -> Any:
 
     Of a calibration graph this is the original graph.
     """
-    return artifact_reader.portable(_restored(graph_def))
+    return artifact_reader.portable(restored(graph_def))
 
 
 def save(graph_def: Any, path: str | os.PathLike[str]) -> None:
@@ -217,22 +155,11 @@ def save_saved_model(graph_def: Any, folder: str | os.PathLike[str], *, allow_si
         BadArgument: The folder is there already.
         ConsentNeeded: The graph acts outside itself, and `allow_side_effects` is False: TensorFlow runs parts of it.
     """
-    import tensorflow as tf
-
     if Path(folder).exists():
         raise BadArgument("folder_exists", "{subject} is there already", "another_folder", subject=folder)
     definition = portable(graph_def)
     side_effects.require_consent(side_effects.find_side_effects(definition), allow_side_effects)
-    graph = Graph(definition)
-    with tf.Graph().as_default() as made:
-        tf.import_graph_def(definition, name="")
-        with tf.compat.v1.Session(graph=made) as session:
-            get = made.get_tensor_by_name
-            tf.compat.v1.saved_model.simple_save(
-                session, str(folder),
-                {item.name: get(f"{item.name}:0") for item in graph.placeholders},
-                {str(item): get(f"{item.node}:{item.port}") for item in artifact_reader.stored_outputs(graph)},
-            )  # fmt: skip
+    saved_model_writer.write(definition, Path(folder))
 
 
 class TrtGraphConverter:
@@ -278,7 +205,7 @@ class TrtGraphConverter:
             engine: See there.
             allow_side_effects: See there.
         """
-        precision = _checked(input_graph_def, input_saved_model_dir, precision_mode)
+        precision = checked_precision(input_graph_def, input_saved_model_dir, precision_mode)
         denied = nodes_denylist if nodes_denylist is not None else nodes_blacklist
         if input_graph_def is not None and not denied:
             raise BadArgument("denylist_empty", "nodes_denylist is empty: it must have at least the graph's outputs")
@@ -365,173 +292,3 @@ class TrtGraphConverter:
             raise BadArgument("save_uncalibrated", "save() comes after calibrate()")
         allowed = self._arguments["allow_side_effects"]
         save_saved_model(self._converted, output_saved_model_dir, allow_side_effects=allowed)
-
-
-# --- Conversion --------------------------------------------------------------------------------------------------
-
-
-def _checked(graph_def: Any, saved_model: str | None, precision_mode: str) -> str:
-    """The precision in our words, once there is exactly one thing to convert."""
-    if (graph_def is None) == (saved_model is None):
-        raise BadArgument("graph_ambiguous", "give exactly one of input_graph_def and input_saved_model_dir")
-    precision = str(precision_mode).lower()
-    if precision not in PRECISIONS:
-        raise BadArgument(
-            "precision_mode_unknown", "precision_mode {subject!r} is unknown", "choose_precision_mode",
-            subject=precision_mode,
-        )  # fmt: skip
-    return precision
-
-
-def _optimized(graph: Graph, settings: ConvertSettings, consent: Consent) -> Any:
-    """Converts and makes the result live."""
-    if settings.memory_fraction is not None:
-        return _in_worker(graph, settings, consent)
-    definition, runners, report = pipeline.optimize(graph, settings, consent)
-    _warn(report.warnings, len(report.segments), report.left_in_tensorflow)
-    return loader.live(definition, runners)
-
-
-def _in_worker(graph: Graph, settings: ConvertSettings, consent: Consent) -> Any:
-    with tempfile.TemporaryDirectory(prefix="icebreaker-") as name:
-        folder = Path(name)
-        write_whole(folder / "graph.pb", graph.definition.SerializeToString())
-        model, output = str(folder / "graph.pb"), str(folder / "made.pb")
-        request = requests.Convert(model=model, output=output, settings=settings, consent=consent)
-        report = supervisor.run(request, _to_log)
-        definition = to_tensorflow(graph_files.read_definition(folder / "made.pb"))
-        for node in definition.node:  # the files go with the folder
-            if "_icebreaker_file" in node.attr:
-                node.attr["_icebreaker_payload"].s = (folder / node.attr["_icebreaker_file"].s.decode()).read_bytes()
-                del node.attr["_icebreaker_file"]
-    _warn(report.warnings, len(report.segments), report.left_in_tensorflow)
-    return loader.live(definition)
-
-
-def _warn(texts: Iterable[Words], segments: int, left: Iterable[Left]) -> None:
-    if not segments:
-        reasons = Counter(str(item.reason) for item in left if item.code != "passive")
-        words = "; ".join(f"{reason} ({count} nodes)" for reason, count in reasons.most_common(5))
-        texts = [f"no segment went to an engine: {words}"]
-    for text in texts:
-        warnings.warn(str(text), ConversionWarning, stacklevel=4)
-
-
-def _to_log(event: events.Event) -> None:
-    if isinstance(event, events.Log):
-        _log.log(logging.getLevelNamesMapping().get(event.level.upper(), logging.INFO), str(event.text))
-
-
-def _memory_fraction(session_config: Any) -> float | None:
-    fraction = getattr(getattr(session_config, "gpu_options", None), "per_process_gpu_memory_fraction", 0.0)
-    return fraction or None  # 0 is what a ConfigProto has where nothing was set
-
-
-def _saved_model(folder: str, allow_side_effects: bool) -> Graph:
-    path = Path(folder)
-    if not (path / "saved_model.pb").is_file():
-        raise BadArgument(
-            "no_saved_model", "input_saved_model_dir {subject} has no saved_model.pb", "give_saved_model_folder",
-            subject=folder,
-        )  # fmt: skip
-    return Graph(to_tensorflow(graph_files.read_definition(path, allow_side_effects)))
-
-
-# --- Calibration graphs ------------------------------------------------------------------------------------------
-
-
-def _calibration_graph(graph: Graph, settings: ConvertSettings, consent: Consent) -> Any:
-    """The original graph with a recorder in front of every segment."""
-    cut, segments, left = pipeline.segments(graph, settings, consent)
-    definition = type(cut.definition)()
-    definition.CopyFrom(cut.definition)
-    if not segments:
-        _warn((), 0, left.values())
-        return definition
-    folder = _new_folder()
-    readers = {node.name: node for node in definition.node}
-    index = []
-    for segment in segments:
-        if not segment.inputs:
-            continue
-        moved = {tensor: Tensor(segment.name, port) for port, tensor in enumerate(segment.inputs)}
-        for name in segment.nodes:
-            node = readers[name]
-            texts = [text if text.startswith("^") else str(moved.get(Tensor.parse(text), text)) for text in node.input]
-            del node.input[:]
-            node.input.extend(texts)
-        part = folder / segment.name.replace("/", "_")
-        part.mkdir()
-        types = pipeline.dtypes(cut, segment.inputs)
-        node = definition.node.add()
-        node.CopyFrom(_recorder(segment.name, types, part))
-        node.input.extend(map(str, segment.inputs))
-        node.attr[_FOLDER].s = str(folder).encode()
-        node.attr[_SETTINGS].s = codec.encode(settings).encode()
-        index.append({"inputs": list(map(str, segment.inputs)), "folder": part.name})
-    write_whole(folder / RECORDING, json.dumps({"segments": index}).encode())
-    return definition
-
-
-def _recorder(name: str, types: Sequence[Any], folder: Path) -> Any:
-    """A node that passes its inputs on and writes them down."""
-    import tensorflow as tf
-
-    lock = threading.Lock()
-    seen = {"rows": 0, "bytes": 0}
-
-    def record(*values: Any) -> list[np.ndarray]:
-        arrays = [np.asarray(value) for value in values]
-        rows = max((len(item) for item in arrays if item.ndim), default=1)
-        with lock:
-            if seen["rows"] >= _MOST_ROWS or seen["bytes"] >= _MOST_BYTES:
-                return arrays
-            seen["rows"] += rows
-            seen["bytes"] += sum(item.nbytes for item in arrays)
-            number = seen["rows"]
-        temporary = folder / f"{number:08d}-{uuid.uuid4().hex[:8]}.part"
-        named: dict[str, Any] = {f"input_{index}": item for index, item in enumerate(arrays)}
-        with temporary.open("wb") as stream:
-            np.savez(stream, **named)
-        temporary.rename(temporary.with_suffix(".npz"))
-        return arrays
-
-    scratch = tf.Graph()
-    with scratch.as_default():
-        entries = [tf.compat.v1.placeholder(kind) for kind in types]
-        tf.numpy_function(record, entries, types, stateful=True, name=name)
-    loader.keep_alive(scratch)
-    made = next(node for node in scratch.as_graph_def().node if node.name == name)
-    del made.input[:]
-    return made
-
-
-def _restored(graph_def: Any) -> Any:
-    """The graph without its recorders."""
-    recorders = {node.name: node for node in graph_def.node if _FOLDER in node.attr}
-    if not recorders:
-        return graph_def
-    result = type(graph_def)(versions=graph_def.versions, library=graph_def.library)
-    for node in graph_def.node:
-        if node.name in recorders:
-            continue
-        copy = result.node.add()
-        copy.CopyFrom(node)
-        del copy.input[:]
-        for text in node.input:
-            source = Tensor.parse(text)
-            through = recorders.get(source.node) if not text.startswith("^") else None
-            copy.input.append(text if through is None else through.input[source.port])
-    return result
-
-
-def _new_folder() -> Path:
-    """A folder for recordings in the user's cache; those that were forgotten there go."""
-    try:
-        home = cache.make_folder("recordings")
-        for old in home.iterdir():
-            if time.time() - old.stat().st_mtime > _KEPT_SECONDS:
-                shutil.rmtree(old, ignore_errors=True)
-        return Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-"), dir=home))
-    except (OSError, RuntimeError):  # RuntimeError: there is no home folder
-        return Path(tempfile.mkdtemp(prefix="icebreaker-recording-"))
