@@ -16,7 +16,7 @@ import operator
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from icebreaker import codec, events
 from icebreaker.jobs import requests, supervisor
@@ -62,6 +62,8 @@ def convert(
     calibration_table: FilePath | None = None,
     accuracy_budget: float | None = None,
     keep_float: Sequence[str] | None = None,
+    signature: str | None = None,
+    freeze_inputs: Mapping[str, object] | None = None,
     settings: ConvertSettings | None = None,
     consent: Consent = Consent(),
     limits: Limits = Limits(),
@@ -93,6 +95,8 @@ def convert(
         calibration_table: For INT8: ranges of an earlier calibration; with `calibration` they are written there.
         accuracy_budget: For INT8: share of rows, 0 to 1, whose top class may change.
         keep_float: For INT8: nodes that stay in 16 or 32 bits; patterns too.
+        signature: Which signature of a SavedModel; None: `serving_default`, or the first by name.
+        freeze_inputs: Input name → the value that it always has, such as `{"keras_learning_phase": False}`.
         settings: All of the above and more as one value; what is given beside it changes it.
         consent: What you allow: side effects of the graph, engines built elsewhere, calibration data that is a program.
         limits: Memory, in bytes, and time, in seconds, that the worker may take.
@@ -123,6 +127,8 @@ def convert(
         "calibration_table": _path(calibration_table),
         "accuracy_budget": accuracy_budget,
         "keep_float": _nodes(keep_float),
+        "signature": signature,
+        "freeze_inputs": freeze_inputs and {canonical(name): _value(value) for name, value in freeze_inputs.items()},
     }
     changes = {name: value for name, value in given.items() if value is not None}
     request = requests.Convert(
@@ -175,6 +181,7 @@ def calibrate(
 def inspect(
     model: FilePath,
     *,
+    signature: str = "",
     consent: Consent = Consent(),
     limits: Limits = Limits(),
     progress: ProgressCallback | bool = False,
@@ -184,6 +191,7 @@ def inspect(
 
     Args:
         model: As for `convert`.
+        signature: Which signature of a SavedModel; empty: `serving_default`, or the first by name.
         consent: As for `convert`.
         limits: As for `convert`.
         progress: As for `convert`.
@@ -192,7 +200,8 @@ def inspect(
     Raises:
         IcebreakerError: The file is not a graph, or not a sound one.
     """
-    return _run(requests.Inspect(model=_file(model), consent=consent, limits=limits), progress, cancel)
+    request = requests.Inspect(model=_file(model), signature=signature, consent=consent, limits=limits)
+    return _run(request, progress, cancel)
 
 
 def benchmark(
@@ -331,6 +340,13 @@ def _path(path: FilePath | None) -> str | None:
 
 def _shape(sizes: Sequence[int]) -> tuple[int, ...]:
     return tuple(map(operator.index, sizes))  # NumPy's integers, too
+
+
+def _value(value: object) -> str:
+    """A number, a text or a sequence of them, as settings have it."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ",".join(map(str, cast("Sequence[object]", value)))
+    return str(value)
 
 
 def _listed(names: Sequence[str] | None) -> Sequence[str]:

@@ -27,6 +27,7 @@ REMEDIES: Mapping[str, str] = {
     "give_one_of_them": "give one of them",
     "smallest_usual_largest": "smallest, usual, largest",
     "write_shapes": "write the smallest, the usual and the largest, such as 1x64x64x3,4x224x224x3,8x512x512x3",
+    "write_fixed_input": "write NAME=VALUE, such as keras_learning_phase=0",
     "write_profile": "write NAME=MIN,USUAL,MAX",
     "write_size": "write bytes or a number with KB, MB, GB, KiB, MiB or GiB",
     # formats, graph, storage, tf, partitioning
@@ -66,6 +67,9 @@ REMEDIES: Mapping[str, str] = {
     "save_binary": "save the graph in binary form",
     "save_whole_model_again": "save the whole model again",
     "save_with_signatures": "save it again with signatures=…",
+    "give_value_of_type": "give one {dtype}, or, for {shape}, as many with commas",
+    "leave_signature_out": "leave it out",
+    "choose_signature": "choose the signature that shall be frozen as it is",
     "fetch_lfs": "fetch the graph with git lfs pull",
     "export_saved_model_yourself": (
         "models with Lambda layers or custom objects are refused; export a SavedModel of it yourself"

@@ -165,6 +165,8 @@ class ConvertSettings:
     """What is to be converted, and how.
 
     Attributes:
+        signature: Which signature of a SavedModel; empty: `serving_default`, or the first by name.
+        freeze_inputs: Input name → the value that it always has, as text, such as `0` or `false`.
         outputs: Tensors to keep, under these names; empty: the graph's candidate outputs.
         inputs: Placeholders to keep as inputs; empty: all that the outputs need.
         input_shapes: Input name → concrete shape, where the graph leaves it open.
@@ -195,6 +197,8 @@ class ConvertSettings:
     data: str | None = None
     builder: BuilderSettings = BuilderSettings()
     quantization: QuantizationSettings = QuantizationSettings()
+    signature: str = ""
+    freeze_inputs: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
         """Checks every value.
@@ -380,6 +384,18 @@ def parse_profile(text: str) -> tuple[str, Profile]:
     profile = tuple(shapes * 3 if len(shapes) == 1 else shapes)
     _check_profile(name, profile)
     return canonical(name), profile
+
+
+def parse_fixed_input(text: str) -> tuple[str, str]:
+    """Reads `NAME=VALUE`, such as `keras_learning_phase=0`.
+
+    Raises:
+        IcebreakerError: It is none.
+    """
+    name, equals, value = text.rpartition("=")
+    if not (name and equals and value):
+        raise IcebreakerError("fixed_input_malformed", "{subject!r} fixes no input", "write_fixed_input", subject=text)
+    return canonical(name), value
 
 
 def profile_text(profile: Profile) -> str:

@@ -18,6 +18,7 @@ from icebreaker.data.rows import are_rows, every_row
 from icebreaker.data.sample_inputs import rows, sample_run
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph import side_effects
+from icebreaker.graph.fixed_inputs import fix_inputs
 from icebreaker.graph.random_ops import find_randomness, random_not_compared
 from icebreaker.messages import message
 from icebreaker.metrics.output_difference import difference
@@ -65,7 +66,8 @@ class GraphPair:
         emit(events.Progress(message("stage_read_original", "Reading the original graph"), 0.0))
         allowed = consent.side_effects
         self._weights = tempfile.TemporaryDirectory(prefix="icebreaker-", ignore_cleanup_errors=True)
-        self._graph = loader.read(Path(model), allowed, Store(Path(self._weights.name)))
+        whole = loader.read(Path(model), allowed, Store(Path(self._weights.name)), settings.signature)
+        self._graph = fix_inputs(whole, settings.freeze_inputs)
         side_effects.require_consent(side_effects.find_side_effects(self._graph.definition), allowed, model)
         emit(events.Progress(message("stage_start_tensorflow", "Starting TensorFlow"), 0.02))
         self._original = GraphSession(self._graph.definition, self._settings.memory_fraction, store=self._graph.store)

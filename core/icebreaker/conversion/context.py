@@ -9,6 +9,7 @@ from typing import Any
 from icebreaker import events
 from icebreaker.conversion.sample_values import SampleValues
 from icebreaker.engine.protocol import Engine
+from icebreaker.formats.signatures import Frozen
 from icebreaker.graph.graph import Graph
 from icebreaker.messages import Message, message
 from icebreaker.metrics.timing import Race
@@ -75,6 +76,7 @@ class Context:
         int8: The INT8 side of the conversion; None if that was not asked for.
         notices: How the user is told.
         spare_inputs: Inputs of the whole graph that the outputs do not need: they stay, so that they may be fed.
+        frozen: What the SavedModel says that the graph is from; None: it is from none.
     """
 
     graph: Graph
@@ -88,3 +90,4 @@ class Context:
     int8: SegmentQuantizer | None
     notices: Notices
     spare_inputs: Sequence[Any] = ()
+    frozen: Frozen | None = None

@@ -32,7 +32,10 @@ from icebreaker.engine.protocol import Runner
 from icebreaker.errors import IcebreakerError
 from icebreaker.export import exporter
 from icebreaker.formats import graph_files
+from icebreaker.formats.lookup_tables import initializers, wait_for_tables
+from icebreaker.formats.signatures import Frozen
 from icebreaker.graph import side_effects
+from icebreaker.graph.fixed_inputs import fix_inputs
 from icebreaker.graph.graph import Graph
 from icebreaker.graph.node_patterns import matching_nodes
 from icebreaker.messages import message
@@ -99,7 +102,9 @@ def convert(
         store = work.context.graph.store
         if form == "saved_model":
             payloads = artifact_writer.payload_files(nodes)
-            saved_model_writer.write(verified.definition, output, job_id, payloads=payloads, store=store)
+            saved_model_writer.write(
+                verified.definition, output, job_id, payloads=payloads, store=store, frozen=work.context.frozen
+            )
             built = artifact_writer.built_engines(verified.definition, nodes)
         else:
             built = artifact_writer.write(verified.definition, output, job_id, engines=nodes, store=store)
@@ -315,13 +320,14 @@ def _begin(model: Path, settings: ConvertSettings, consent: Consent, emit: Emit,
     # TensorFlow would bring weights that lie in files to a GPU again in every call.
     store = Store(folder) if gpu.find() is None else None
     big = _BIG_BYTES_INT8 if settings.precision == "int8" else None
-    graph = graph_files.read_graph(model, consent.side_effects, store, big)
-    return _begin_with(graph, settings, consent, emit, str(model))
+    graph, frozen = graph_files.read_model(model, consent.side_effects, store, big, settings.signature)
+    return _begin_with(graph, settings, consent, emit, str(model), frozen=frozen)
 
 
 def _begin_with(
-    graph: Graph, settings: ConvertSettings, consent: Consent, emit: Emit, name: str, *, calibrates: bool = True
-) -> _Work:
+    graph: Graph, settings: ConvertSettings, consent: Consent, emit: Emit, name: str, *, calibrates: bool = True,
+    frozen: Frozen | None = None,
+) -> _Work:  # fmt: skip
     """Runs the graph once, and gathers what a conversion needs.
 
     Args:
@@ -331,8 +337,10 @@ def _begin_with(
         emit: Receives events.
         name: What the graph is called in errors.
         calibrates: False if only the segments are wanted, without INT8's data.
+        frozen: What the SavedModel says that the graph is from.
     """
     registry.require(settings.engine)
+    graph = fix_inputs(wait_for_tables(graph), settings.freeze_inputs)
     # Before TensorFlow sees it: importing a graph already runs what the shapes of others depend on.
     side_effects.require_consent(side_effects.find_side_effects(graph.definition), consent.side_effects, name)
     outputs = scope.chosen_outputs(graph, settings)
@@ -344,7 +352,8 @@ def _begin_with(
     exporter.supported_ops()
     started = time.perf_counter()
     whole, named = graph, {graph.require(name, "input").node for name in settings.inputs or ()}
-    graph = prune(inline_functions(scope.cut_at_inputs(graph, outputs, settings)), outputs)
+    graph = inline_functions(scope.cut_at_inputs(graph, outputs, settings))
+    graph = prune(graph, outputs, initializers(graph))
     original = GraphSession(graph.definition, settings.memory_fraction, reference=True, store=graph.store)
     scope.check_ports(outputs, original)
     notices.progress(message("stage_run_original", "Running the original graph"), 0.05)
@@ -359,7 +368,7 @@ def _begin_with(
         int8 = _open_int8(graph, original, settings, consent, samples, notices)
     context = Context(
         graph, outputs, original, settings, consent, engines, versions, samples, int8, notices,
-        spare_inputs(whole, graph, named),
+        spare_inputs(whole, graph, named), frozen,
     )  # fmt: skip
     selection = EngineSelection(context)
     return _Work(context, selection, SegmentSearch(context, selection, excluded), started)

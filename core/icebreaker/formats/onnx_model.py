@@ -50,7 +50,10 @@ def read(path: Path, allow_side_effects: bool = False) -> Any:
     if not model.graph.node:
         raise _damaged(path)
     definition, drawing = new_graph(KIND)
-    _draw(drawing, definition, model.graph, _described(model), 0)
+    try:
+        _draw(drawing, definition, model.graph, _described(model), 0)
+    except (UnicodeError, TypeError, ValueError) as error:  # names that are no text, numbers beyond what there is
+        raise _damaged(path) from error
     drawing.finish()
     return definition
 

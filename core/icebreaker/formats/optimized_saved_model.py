@@ -20,6 +20,15 @@ SCOPE = "_icebreaker_scope"
 _OUTPUT = "_icebreaker_output"
 
 
+def optimized_signatures(meta: Any) -> set[str]:
+    """The signatures of a MetaGraphDef whose outputs are marked as a conversion marks them."""
+    marked = {node.name for node in meta.graph_def.node if _OUTPUT in node.attr}
+    return {
+        name for name, item in meta.signature_def.items()
+        if item.outputs and all(info.name.partition(":")[0] in marked for info in item.outputs.values())
+    }  # fmt: skip
+
+
 def optimized_signature(meta: Any, name: str) -> tuple[Any, Signature] | None:
     """The graph of a signature that a conversion wrote, with the names that it had then.
 

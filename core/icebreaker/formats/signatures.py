@@ -7,6 +7,7 @@ nothing when the table is full. So there are no assets to keep and no initialize
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -55,7 +56,7 @@ class Table:
         node: The node that gives its handle.
         initializer: The node that fills it, from constants; every reader waits for it.
         size: Number of its entries.
-        asset: Name of the file in `assets/` that its entries came from; empty: they were in the graph or the checkpoint.
+        asset: Name of the file in `assets/` that its entries came from; empty: from the graph or the checkpoint.
     """
 
     node: str
@@ -83,3 +84,9 @@ class Frozen:
     others: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
     assets: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def node_name(text: str) -> str:
+    """A text as a name that TensorFlow lets a node have: `class id` is `class_id`, `_score` is `score`."""
+    name = re.sub(r"[^A-Za-z0-9_.\\/>-]", "_", text)
+    return name if re.match(r"[A-Za-z0-9.]", name) else name.lstrip("_\\/>-") or f"output{name}"

@@ -39,10 +39,15 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, tag_field="job", forbid
 
 
 class Inspect(Request, frozen=True, tag="inspect"):
-    """What is in a graph; one that has to be frozen first is written to `frozen`, if that is given."""
+    """What is in a graph; one that has to be frozen first is written to `frozen`, if that is given.
+
+    Attributes:
+        signature: Which signature of a SavedModel; empty: `serving_default`, or the first by name.
+    """
 
     model: str
     frozen: str = ""
+    signature: str = ""
     result: ClassVar[Any] = reports.Inspection
 
     @property

@@ -32,7 +32,9 @@ def _inspect(request: requests.Inspect, emit: Emit, job_id: str) -> reports.Insp
     from icebreaker.formats import graph_files
 
     emit(events.Progress(message("stage_read", "Reading the graph"), 0.0))
-    return graph_files.inspect(Path(request.model), request.frozen or None, request.consent.side_effects, job_id)
+    return graph_files.inspect(
+        Path(request.model), request.frozen or None, request.consent.side_effects, job_id, request.signature
+    )
 
 
 def _engines(request: requests.AskEngines, emit: Emit, job_id: str) -> reports.Machine:
@@ -63,7 +65,10 @@ def _write_saved_model(request: requests.WriteSavedModel, emit: Emit, job_id: st
     from icebreaker.runtime import saved_model_writer
 
     emit(events.Progress(message("stage_write", "Writing the optimized graph"), 0.0))
-    saved_model_writer.write_from_file(Path(request.optimized), Path(request.output), job_id)
+    saved_model_writer.write_from_file(
+        Path(request.model), Path(request.optimized), Path(request.output), job_id,
+        signature=request.settings.signature,
+    )  # fmt: skip
     return reports.SavedFolder(request.output)
 
 

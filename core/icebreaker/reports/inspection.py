@@ -49,12 +49,15 @@ class Inspection:
     engines: Mapping[str, bool] = field(
         default_factory=dict[str, bool]
     )  # in an optimized graph: engine → built here, all of its
+    signature: str = ""  # of a SavedModel: which one this is
+    other_signatures: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The contract of `icebreaker inspect --json`; `side_effects` and `engines` only if the graph has some."""
+        """The contract of `icebreaker inspect --json`; what comes after `bytes` only if the graph has some."""
         data = codec.to_plain(self)
+        optional = ("side_effects", "engines", "signature", "other_signatures")
         keys = ["nodes", "ops", "inputs", "outputs", "control_flow", "bytes"]
-        return {key: data[key] for key in (*keys, *(key for key in ("side_effects", "engines") if data[key]))}
+        return {key: data[key] for key in (*keys, *(key for key in optional if data[key]))}
 
 
 @dataclass(frozen=True)

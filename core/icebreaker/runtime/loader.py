@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from icebreaker.engine.protocol import Runner
-from icebreaker.formats import graph_files
+from icebreaker.formats import graph_files, saved_model
 from icebreaker.graph import external_weights, side_effects
 from icebreaker.graph.graph import Graph
 from icebreaker.runtime import artifact_reader
@@ -42,15 +42,15 @@ def load(
 
 def home(path: Path) -> Path:
     """Where the side files of a graph lie: beside its file, or in a SavedModel's folder."""
-    return path.absolute() if path.is_dir() else path.absolute().parent
+    return saved_model.folder_of(path.absolute()) if path.is_dir() else path.absolute().parent
 
 
-def read(path: Path, allow_side_effects: bool = False, store: Store | None = None) -> Graph:
+def read(path: Path, allow_side_effects: bool = False, store: Store | None = None, signature: str = "") -> Graph:
     """The graph in a file; engine nodes that were live as it was written are calls again. Errors as `formats`.
 
-    Weights of more than protobuf holds go to `store`.
+    Weights of more than protobuf holds go to `store`. `signature` is that of a SavedModel, as settings have it.
     """
-    graph = graph_files.read_graph(path, allow_side_effects, store, external_weights.MOST_BYTES)
+    graph = graph_files.read_graph(path, allow_side_effects, store, external_weights.MOST_BYTES, signature)
     definition = artifact_reader.portable(graph.definition)
     return graph if definition is graph.definition else Graph(definition, graph.store)
 

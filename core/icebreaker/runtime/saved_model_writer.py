@@ -20,6 +20,7 @@ from typing import Any
 
 from icebreaker.errors import IcebreakerError
 from icebreaker.export import external_data
+from icebreaker.formats import graph_files, saved_model
 from icebreaker.formats.optimized_saved_model import SCOPE, rename_nodes
 from icebreaker.formats.signatures import DEFAULT_SIGNATURE, Frozen, SignatureTensor
 from icebreaker.graph import external_weights
@@ -59,7 +60,7 @@ def write(
     *,
     payloads: Mapping[str, Pieces] | None = None,
     store: Store | None = None,
-    origin: Origin | None = None,
+    frozen: Frozen | None = None,
 ) -> None:
     """Writes an optimized graph as a SavedModel, whole or not at all.
 
@@ -69,11 +70,12 @@ def write(
         job_id: As for `folders.write_folder`.
         payloads: Engine node → its payload, of those that have it in a file.
         store: The original's store, if weights of the graph lie in files.
-        origin: The SavedModel that it was made from; None: a graph, whose inputs and outputs become `serving_default`.
+        frozen: What the SavedModel says that it was made from; None: its inputs and outputs become `serving_default`.
 
     Raises:
         IcebreakerError: It is too big for protobuf, or the disk refuses.
     """
+    origin = None if frozen is None else Origin(frozen, saved_model.meta_graph(frozen.folder))
     made, graph, scope = _assembled(to_tensorflow(definition), store, origin)
     payloads = {f"{scope}{name}": payload for name, payload in (payloads or {}).items()}
     inline = {name: (f"{PREFIX}payload", payload) for name, payload in payloads.items()}
@@ -97,9 +99,20 @@ def write(
     write_folder(folder, written, job_id)
 
 
-def write_from_file(optimized: Path, folder: Path, job_id: str = "", *, origin: Origin | None = None) -> None:
-    """Writes an optimized graph that lies in a file as a SavedModel; as `write`."""
+def write_from_file(model: Path, optimized: Path, folder: Path, job_id: str = "", *, signature: str = "") -> None:
+    """Writes an optimized graph that lies in a file as a SavedModel; as `write`.
+
+    Args:
+        model: What it was made from.
+        optimized: The graph's file.
+        folder: As for `write`.
+        job_id: As for `write`.
+        signature: The one of `model` that was converted, as settings have it.
+    """
+    frozen = None
     with tempfile.TemporaryDirectory(prefix="icebreaker-", ignore_cleanup_errors=True) as place:
+        if saved_model.matches(model):  # it was judged as it was opened
+            _, frozen = graph_files.read_model(model, True, Store(Path(place)), signature=signature)
         graph = loader.read(optimized, store=Store(Path(place)))
         payloads: dict[str, Pieces] = {}
         for stored in artifact_reader.stored_engines(graph, loader.home(optimized)):
@@ -107,7 +120,7 @@ def write_from_file(optimized: Path, folder: Path, job_id: str = "", *, origin: 
                 payload = stored.payload()
                 payloads[stored.node] = external_data.whole(payload) if isinstance(payload, Path) else [payload]
                 graph[stored.node].definition.attr.pop(f"{PREFIX}file")
-        write(graph.definition, folder, job_id, payloads=payloads, store=graph.store, origin=origin)
+        write(graph.definition, folder, job_id, payloads=payloads, store=graph.store, frozen=frozen)
 
 
 def signature_keys(names: Iterable[str], known: Sequence[SignatureTensor] = ()) -> dict[str, str]:

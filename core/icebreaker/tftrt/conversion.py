@@ -14,13 +14,15 @@ from typing import Any
 from icebreaker import events
 from icebreaker.conversion import pipeline
 from icebreaker.formats import graph_files
+from icebreaker.formats import saved_model as saved_model_format
+from icebreaker.formats.signatures import Frozen
 from icebreaker.graph.graph import Graph
 from icebreaker.jobs import requests, supervisor
 from icebreaker.reports import Conversion, Left, Words
 from icebreaker.runtime import loader
-from icebreaker.runtime.saved_model_writer import Origin, signature_keys
 from icebreaker.settings import Consent, ConvertSettings
 from icebreaker.storage.files import write_whole
+from icebreaker.tensors import Tensor
 from icebreaker.tf.rewrite import to_tensorflow
 from icebreaker.tftrt.arguments import BadArgument, ConversionWarning
 
@@ -94,13 +96,13 @@ class Source:
         graph: It, frozen.
         inputs: What the signature calls its inputs → name in the graph, sorted by what it calls them.
         outputs: The same of its outputs.
-        origin: What there is to know to write a SavedModel in its place.
+        frozen: What the SavedModel says.
     """
 
     graph: Graph
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
-    origin: Origin | None
+    frozen: Frozen
 
 
 def saved_model(folder: str, tags: Sequence[str] | None, signature: str | None, allow_side_effects: bool) -> Source:
@@ -111,21 +113,19 @@ def saved_model(folder: str, tags: Sequence[str] | None, signature: str | None, 
         IcebreakerError: It cannot be read.
     """
     path = Path(folder)
-    if not (path / "saved_model.pb").is_file():
+    if not (path.is_dir() and saved_model_format.matches(path)):
         raise BadArgument(
             "no_saved_model", "input_saved_model_dir {subject} has no saved_model.pb", "give_saved_model_folder",
             subject=folder,
         )  # fmt: skip
-    if tags is not None and list(tags) != ["serve"]:
+    graph, frozen = graph_files.read_model(path, allow_side_effects, signature=signature or "")
+    assert frozen is not None  # noqa: S101 - it is a SavedModel
+    if tags is not None and set(tags) != set(frozen.tags):
         raise BadArgument(
-            "tags_unknown", "input_saved_model_tags {tags} are unknown: only serve can be read", tags=str(list(tags))
-        )
-    if signature not in (None, "serving_default"):
-        raise BadArgument(
-            "signature_unknown", "signature {subject!r} cannot be read: only serving_default can be",
-            subject=signature,
+            "tags_unknown", "input_saved_model_tags {tags} are not those of {subject}: {known}",
+            subject=folder, tags=str(list(tags)), known=str(list(frozen.tags)),
         )  # fmt: skip
-    graph = Graph(to_tensorflow(graph_files.read_definition(path, allow_side_effects)))
-    inputs = signature_keys(item.name for item in graph.placeholders)
-    outputs = signature_keys(graph.candidate_outputs)
-    return Source(graph, dict(sorted(inputs.items())), dict(sorted(outputs.items())), None)
+    inputs = {item.key: item.tensor for item in frozen.signature.inputs if Tensor.parse(item.tensor).node in graph}
+    outputs = {item.key: item.tensor for item in frozen.signature.outputs}
+    graph = Graph(to_tensorflow(graph.definition), graph.store)
+    return Source(graph, dict(sorted(inputs.items())), dict(sorted(outputs.items())), frozen)

@@ -9,6 +9,7 @@ from typing import Any
 
 from icebreaker.engine import registry
 from icebreaker.errors import IcebreakerError
+from icebreaker.formats.signatures import Frozen
 from icebreaker.graph import limits, side_effects
 from icebreaker.graph.graph import Graph
 from icebreaker.runtime import artifact_reader, artifact_writer, saved_model_writer
@@ -37,6 +38,7 @@ def create_inference_graph(
     session_config: Any = None,
     engine: str = "auto",
     *,
+    input_saved_model_signature_key: str | None = None,
     exclude: Iterable[str] = (),
     allow_side_effects: bool = False,
 ) -> Any:
@@ -54,10 +56,11 @@ def create_inference_graph(
         cached_engine_batches: Batches that the engines take; the largest counts.
         use_calibration: With INT8: return a calibration graph. False takes the ranges that the graph carries.
         input_saved_model_dir: A SavedModel to freeze and convert.
-        input_saved_model_tags: Its tags; only `serve` is known.
+        input_saved_model_tags: Its tags; None: those that it has.
         output_saved_model_dir: Write the result there as a SavedModel too; only with `input_saved_model_dir`.
         session_config: A ConfigProto; its per_process_gpu_memory_fraction is heeded.
         engine: `auto` (the fastest here) or an engine's name.
+        input_saved_model_signature_key: The signature to convert; None: `serving_default`, or the first by name.
         exclude: Nodes to leave in TensorFlow.
         allow_side_effects: Run, while converting, also a graph that acts outside itself.
 
@@ -83,9 +86,12 @@ def create_inference_graph(
                 count=len(cached_engine_batches), most=maximum_cached_engines,
             )  # fmt: skip
         max_batch_size = max([max_batch_size, *cached_engine_batches])
+    frozen = None
     if input_saved_model_dir is not None:
-        source = saved_model(input_saved_model_dir, input_saved_model_tags, None, allow_side_effects)
-        graph = source.graph
+        source = saved_model(
+            input_saved_model_dir, input_saved_model_tags, input_saved_model_signature_key, allow_side_effects
+        )
+        graph, frozen = source.graph, source.frozen
     else:
         limits.check_limits(input_graph_def, "the graph")
         graph = Graph(to_tensorflow(input_graph_def))
@@ -109,7 +115,7 @@ def create_inference_graph(
         return calibration_graph(graph, settings, consent)
     made = optimized(graph, settings, consent).definition
     if output_saved_model_dir is not None:
-        save_saved_model(made, output_saved_model_dir, allow_side_effects=allow_side_effects)
+        save_saved_model(made, output_saved_model_dir, allow_side_effects=allow_side_effects, frozen=frozen)
     return made
 
 
@@ -148,8 +154,20 @@ def save(graph_def: Any, path: str | os.PathLike[str]) -> None:
     artifact_writer.write(portable(graph_def), Path(path))
 
 
-def save_saved_model(graph_def: Any, folder: str | os.PathLike[str], *, allow_side_effects: bool = False) -> None:
+def save_saved_model(
+    graph_def: Any,
+    folder: str | os.PathLike[str],
+    *,
+    allow_side_effects: bool = False,
+    frozen: Frozen | None = None,
+) -> None:
     """Writes the portable form of a graph as a SavedModel; its signature has the graph's inputs and outputs.
+
+    Args:
+        graph_def: The graph.
+        folder: The folder to make.
+        allow_side_effects: As in `create_inference_graph`.
+        frozen: What the SavedModel says that it was made from: its other signatures come along.
 
     Raises:
         BadArgument: The folder is there already.
@@ -159,7 +177,7 @@ def save_saved_model(graph_def: Any, folder: str | os.PathLike[str], *, allow_si
         raise BadArgument("folder_exists", "{subject} is there already", "another_folder", subject=folder)
     definition = portable(graph_def)
     side_effects.require_consent(side_effects.find_side_effects(definition), allow_side_effects)
-    saved_model_writer.write(definition, Path(folder))
+    saved_model_writer.write(definition, Path(folder), frozen=frozen)
 
 
 class TrtGraphConverter:
@@ -190,7 +208,7 @@ class TrtGraphConverter:
         Args:
             input_saved_model_dir: As in `create_inference_graph`, and so are those that are not named here.
             input_saved_model_tags: See there.
-            input_saved_model_signature_key: Only serving_default, which is read anyway.
+            input_saved_model_signature_key: See there.
             input_graph_def: See there.
             nodes_denylist: Nodes to leave alone, the graph's outputs among them. Must be given with a graph.
             session_config: See there.
@@ -209,11 +227,6 @@ class TrtGraphConverter:
         denied = nodes_denylist if nodes_denylist is not None else nodes_blacklist
         if input_graph_def is not None and not denied:
             raise BadArgument("denylist_empty", "nodes_denylist is empty: it must have at least the graph's outputs")
-        if input_saved_model_signature_key not in (None, "serving_default"):
-            raise BadArgument(
-                "signature_unknown", "signature {subject!r} cannot be read: only serving_default can be",
-                subject=input_saved_model_signature_key,
-            )  # fmt: skip
         self._denied = [str(getattr(item, "name", item)) for item in denied or ()]
         self._session_config = session_config
         self._needs_calibration = precision == "int8" and use_calibration
@@ -223,6 +236,7 @@ class TrtGraphConverter:
             "minimum_segment_size": minimum_segment_size, "is_dynamic_op": is_dynamic_op,
             "maximum_cached_engines": maximum_cached_engines, "use_calibration": use_calibration,
             "input_saved_model_dir": input_saved_model_dir, "input_saved_model_tags": input_saved_model_tags,
+            "input_saved_model_signature_key": input_saved_model_signature_key,
             "session_config": session_config, "engine": engine, "allow_side_effects": allow_side_effects,
         }  # fmt: skip
         self._converted: Any = None
@@ -291,4 +305,9 @@ class TrtGraphConverter:
         if self._needs_calibration and not self._calibrated:
             raise BadArgument("save_uncalibrated", "save() comes after calibrate()")
         allowed = self._arguments["allow_side_effects"]
-        save_saved_model(self._converted, output_saved_model_dir, allow_side_effects=allowed)
+        if (folder := self._arguments["input_saved_model_dir"]) is None:
+            save_saved_model(self._converted, output_saved_model_dir, allow_side_effects=allowed)
+            return
+        tags, key = (self._arguments[f"input_saved_model_{name}"] for name in ("tags", "signature_key"))
+        source = saved_model(folder, tags, key, allowed)
+        save_saved_model(self._converted, output_saved_model_dir, allow_side_effects=allowed, frozen=source.frozen)

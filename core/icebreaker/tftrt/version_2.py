@@ -232,7 +232,7 @@ class TrtGraphConverterV2:
         definition = artifact_reader.portable(self._made.definition)
         if not save_gpu_specific_engines:
             definition = artifact_reader.without_engines(definition)
-        saved_model_writer.write(definition, Path(output_saved_model_dir), origin=self._source.origin)
+        saved_model_writer.write(definition, Path(output_saved_model_dir), frozen=self._source.frozen)
 
     def _inputs(self, input_fn: Inputs) -> Iterator[dict[str, Any]]:
         """Each of the inputs that a function of the user's gives, by what the signature calls them."""

@@ -18,7 +18,7 @@ from icebreaker.formats import graph_files
 from icebreaker.formats.signatures import SignatureTensor
 from icebreaker.runtime import artifact_writer
 from icebreaker.runtime.saved_model_writer import signature_keys
-from icebreaker.settings import ConvertSettings
+from icebreaker.settings import Consent, ConvertSettings
 
 SETTINGS = ConvertSettings.of(engine="openvino", minimum_segment_size=2)
 
@@ -114,6 +114,7 @@ def test_a_graph_beyond_protobufs_limit_is_refused(tmp_path: Path, monkeypatch: 
     assert not list(tmp_path.iterdir()) and artifact_writer.INLINE_BYTES > 1000
 
 
+READS = Consent(side_effects=True)  # a file of words
 WORDS = ["ice", "water", "steam", "snow"]
 
 
@@ -155,7 +156,7 @@ def test_two_signatures_and_a_vocabulary_come_out_as_they_went_in(tmp_path: Path
     wanted, _ = answers(tmp_path / "in", feeds)
     for signature, scope in (("serving_default", "out"), ("encode", "other")):
         settings = SETTINGS.changed(signature=signature)
-        made = pipeline.convert(tmp_path / "in", tmp_path / scope, settings, form="saved_model")
+        made = pipeline.convert(tmp_path / "in", tmp_path / scope, settings, READS, form="saved_model")
         assert made.segments, made.left_in_tensorflow
     (tmp_path / "in").rename(tmp_path / "gone")
     for name in ("out", "other"):
@@ -167,14 +168,16 @@ def test_two_signatures_and_a_vocabulary_come_out_as_they_went_in(tmp_path: Path
         assert "signature_def['encode']" in shown and "signature_def['serving_default']" in shown
     assert (tmp_path / "other" / "assets" / "words.txt").read_text().split() == WORDS
 
-    model = icebreaker.load(tmp_path / "out", fallback=False)
+    other = icebreaker.load(tmp_path / "other", fallback=False, allow_side_effects=True)
+    assert set(other.outputs) == {"code"}  # what was converted
+    model = icebreaker.load(tmp_path / "out", fallback=False, allow_side_effects=True)
     assert model.engines and set(model.outputs) == {"ids", "class scores"}
     found = model(words=["snow", "ice", "lava"])
     assert found["ids"].tolist() == [4, 1, 0]
     np.testing.assert_allclose(found["class scores"], wanted["v2"]["serving_default"]["class scores"], rtol=1e-4)
     # What came out goes in again: another signature of it, and the same.
     settings = SETTINGS.changed(signature="encode")
-    assert pipeline.convert(tmp_path / "out", tmp_path / "again", settings, form="saved_model").segments
+    assert pipeline.convert(tmp_path / "out", tmp_path / "again", settings, READS, form="saved_model").segments
     found, _ = answers(tmp_path / "again", feeds)
     for signature, outputs in wanted["v2"].items():
         for key, value in outputs.items():
