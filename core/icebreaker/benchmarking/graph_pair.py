@@ -79,8 +79,7 @@ class GraphPair:
             emit(events.Progress(message("stage_load", "Loading the optimized graph"), 0.08))
             faster = loader.read(Path(optimized), allowed, self._store("optimized"), big=big)
             side_effects.require_consent(side_effects.find_side_effects(faster.definition), allowed, optimized)
-            folder = Path(optimized).absolute().parent
-            self._optimized = Model(faster, folder, trust=consent.engines)
+            self._optimized = Model(faster, loader.home(Path(optimized)), trust=consent.engines)
         wanted = self._settings.outputs or self._graph.candidate_outputs
         names = self._optimized.outputs if self._optimized else wanted
         self._outputs = [self._graph.require(name, "output") for name in names]

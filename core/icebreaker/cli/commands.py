@@ -66,7 +66,7 @@ def convert(arguments: argparse.Namespace, console: Console) -> Answer:
     """Writes a graph that runs faster."""
     made = console.run(
         requests.Convert(
-            model=arguments.model, output=arguments.output, settings=arguments.settings,
+            model=arguments.model, output=arguments.output, format=arguments.format, settings=arguments.settings,
             consent=arguments.consent, limits=arguments.limits,
         )
     )  # fmt: skip

@@ -19,6 +19,7 @@ from icebreaker.settings import (
     CALIBRATION_METHODS,
     HARDWARE_COMPATIBILITY,
     MOST_OPTIMIZATION,
+    OUTPUT_FORMATS,
     PRECISIONS,
     QUANTIZERS,
     WEIGHTS,
@@ -80,7 +81,12 @@ def _add_inspect(command: argparse.ArgumentParser) -> None:
 def _add_convert(command: argparse.ArgumentParser) -> None:
     defaults = ConvertSettings()
     _add_model(command)
-    command.add_argument("-o", "--output", required=True, metavar="OUT", help="the optimized graph to write")
+    text = "the optimized graph to write; NAME/ is a SavedModel's folder"
+    command.add_argument("-o", "--output", required=True, metavar="OUT", help=text)
+    command.add_argument(
+        "--format", choices=OUTPUT_FORMATS, default="",
+        help="what to write; default: a SavedModel if OUT ends in a slash or has no suffix, else a graph",
+    )  # fmt: skip
     _add_inputs(command)
     _add_outputs(command, "all that carry data")
     command.add_argument("--precision", choices=PRECISIONS, default=defaults.precision, help="default: %(default)s")

@@ -65,3 +65,10 @@ class SampleFile:
     """A sample model that was written to `output`."""
 
     output: str
+
+
+@dataclass(frozen=True)
+class SavedFolder:
+    """A SavedModel whose folder `output` was written."""
+
+    output: str

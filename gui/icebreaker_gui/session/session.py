@@ -326,6 +326,11 @@ class Session(QObject):
             return
         output = self._next_run_folder() / f"{self.stem}.optimized.pb"
         try:
+            graph_io.refuse_shown(self.graph, self.path)
+        except IcebreakerError as error:
+            self.report(self.tr("The conversion failed"), error_text(error))
+            return
+        try:
             output.parent.mkdir(parents=True)  # the cache folder may have been emptied meanwhile
         except OSError as error:
             self.report(self.tr("The conversion could not begin"), error_text(error))
@@ -465,6 +470,21 @@ class Session(QObject):
         self._foreground.run_thread(
             lambda: graph_io.copy_graph(source, path), lambda outcome: self._on_saved(outcome, path)
         )
+
+    def save_model(self, path: Path | str) -> None:
+        """Writes the optimized graph as a SavedModel, with what the one that it was made from has beside its graph."""
+        source, path = self.optimized_path, Path(path)
+        if source is None or self.busy:
+            return
+        self._begin(Activity("save", self.tr("Saving {name}").format(name=path.name)))
+        self._foreground.run_job(
+            requests.WriteSavedModel(
+                model=str(self.path), optimized=str(source), output=str(path),
+                settings=self.converted_with or self.settings,
+            ),
+            lambda _: self._on_saved(None, path),
+            self.tr("The optimized graph could not be saved"),
+        )  # fmt: skip
 
     def _on_saved(self, outcome: Exception | None, path: Path) -> None:
         self._foreground.end()
