@@ -45,7 +45,7 @@ class SegmentSearch:
         self._refusals: dict[str, Refusal] | None = None
         self._found: dict[Any, SegmentForms] = {}
         # Ops that some engine takes as TensorFlow has them.
-        self._native = frozenset[str]().union(*(engine.supported_ops() for engine in context.engines))
+        self._native = frozenset[str]().union(*(engine.supported_ops() for engine in selection.deciding))
 
     def run(self, more: Mapping[str, Refusal] | None = None) -> tuple[Partition, Found]:
         """Partitions and exports until converter and engines take every segment.
@@ -100,7 +100,8 @@ class SegmentSearch:
         if node.op in PASSIVE and node.op not in ("Identity", "IdentityN"):
             return None
         if node.op not in self._convertible and node.op not in self._native:
-            told = message("op_unsupported", "no converter for {op}", subject=node.name, op=node.op)
+            said = next(filter(None, (engine.why_not(node.op) for engine in self._selection.deciding)), None)
+            told = said or message("op_unsupported", "no converter for {op}", subject=node.name, op=node.op)
             return Refusal("unsupported_op", told)
         if original.is_stateful(node.name):
             told = message(

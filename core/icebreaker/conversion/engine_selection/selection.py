@@ -7,7 +7,7 @@ included. One that fails is told why, and the next is tried.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
@@ -63,13 +63,19 @@ class EngineSelection:
         self.narrowing = Narrowing(context, self.calls, self.checker)
         self.elsewhere: dict[str, list[str]] = {}
 
+    @property
+    def deciding(self) -> Sequence[Engine]:
+        """The engines that decide what segments are; those that are tried on them as well are not among them."""
+        engines = self.context.engines
+        return [engine for engine in engines if engine.widens_segments or len(engines) == 1]
+
     def ask(self, forms: SegmentForms) -> dict[str, Refusal]:
         """The nodes that engines refuse: none as soon as one takes the whole segment, else the most willing one's.
 
         What others have against the same nodes is told, too.
         """
         said: list[dict[str, Refusal]] = []
-        for engine in self.context.engines:
+        for engine in self.deciding:
             refused = self.calls.refusals(engine, forms)
             if not refused:
                 return {}
@@ -127,7 +133,8 @@ class _Trial:
         self._count, self._report = count, report
         self._candidates: list[Candidate] = []
         # Big: two engines at once would take too much memory.
-        self._one_by_one = not forms.onnx_refusals and forms.exported.file is not None
+        reads_onnx = any(engine.starts_from == "onnx" for engine in self._context.engines)
+        self._one_by_one = reads_onnx and not forms.onnx_refusals and forms.exported.file is not None
 
     def run(self) -> Accepted | Refusal:
         """Builds, checks, measures, chooses."""
