@@ -36,6 +36,7 @@ from icebreaker.messages import Message, message
 from icebreaker.partitioning.partition import Refusal
 from icebreaker.quantization.nncf import NncfSegment
 from icebreaker.reports import Quantization, SegmentReport, Words
+from icebreaker.runtime.artifact_reader import is_function
 from icebreaker.runtime.artifact_writer import EngineNode
 from icebreaker.storage import crash_journal
 from icebreaker.storage.weight_store import give_memory_back
@@ -292,7 +293,7 @@ class _Trial:
             deviation=chosen.deviation, runs_here=built.runs_here,
             layers=built.layers or getattr(chosen.runner, "layers", ()),
             candidates=tuple(candidate.summary() for candidate in self._candidates), quantization=told,
-            notes=tuple(chosen.notes),
+            notes=(*chosen.notes, *([built.note] if is_function(chosen.engine.name) and built.note else [])),
         )  # fmt: skip
         _log.info(message(
             "segment_accepted", "{subject}: {count} ops in {engine} {precision}",
