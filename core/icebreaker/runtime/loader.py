@@ -72,10 +72,10 @@ def live(definition: Any, runners: Mapping[str, Runner] | None = None) -> Any:
     """
     graph = Graph(definition)
     model = Model(graph, Path(), runners=runners)
-    made = with_functions(graph, model.nodes, from_host=True)
+    made = with_functions(model.graph, model.outside, from_host=True)
     keep_alive(made.functions)
     artifact_reader.copy_private(definition, made.definition)
     for node in made.definition.node:
-        if node.name in model.nodes:
-            node.attr["_icebreaker_function"].s = model.nodes[node.name].stored.function.encode()
+        if node.name in model.outside:
+            node.attr["_icebreaker_function"].s = model.outside[node.name].stored.function.encode()
     return made.definition
