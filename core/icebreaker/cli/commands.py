@@ -39,6 +39,8 @@ def inspect(arguments: argparse.Namespace, console: Console) -> Answer:
         *text.table([
             ("nodes", str(found.nodes)),
             ("constants", text.size(found.bytes)),
+            ("parameters", text.exact(found.parameters)),
+            ("FLOPs", text.flops(found)),
             ("control flow", "yes" if found.control_flow else "no"),
             ("functions", str(len(found.functions))),
             *([("engines", engines)] if engines else []),

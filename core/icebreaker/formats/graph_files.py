@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graphdef, keras, saved_model, structure
 from icebreaker.formats.format import Format
-from icebreaker.graph import external_weights, limits, side_effects
+from icebreaker.graph import costs, external_weights, limits, side_effects
 from icebreaker.graph.graph import Graph, Node
 from icebreaker.reports import GraphInput, Inspection
 from icebreaker.storage import trusted_engines
@@ -138,12 +139,12 @@ def inspect(path: Path, frozen: str | None = None, allow_side_effects: bool = Fa
         IcebreakerError: As in `read_definition`, or `frozen` cannot be written.
     """
     if not needs_worker(path):
-        return describe(read_graph(path, allow_side_effects))
+        return _counted(read_graph(path, allow_side_effects))
     with tempfile.TemporaryDirectory(prefix="icebreaker-", ignore_cleanup_errors=True) as folder:
         graph = read_graph(path, allow_side_effects, Store(Path(folder)))
         if frozen:
             write_together(external_weights.files(Path(frozen), graph.definition, graph.store), job_id)
-        return describe(graph, frozen or "")
+        return _counted(graph, frozen or "")
 
 
 def describe(graph: Graph, frozen_path: str = "") -> Inspection:
@@ -160,6 +161,15 @@ def describe(graph: Graph, frozen_path: str = "") -> Inspection:
         side_effects=side_effects.find_side_effects(graph.definition),
         engines=_engines(graph),
     )
+
+
+def _counted(graph: Graph, frozen_path: str = "") -> Inspection:
+    """As `describe`, with what its ops cost."""
+    totals = costs.totals(graph)
+    return replace(
+        describe(graph, frozen_path),
+        flops=totals.flops, flops_unknown=totals.unknown, parameters=totals.parameters,
+    )  # fmt: skip
 
 
 def _engines(graph: Graph) -> Mapping[str, bool]:
