@@ -75,7 +75,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--convert", action="store_true", help="with --screenshot: convert and measure first")
     parser.add_argument(
         "--panel",
-        choices=("setup", "latency", "result", "log"),
+        choices=("setup", "latency", "result", "log", "table"),
         help="with --screenshot: the dock to bring to the front",
     )
     return parser.parse_args(arguments)

@@ -45,7 +45,7 @@ class Window(QMainWindow):
         self.graph_panel = GraphPanel()
         self.pages = QStackedWidget()
         self.setCentralWidget(self._make_center())
-        self.docks = Docks(self, session)
+        self.docks = Docks(self, session, self.graph_panel.table)
         self.menus = MenuBar(session, self.docks)
         self.setMenuBar(self.menus)
         self._make_status()

@@ -30,6 +30,15 @@ def size(count: float) -> str:
     return f"{count:.1f} GB"
 
 
+def short_number(value: float) -> str:
+    """A large count with three significant digits, `1.23 M`."""
+    for unit in ("", " k", " M", " G", " T"):
+        if value < 999.5 or unit == " T":
+            break
+        value /= 1000
+    return f"{value:.0f}{unit}" if value >= 100 or not unit else f"{value:.3g}{unit}"
+
+
 def exact_size(count: int) -> str:
     """Bytes with the largest unit that gives a whole number, so that `settings.parse_size` reads back what it was."""
     for unit, factor in (("GiB", 1 << 30), ("GB", 10**9), ("MiB", 1 << 20), ("MB", 10**6)):
