@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,29 @@ from icebreaker.graph.protos import TensorProto
 from icebreaker.storage.files import Pieces, write_together
 
 
+class Constants:
+    """The values of many constants of a graph; its file is searched once, not for each of them."""
+
+    def __init__(self, file: Path | None = None) -> None:
+        """`file` has the values that the graph was read without."""
+        self._file = file
+        self._places: Mapping[str, tuple[int, int]] | None = None
+
+    def values(self, node: Node) -> np.ndarray:
+        """As `constant_values`.
+
+        Raises:
+            IcebreakerError: As there.
+        """
+        return _array(node, _content(node, self._file, self._whole))
+
+    def _whole(self, file: Path, name: str) -> Any | None:
+        if self._places is None:
+            self._places = structure.node_places(file)
+        place = self._places.get(name)
+        return None if place is None else structure.node_at(file, *place)
+
+
 def constant_values(node: Node, file: Path | None = None) -> np.ndarray:
     """What a Const holds, as an array; texts as bytes, bfloat16 as float32.
 
@@ -26,7 +50,10 @@ def constant_values(node: Node, file: Path | None = None) -> np.ndarray:
     Raises:
         IcebreakerError: It is no constant, its values are not there any more, or of a type that NumPy lacks.
     """
-    content = _content(node, file)
+    return _array(node, _content(node, file))
+
+
+def _array(node: Node, content: _Content) -> np.ndarray:
     value = content.value
     if isinstance(content.source, Path):
         return np.fromfile(content.source, np.dtype(value.dtype)).reshape(value.shape)
@@ -72,8 +99,8 @@ class _Content:
         self.source: Any | Path = source
 
 
-def _content(node: Node, file: Path | None) -> _Content:
-    """Finds the values of a constant.
+def _content(node: Node, file: Path | None, read: Callable[[Path, str], Any | None] = structure.read_node) -> _Content:
+    """Finds the values of a constant; `read` gives a node of the file, whole.
 
     Raises:
         IcebreakerError: It is no constant, or they are not there any more.
@@ -83,7 +110,7 @@ def _content(node: Node, file: Path | None) -> _Content:
         raise IcebreakerError("not_a_constant", "{subject} is no constant", subject=node.name)
     tensor = node.definition.attr["value"].tensor
     if tensor.ByteSize() < value.nbytes and not _is_short_form(tensor) and file is not None:
-        whole = structure.read_node(file, node.name)
+        whole = read(file, node.name)
         if whole is not None and whole.op == external_weights.MAPPED:
             place = whole.attr["memory_region_name"].s.decode("utf-8", "replace")
             return _Content(value, external_weights.file_at(file.absolute().parent, place, value.nbytes))

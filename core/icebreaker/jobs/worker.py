@@ -80,6 +80,15 @@ def _compare(request: requests.Compare, emit: Emit, job_id: str) -> reports.Comp
     return compare.compare(request.model, request.optimized, request.settings, request.consent, emit)
 
 
+def _diff(request: requests.Diff, emit: Emit, job_id: str) -> reports.GraphDiff:
+    from icebreaker.diffing import diff
+
+    emit(events.Progress(message("stage_diff", "Comparing the graphs"), 0.0))
+    return diff.diff_files(
+        Path(request.model), Path(request.other), request.frozen, request.consent.side_effects, job_id
+    )
+
+
 class _EventHandler(logging.Handler):
     """Sends what the library logs to the parent, messages as values."""
 
@@ -102,6 +111,7 @@ JOBS: Mapping[type[requests.Request], Callable[[Any, Emit, str], Any]] = {
     requests.Calibrate: _calibrate,
     requests.Benchmark: _benchmark,
     requests.Compare: _compare,
+    requests.Diff: _diff,
 }
 
 

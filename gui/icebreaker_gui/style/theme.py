@@ -373,6 +373,10 @@ QHeaderView { background: transparent; }
 QHeaderView::section {
     background: %(raised)s; color: %(muted)s; border: none; border-bottom: 1px solid %(border)s;
     padding: %(small)dpx %(space)dpx; font-weight: 600; }
+QHeaderView::up-arrow, QHeaderView::down-arrow {
+    image: url("%(icons)s/up-%(name)s.svg"); subcontrol-origin: border; subcontrol-position: top center;
+    width: 8px; height: 8px; }
+QHeaderView::down-arrow { image: url("%(icons)s/down-%(name)s.svg"); }
 QTableCornerButton::section { background: %(raised)s; border: none; }
 QSlider::groove:horizontal { background: %(border)s; height: 4px; border-radius: 2px; }
 QSlider::sub-page:horizontal { background: %(accent)s; height: 4px; border-radius: 2px; }

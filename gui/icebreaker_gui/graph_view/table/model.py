@@ -109,5 +109,5 @@ class Bars(QStyledItemDelegate):
         if share:
             rect = QRectF(option.rect).adjusted(theme.SMALL, 0, -theme.SMALL, 0)  # type: ignore[attr-defined]
             width = max(1.0, min(1.0, share) * rect.width())
-            bar = QRectF(rect.right() - width, rect.bottom() - 3, width, 3)
+            bar = QRectF(rect.left(), rect.bottom() - 3, width, 3)
             painter.fillRect(bar, theme.current().color("accent", 0.7))

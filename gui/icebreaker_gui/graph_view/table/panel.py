@@ -10,7 +10,6 @@ from PySide6.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
     QHBoxLayout,
-    QHeaderView,
     QLineEdit,
     QMenu,
     QTabBar,
@@ -230,17 +229,23 @@ class OpTable(QWidget):
         self._is_following = True
         self.model.show(sheet, rows)
         self._is_following = False
-        head = self.view.horizontalHeader()
-        for number in range(self.model.columnCount()):
-            is_wide = self.model.name(number) in ("name", "layer") or (number == 0 and self.model.name(number) == "op")
-            head.setSectionResizeMode(
-                number, QHeaderView.ResizeMode.Stretch if is_wide else QHeaderView.ResizeMode.Interactive
-            )
         if is_new:
-            self.view.resizeColumnsToContents()
+            self._size_columns()
         self._show_order()
         self._tell()
         self._follow()
+
+    def _size_columns(self) -> None:
+        """As wide as what is in them, within bounds: names can be read, and what is left over goes to the last."""
+        view, head = self.view, self.view.horizontalHeader()
+        last = self.model.columnCount() - 1
+        head.setStretchLastSection(False)
+        view.resizeColumnsToContents()
+        for number in range(last + 1):
+            least, most = (200, 340) if number == 0 else (64, 150)
+            head.resizeSection(number, max(least, min(most, head.sectionSize(number) + theme.SPACE)))
+        if last >= 0 and self.model.column(last).text is None:
+            head.setStretchLastSection(True)
 
     def _show_order(self) -> None:
         view = self._wanted()

@@ -20,6 +20,7 @@ from icebreaker_gui.style.wording import translate
 
 # What only hands values on, or holds them: not shown unless asked for.
 _QUIET = FORWARDING | PLACEHOLDERS | {"Const", "NoOp", "IdentityN"}
+_MOST_FUSED = 8  # ops into one, by TensorFlow
 _FORMULA = ("=", "+", "-", "@", "\t")  # what a spreadsheet would compute
 
 
@@ -128,13 +129,16 @@ def _harmless(cell: Any) -> str:
 class _Times:
     """What each op took before and now, as far as it was measured.
 
-    An engine's layer that does the work of several ops was measured as one. Its time stands at the op with the most to
-    do, so that sums are right; the others name the layer.
+    What does the work of several ops, in TensorFlow or in an engine, was measured as one. Its time stands at the op
+    with the most to do, so that sums are right.
     """
 
     def __init__(self, data: GraphData) -> None:
         original, optimized = data.profile(False), data.profile(True)
-        self.before = {key: item.ms for key, item in original.nodes.items()} if original else {}
+        self.before: dict[str, float] = {}
+        for key, item in original.nodes.items() if original else ():
+            home = _origin(data, key, item.ran_as)
+            self.before[home] = self.before.get(home, 0.0) + item.ms
         self.now: dict[str, float] = {}
         self.layer: dict[str, str] = {}
         self.precision: dict[str, str] = {}
@@ -156,6 +160,19 @@ class _Times:
             if ms is not None and nodes:
                 heaviest = max(nodes, key=lambda node: _work(data, node))
                 self.now[heaviest] = self.now.get(heaviest, 0.0) + ms
+
+
+def _origin(data: GraphData, name: str, ran_as: str) -> str:
+    """The op that TensorFlow fused those behind it into: the time of a `_FusedConv2D` stands at the convolution."""
+    graph, here = data.graph, name
+    if graph is not None and ran_as.startswith("_Fused"):
+        for _ in range(_MOST_FUSED):
+            if here not in graph:
+                break
+            if graph[here].op == ran_as.removeprefix("_Fused"):
+                return here
+            here = graph[here].inputs[0].node if graph[here].inputs else ""
+    return name
 
 
 def _work(data: GraphData, node: str) -> int:
