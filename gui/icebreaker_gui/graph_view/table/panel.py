@@ -12,6 +12,7 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QLineEdit,
     QMenu,
+    QSizePolicy,
     QTabBar,
     QTableView,
     QVBoxLayout,
@@ -31,7 +32,7 @@ from icebreaker_gui.graph_view.table.sheets import (
 )
 from icebreaker_gui.session.background import Work
 from icebreaker_gui.style import formatting, theme
-from icebreaker_gui.style.widgets import button, label
+from icebreaker_gui.style.widgets import Elided, button, label
 
 OPS, LAYERS, TYPES = range(3)
 _LARGE = 5000  # rows; more are filtered and sorted beside the window
@@ -86,6 +87,8 @@ class OpTable(QWidget):
             self.tabs.addTab(words)
         self.tabs.setAccessibleName(self.tr("What the table lists"))
         self.tabs.setToolTip(self.tr("What the table lists"))
+        self.tabs.setUsesScrollButtons(False)
+        self.tabs.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         self.tabs.currentChanged.connect(self._turn_over)
         self.filter = QLineEdit()
         self.filter.setPlaceholderText(self.tr("Filter by name, op, precision, layer"))
@@ -98,7 +101,7 @@ class OpTable(QWidget):
         self.everything = QCheckBox(self.tr("&Constants"))
         self.everything.setToolTip(self.tr("Shows also constants, inputs, and what only hands values on"))
         self.everything.toggled.connect(lambda _on: self._rearrange())
-        self._summary = label(look="muted")
+        self._summary = Elided(color="muted")  # it gives way to the controls
         self._copy = button(self.tr("Cop&y"), self.tr("Copies the chosen rows, or all that are shown (Ctrl+C)"))
         self._copy.clicked.connect(self.copy)
         self._save = button(self.tr("Save CS&V…"), self.tr("Saves the rows that are shown as a file for spreadsheets"))
@@ -142,8 +145,7 @@ class OpTable(QWidget):
         row.addWidget(self.tabs)
         row.addWidget(self.filter, 1)
         row.addWidget(self.everything)
-        row.addStretch()
-        row.addWidget(self._summary)
+        row.addWidget(self._summary, 2)
         row.addWidget(self._copy)
         row.addWidget(self._save)
         self._empty = label(look="muted", wrap=True)
@@ -242,8 +244,8 @@ class OpTable(QWidget):
         head.setStretchLastSection(False)
         view.resizeColumnsToContents()
         for number in range(last + 1):
-            least, most = (200, 340) if number == 0 else (64, 150)
-            head.resizeSection(number, max(least, min(most, head.sectionSize(number) + theme.SPACE)))
+            least, most = (180, max(180, view.width() // 4)) if number == 0 else (56, 120)
+            head.resizeSection(number, max(least, min(most, head.sectionSize(number))))
         if last >= 0 and self.model.column(last).text is None:
             head.setStretchLastSection(True)
 
