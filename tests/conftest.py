@@ -18,6 +18,7 @@ SLOW = (
     "gui/session",
     "faults",
     "gui/test_soak.py",
+    "gui/test_comparing.py",
     "core/quantization",
     "core/conversion",
     "core/test_tftrt.py",

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QApplication, QFileDialog, QMainWindow, QStackedWi
 from icebreaker.messages import Message
 from icebreaker.reports import Conversion
 from icebreaker_gui.about import About
+from icebreaker_gui.comparing import Comparer
 from icebreaker_gui.docks import Docks
 from icebreaker_gui.graph_view import GraphPanel
 from icebreaker_gui.menus import MenuBar
@@ -46,6 +47,7 @@ class Window(QMainWindow):
         self.pages = QStackedWidget()
         self.setCentralWidget(self._make_center())
         self.docks = Docks(self, session, self.graph_panel.table)
+        self.comparer = Comparer(self, session)
         self.menus = MenuBar(session, self.docks)
         self.setMenuBar(self.menus)
         self._make_status()
@@ -83,6 +85,7 @@ class Window(QMainWindow):
         for saves in (self.docks.setup.saveWanted, menus.saveWanted):
             saves.connect(self.save_as)
         menus.pathChosen.connect(self.open)
+        menus.compareWanted.connect(self.comparer.choose)
         menus.quitWanted.connect(self.close)
         menus.fitWanted.connect(self.graph_panel.fit)
         menus.aboutWanted.connect(lambda: About(self).open())
@@ -302,6 +305,7 @@ class Window(QMainWindow):
         event.accept()
         self.docks.remember()
         self.hide()  # only in here: Qt ends the app as its last window that is seen is closed
+        self.comparer.close()
         self.graph_panel.close()  # Qt tells windows only
         self._session.shutdown()
 

@@ -20,6 +20,7 @@ class MenuBar(QMenuBar):
 
     openWanted = Signal()
     pathChosen = Signal(str)  # a file opened lately
+    compareWanted = Signal()
     saveWanted = Signal()
     quitWanted = Signal()
     fitWanted = Signal()
@@ -49,6 +50,7 @@ class MenuBar(QMenuBar):
         samples = menu.addMenu(self.tr("Open a &sample"))
         _add(samples, self.tr("Digits"), lambda: session.make_sample("digits"))
         _add(samples, self.tr("ResNet-50"), lambda: session.make_sample("resnet50"))
+        self._compare = _add(menu, self.tr("Co&mpare with…"), self.compareWanted.emit, QKeySequence("Ctrl+D"))
         menu.addSeparator()
         keys = QKeySequence(_Standard.Save), QKeySequence("Ctrl+Shift+S")
         self._save = _add(menu, self.tr("&Save optimized graph…"), self.saveWanted.emit, *keys)
@@ -84,6 +86,7 @@ class MenuBar(QMenuBar):
         self._save.setEnabled(idle and session.conversion is not None)
         self._export.setEnabled(idle and bool(session.samples))
         self._fit.setEnabled(session.graph is not None)
+        self._compare.setEnabled(session.graph is not None)
 
     def _fill_recent(self) -> None:
         self._recent.clear()

@@ -15,7 +15,7 @@ def diff_lines(found: GraphDiff) -> list[str]:
     own = [change for change in found.changed if change.is_own]
     lines = text.table([
         ("nodes", f"{found.nodes[0]} and {found.nodes[1]}"),
-        ("same", str(found.same)),
+        ("same", str(found.same - len(found.renamed))),
         ("renamed", str(len(found.renamed))),
         ("changed", str(len(own))),
         ("other shapes", str(len(found.changed) - len(own))),

@@ -275,6 +275,10 @@ class Session(QObject):
         self._permissions.ask_again(error, lambda: self.open(path, Consent(side_effects=True)))
         return True
 
+    def ask_again(self, refused: ConsentNeeded, then: Callable[[], object]) -> None:
+        """Asks the user to allow what was refused for want of consent; `then` is called if they do."""
+        self._permissions.ask_again(refused, then)
+
     def _could_not_open(self, path: Path) -> str:
         return self.tr("{name} could not be opened").format(name=path.name)
 
