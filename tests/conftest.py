@@ -19,6 +19,7 @@ SLOW = (
     "faults",
     "gui/test_soak.py",
     "gui/test_comparing.py",
+    "gui/test_habits.py",
     "core/quantization",
     "core/conversion",
     "core/test_tftrt.py",

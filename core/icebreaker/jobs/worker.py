@@ -137,6 +137,7 @@ def main() -> None:
     try:
         kinds = {str(kind.__struct_config__.tag): kind for kind in JOBS}
         request = codec.from_plain(order.request, kinds[order.request["job"]])
+        _bind(request.limits.threads)
         emit(events.Done(codec.to_plain(JOBS[type(request)](request, emit, order.id))))
     except IcebreakerError as error:
         emit(events.Failed(_with_advice(error.message, order.request)))
@@ -158,6 +159,12 @@ def _with_advice(failure: Message, request: Mapping[str, Any]) -> Message:
     settings: Mapping[str, Any] = request.get("settings") or {}
     advice = gpu.memory_advice(str(failure), settings.get("memory_fraction"))
     return message("gpu_memory_full", "{failure}{advice}", failure=failure, advice=advice) if advice else failure
+
+
+def _bind(threads: int | None) -> None:
+    """Keeps to so many of the processor cores that there are; TensorFlow and the engines count those they find."""
+    if threads is not None and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
 def _end_with_parent(order: supervisor.Order) -> None:

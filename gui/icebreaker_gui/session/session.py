@@ -192,6 +192,12 @@ class Session(QObject):
             self.settings = settings
             self.settingsChanged.emit()
 
+    def replace_settings(self, settings: ConvertSettings) -> None:
+        """Goes back, or forth, to settings as a whole."""
+        if settings != self.settings:
+            self.settings = settings
+            self.settingsChanged.emit()
+
     def allow(self, **values: bool) -> None:
         """Changes what the user has allowed, by the fields of `Consent`."""
         self._permissions.allow(**values)

@@ -93,6 +93,14 @@ def count(number: int, one: str, many: str) -> str:
     return (one if number == 1 else many).format(n=f"{number:,}")
 
 
+def last_result(result: tuple[float, str, str] | None) -> str:
+    """What came of a file last, `2.4× · OpenVINO INT8`; "" if nothing is known."""
+    if result is None:
+        return ""
+    factor, name, kind = result
+    return f"{ratio(factor)} · {engine(name)} {precision(kind)}" if name else ratio(factor)
+
+
 def headline(benchmark: Benchmark) -> dict[str, str]:
     """What a measurement says: `finding` in two or three words, and how `sure` it is."""
     if benchmark.speedup is None:
