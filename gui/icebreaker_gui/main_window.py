@@ -6,14 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from PySide6.QtCore import QTimer
-from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QIcon
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDragLeaveEvent, QDropEvent, QIcon
 from PySide6.QtWidgets import QApplication, QFileDialog, QMainWindow, QStackedWidget, QVBoxLayout, QWidget
 
 from icebreaker.messages import Message
 from icebreaker.reports import Conversion
 from icebreaker_gui.about import About
+from icebreaker_gui.comparing import Comparer
 from icebreaker_gui.docks import Docks
+from icebreaker_gui.drop_target import DropTarget
 from icebreaker_gui.graph_view import GraphPanel
+from icebreaker_gui.habits import Habits
 from icebreaker_gui.menus import MenuBar
 from icebreaker_gui.notices import Notices
 from icebreaker_gui.session import autosave
@@ -45,7 +48,9 @@ class Window(QMainWindow):
         self.graph_panel = GraphPanel()
         self.pages = QStackedWidget()
         self.setCentralWidget(self._make_center())
-        self.docks = Docks(self, session)
+        self.docks = Docks(self, session, self.graph_panel.table)
+        self.comparer = Comparer(self, session)
+        self.drop_target = DropTarget(self)
         self.menus = MenuBar(session, self.docks)
         self.setMenuBar(self.menus)
         self._make_status()
@@ -83,6 +88,8 @@ class Window(QMainWindow):
         for saves in (self.docks.setup.saveWanted, menus.saveWanted):
             saves.connect(self.save_as)
         menus.pathChosen.connect(self.open)
+        menus.compareWanted.connect(self.comparer.choose)
+        Habits(self, session, menus)
         menus.quitWanted.connect(self.close)
         menus.fitWanted.connect(self.graph_panel.fit)
         menus.aboutWanted.connect(lambda: About(self).open())
@@ -289,9 +296,15 @@ class Window(QMainWindow):
         urls = event.mimeData().urls()
         if len(urls) == 1 and urls[0].isLocalFile():
             event.acceptProposedAction()
+            self.drop_target.offer(urls[0].fileName())
+
+    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:
+        """It goes elsewhere."""
+        self.drop_target.hide()
 
     def dropEvent(self, event: QDropEvent) -> None:
         """Opens what was dropped."""
+        self.drop_target.hide()
         event.acceptProposedAction()
         self.open(event.mimeData().urls()[0].toLocalFile())
 
@@ -305,6 +318,7 @@ class Window(QMainWindow):
         event.accept()
         self.docks.remember()
         self.hide()  # only in here: Qt ends the app as its last window that is seen is closed
+        self.comparer.close()
         self.graph_panel.close()  # Qt tells windows only
         self._session.shutdown()
 

@@ -192,6 +192,12 @@ class Session(QObject):
             self.settings = settings
             self.settingsChanged.emit()
 
+    def replace_settings(self, settings: ConvertSettings) -> None:
+        """Goes back, or forth, to settings as a whole."""
+        if settings != self.settings:
+            self.settings = settings
+            self.settingsChanged.emit()
+
     def allow(self, **values: bool) -> None:
         """Changes what the user has allowed, by the fields of `Consent`."""
         self._permissions.allow(**values)
@@ -277,6 +283,10 @@ class Session(QObject):
             return False
         self._permissions.ask_again(error, lambda: self.open(path, Consent(side_effects=True), signature))
         return True
+
+    def ask_again(self, refused: ConsentNeeded, then: Callable[[], object]) -> None:
+        """Asks the user to allow what was refused for want of consent; `then` is called if they do."""
+        self._permissions.ask_again(refused, then)
 
     def _could_not_open(self, path: Path) -> str:
         return self.tr("{name} could not be opened").format(name=path.name)
