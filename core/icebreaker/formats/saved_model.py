@@ -123,7 +123,7 @@ def meta_graph(folder: str) -> Any:
     Raises:
         IcebreakerError: It is not there any more.
     """
-    return _source(Path(folder), True).meta
+    return read_source(Path(folder), True).meta
 
 
 def folder_of(path: Path) -> Path:

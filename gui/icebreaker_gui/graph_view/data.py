@@ -8,6 +8,7 @@ from pathlib import Path
 
 from icebreaker.graph.costs import Cost
 from icebreaker.graph.graph import Graph, Node
+from icebreaker.graph.ops import PASSIVE
 from icebreaker.graph.shape_inference import Known
 from icebreaker.reports import Benchmark, Conversion, LayerTime, Left, Profile, SegmentReport
 from icebreaker.tensors import Tensor
@@ -57,6 +58,10 @@ class GraphData:
         """Where the time of the graph before, or of the one after, goes; None if that was not measured."""
         return self.benchmark.profiles.get("optimized" if after else "original") if self.benchmark else None
 
+    def ops_in(self, segment: SegmentReport) -> int:
+        """How many ops of the graph an engine took over: those that compute something, as in the coverage."""
+        return real_ops(self.graph, segment)
+
     def layer_times(self, segment: SegmentReport) -> list[LayerTime | None]:
         """What each of an engine's layers took, None where that is not known.
 
@@ -78,3 +83,10 @@ class GraphData:
         if graph is not None and tensor.node in graph and (value := graph[tensor.node].value) is not None:
             return str(Known(value.dtype, value.shape))
         return str(self.tensors.get(tensor, "")) or told
+
+
+def real_ops(graph: Graph | None, segment: SegmentReport) -> int:
+    """How many nodes of a segment compute something: constants and what only hands on values are not counted."""
+    if graph is None:
+        return len(segment.nodes)
+    return sum(name in graph and graph[name].op not in PASSIVE for name in segment.nodes)
