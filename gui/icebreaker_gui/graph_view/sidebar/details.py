@@ -83,7 +83,7 @@ class Details(QWidget):
         self._save = button(
             self.tr("Save the values as .npy…"), self.tr("Saves all that the constant holds, for NumPy"), "link"
         )
-        self._save.clicked.connect(lambda: self.constantWanted.emit(self._node))
+        self._save.clicked.connect(lambda: self.constantWanted.emit(self._state.selected))
         layout.addWidget(self._save, 0, Qt.AlignmentFlag.AlignLeft)
         layout.addWidget(self.table, 1)
         layout.addStretch()
