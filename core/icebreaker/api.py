@@ -16,7 +16,6 @@ import operator
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from icebreaker import codec, events
@@ -46,6 +45,7 @@ def convert(
     model: FilePath,
     output: FilePath,
     *,
+    format: Literal["graph", "saved_model"] | None = None,
     precision: Literal["fp32", "fp16", "int8"] | None = None,
     engine: str | None = None,
     outputs: Sequence[str] | None = None,
@@ -75,7 +75,9 @@ def convert(
     Args:
         model: A frozen graph (`.pb`, `.pbtxt`, either as `.gz`), a SavedModel folder, or a Keras file.
         output: The optimized graph to write: a frozen graph that plain TensorFlow runs anywhere, and `load` with its
-            engines.
+            engines. A name that ends in a slash or has no suffix is the folder of a SavedModel, with the signatures of
+            the SavedModel that came in, or `serving_default`.
+        format: What to write, whatever the name of `output`.
         precision: What engines compute in; None: `fp32`. On a CPU, `fp16` is bfloat16 where the processor has it.
         engine: Name of an engine (`engines`); None: `auto`, which measures every engine that works here and keeps the
             fastest.
@@ -130,8 +132,8 @@ def convert(
     }
     changes = {name: value for name, value in given.items() if value is not None}
     request = requests.Convert(
-        model=_file(model), output=_file(output), settings=(settings or ConvertSettings()).changed(**changes),
-        consent=consent, limits=limits,
+        model=_file(model), output=_file(output), format=format or "",
+        settings=(settings or ConvertSettings()).changed(**changes), consent=consent, limits=limits,
     )  # fmt: skip
     return _run(request, progress, cancel)
 
@@ -329,7 +331,7 @@ def _run(request: Request, progress: ProgressCallback | bool, cancel: threading.
 def _file(path: FilePath) -> str:
     """A path as text, with the home folder for `~`; `random` is a kind of data, not a file."""
     text = os.fspath(path)
-    return text if text == "random" else str(Path(text).expanduser())
+    return text if text == "random" else os.path.expanduser(text)  # noqa: PTH111 - a slash at the end says something
 
 
 def _path(path: FilePath | None) -> str | None:

@@ -16,18 +16,19 @@ from icebreaker.graph.graph import Graph
 from icebreaker.reports import EngineStatus
 from icebreaker.settings import ConvertSettings
 from icebreaker.storage.files import place_to_write
+from icebreaker.storage.folders import place_for_folder
 from icebreaker.tensors import Tensor
 from icebreaker.tf.rewrite import prune, to_tensorflow
 from icebreaker.tf.session import GraphSession
 
 
-def check_target(output: Path) -> None:
-    """Finds out before an hour of work whether a file can be written.
+def check_target(output: Path, form: str = "graph") -> None:
+    """Finds out before an hour of work whether a file, or a SavedModel's folder, can be written.
 
     Raises:
         IcebreakerError: It is a folder or no file, or its folder is missing or cannot be written to.
     """
-    folder = place_to_write(output).parent
+    folder = (place_for_folder if form == "saved_model" else place_to_write)(output).parent
     if not folder.is_dir():
         raise IcebreakerError("target_folder_missing", "{subject} does not exist", "make_folder", subject=folder)
     if not os.access(folder, os.W_OK):
@@ -110,7 +111,11 @@ def usable_engines(settings: ConvertSettings, notices: Notices) -> tuple[list[En
             )  # fmt: skip
         statuses = [status]
     else:
-        statuses = [status for name in registry.names() if (status := registry.status(name)).runs]
+        statuses = [
+            status
+            for name in registry.names()
+            if (status := registry.status(name)).runs and registry.get(name).joins_auto()
+        ]
         if not statuses:
             raise IcebreakerError("no_engine_runs", "no engine can run here", "install_an_engine")
     check_options(settings, statuses, notices)

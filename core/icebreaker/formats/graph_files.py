@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from icebreaker.errors import IcebreakerError
-from icebreaker.formats import graphdef, keras, saved_model, structure
+from icebreaker.formats import graphdef, keras, onnx_model, saved_model, structure, tflite_model
 from icebreaker.formats.format import Format
 from icebreaker.formats.lookup_tables import wait_for_tables
+from icebreaker.formats.shown import refuse_shown
 from icebreaker.formats.signatures import Frozen
-from icebreaker.graph import external_weights, limits, side_effects
+from icebreaker.graph import costs, external_weights, limits, side_effects
 from icebreaker.graph.graph import Graph, Node
 from icebreaker.graph.placement import placed_anywhere
 from icebreaker.reports import GraphInput, Inspection
@@ -26,7 +28,7 @@ from icebreaker.storage.weight_store import Store
 # A graph of so many bytes is big: converted in memory, it would take some 25 times as much there.
 BIG_BYTES = 128 << 20
 # Asked in this order; the last one takes every file that is left.
-FORMATS: tuple[Format, ...] = (saved_model, keras, graphdef)
+FORMATS: tuple[Format, ...] = (saved_model, keras, onnx_model, tflite_model, graphdef)
 
 
 def needs_worker(path: Path) -> bool:
@@ -53,7 +55,9 @@ def read_definition(path: Path, allow_side_effects: bool = False) -> Any:
     Raises:
         IcebreakerError: There is no such file, it holds no graph, or one beyond what `limits` takes.
     """
-    return _read(path, allow_side_effects, "")[0]
+    definition = _read(path, allow_side_effects, "")[0]
+    refuse_shown(definition, str(path))
+    return definition
 
 
 def _read(path: Path, allow_side_effects: bool, signature: str) -> tuple[Any, Frozen | None]:
@@ -70,15 +74,15 @@ def _read(path: Path, allow_side_effects: bool, signature: str) -> tuple[Any, Fr
 
 def read_graph(
     path: Path, allow_side_effects: bool = False, store: Store | None = None, big: int | None = None,
-    signature: str = "",
+    signature: str = "", shown: bool = False,
 ) -> Graph:  # fmt: skip
     """The frozen graph in a file or folder, as `read_model` gives it."""
-    return read_model(path, allow_side_effects, store, big, signature)[0]
+    return read_model(path, allow_side_effects, store, big, signature, shown)[0]
 
 
 def read_model(
     path: Path, allow_side_effects: bool = False, store: Store | None = None, big: int | None = None,
-    signature: str = "",
+    signature: str = "", shown: bool = False,
 ) -> tuple[Graph, Frozen | None]:  # fmt: skip
     """The frozen graph in a file or folder, and what its SavedModel says beside it.
 
@@ -88,6 +92,7 @@ def read_model(
         store: Where big weights of a big graph shall lie instead of in memory.
         big: From how many bytes on a graph is big; None: `BIG_BYTES`.
         signature: Which signature of a SavedModel; empty: `serving_default`, or the first by name.
+        shown: Read also what is only to be looked at, such as ONNX.
 
     Returns:
         The graph; of a SavedModel, which signature it is, and what others there are.
@@ -111,8 +116,12 @@ def read_model(
         else:
             definition = None
         if definition is not None:
+            if not shown:
+                refuse_shown(definition, str(path))
             return placed_anywhere(wait_for_tables(_apart(definition, path, store))), frozen
     definition, frozen = _read(path, allow_side_effects, signature)
+    if not shown:
+        refuse_shown(definition, str(path))
     return placed_anywhere(wait_for_tables(_whole(definition, path, store, big))), frozen
 
 
@@ -150,9 +159,9 @@ def read_structure(path: Path) -> Graph:
     try:
         definition = structure.read(path)
     except (OSError, ValueError):  # text, gzip, or broken: read it all, and have the error in words
-        return read_graph(path)
+        return read_graph(path, shown=True)
     if not definition.node:
-        return read_graph(path)
+        return read_graph(path, shown=True)
     limits.check_limits(definition, str(path))
     external_weights.show(definition)
     return Graph(definition)
@@ -182,12 +191,12 @@ def inspect(
         IcebreakerError: As in `read_definition`, or `frozen` cannot be written.
     """
     if not needs_worker(path):
-        return describe(read_graph(path, allow_side_effects, signature=signature))
+        return _counted(read_graph(path, allow_side_effects, signature=signature, shown=True))
     with tempfile.TemporaryDirectory(prefix="icebreaker-", ignore_cleanup_errors=True) as folder:
-        graph, model = read_model(path, allow_side_effects, Store(Path(folder)), signature=signature)
+        graph, model = read_model(path, allow_side_effects, Store(Path(folder)), signature=signature, shown=True)
         if frozen:
             write_together(external_weights.files(Path(frozen), graph.definition, graph.store), job_id)
-        return describe(graph, frozen or "", model)
+        return _counted(graph, frozen or "", model)
 
 
 def describe(graph: Graph, frozen_path: str = "", model: Frozen | None = None) -> Inspection:
@@ -206,6 +215,15 @@ def describe(graph: Graph, frozen_path: str = "", model: Frozen | None = None) -
         signature=model.signature.name if model else "",
         other_signatures=model.others if model else (),
     )
+
+
+def _counted(graph: Graph, frozen_path: str = "", model: Frozen | None = None) -> Inspection:
+    """As `describe`, with what its ops cost."""
+    totals = costs.totals(graph)
+    return replace(
+        describe(graph, frozen_path, model),
+        flops=totals.flops, flops_unknown=totals.unknown, parameters=totals.parameters,
+    )  # fmt: skip
 
 
 def _engines(graph: Graph) -> Mapping[str, bool]:

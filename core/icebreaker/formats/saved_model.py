@@ -12,6 +12,7 @@ from typing import Any
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats.freezing import Source, freeze_signature, state_of
 from icebreaker.formats.lookup_tables import FILLERS_FROM_FILE
+from icebreaker.formats.optimized_saved_model import optimized_signature, optimized_signatures
 from icebreaker.formats.saved_model_effects import saved_model_effects
 from icebreaker.formats.signatures import DEFAULT_SIGNATURE, Frozen
 from icebreaker.formats.traced_calls import add_call
@@ -97,6 +98,11 @@ def _frozen(path: Path, allow_side_effects: bool, signature: str, store: Store |
             "signature_unknown", "{file} has no signature {subject!r}", "choose_from",
             subject=signature, file=folder, choices=tuple(names),
         )  # fmt: skip
+    others = tuple(sorted(other for other in names if other != (signature or names[0])))
+    files = {file.name: str(file) for file in source.assets.values()}
+    tags = tuple(source.meta.meta_info_def.tags)
+    if optimized := optimized_signature(source.meta, signature or names[0]):
+        return optimized[0], Frozen(folder, tags, optimized[1], others, (), files)
     if not signature and (state := state_of(source, names[0], names[1:])):
         raise IcebreakerError(
             "signature_changes_state",
@@ -108,18 +114,35 @@ def _frozen(path: Path, allow_side_effects: bool, signature: str, store: Store |
     if found is None:
         return None
     definition, taken, tables = found
-    others = tuple(sorted(other for other in names if other != name))
-    files = {file.name: str(file) for file in source.assets.values()}
-    return definition, Frozen(folder, tuple(source.meta.meta_info_def.tags), taken, others, tables, files)
+    return definition, Frozen(folder, tags, taken, others, tables, files)
+
+
+def meta_graph(folder: str) -> Any:
+    """The MetaGraphDef of a SavedModel that has been read and judged before; TensorFlow's message.
+
+    Raises:
+        IcebreakerError: It is not there any more.
+    """
+    return read_source(Path(folder), True).meta
+
+
+def folder_of(path: Path) -> Path:
+    """The folder that the files of a SavedModel lie in: `path`, or that of a version in it."""
+    file = _file_of(path)
+    return path if file is None else file.parent
 
 
 def _names(meta: Any) -> list[str]:
-    """The signatures that give something, the one to take first; those with `__` are TensorFlow's own."""
+    """The signatures that give something, the one to take first; those with `__` are TensorFlow's own.
+
+    In what a conversion wrote, that is the one that was converted.
+    """
+    optimized = optimized_signatures(meta)
     names = [
         name for name, item in meta.signature_def.items()
         if item.outputs and (not name.startswith("__") or name == "__call__")
     ]  # fmt: skip
-    return sorted(names, key=lambda name: (name != DEFAULT_SIGNATURE, name))
+    return sorted(names, key=lambda name: (name not in optimized, name != DEFAULT_SIGNATURE, name))
 
 
 def _file_of(path: Path) -> Path | None:

@@ -11,7 +11,7 @@ from icebreaker.graph import external_weights
 from icebreaker.graph.graph import Graph
 from icebreaker.storage.files import write_together
 
-SUFFIXES = (".gz", ".pb", ".pbtxt", ".keras", ".h5")
+SUFFIXES = (".gz", ".pb", ".pbtxt", ".keras", ".h5", ".onnx", ".tflite")
 
 
 def stem(path: Path) -> str:
@@ -45,6 +45,14 @@ def read_graph(path: Path, told: reports.Inspection | None = None) -> tuple[Grap
     if told is not None:
         found = replace(found, signature=told.signature, other_signatures=told.other_signatures)
     return graph, found
+
+
+def refuse_shown(graph: Graph | None, path: Path | None) -> None:
+    """Raises IcebreakerError, which names the user's file, if a graph is only there to be looked at, such as ONNX."""
+    from icebreaker.formats import shown
+
+    if graph is not None:
+        shown.refuse_shown(graph.definition, str(path))
 
 
 def sample_data(path: Path) -> str | None:
