@@ -5,6 +5,7 @@ Needs TensorFlow for its messages and its checkpoints, so it runs in the worker.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,18 @@ def signature_names(path: Path, allow_side_effects: bool = False) -> tuple[str, 
 
 def _frozen(path: Path, allow_side_effects: bool, signature: str, store: Store | None) -> tuple[Any, Frozen] | None:
     source = read_source(path, allow_side_effects)
+    try:
+        return _frozen_signature(source, signature, store)
+    except (IcebreakerError, OSError):
+        raise
+    except Exception as error:  # what a stranger's message may lack or have too much of, nobody can list
+        raise IcebreakerError(
+            "not_freezable", "{subject} could not be frozen: {reason}",
+            subject=source.folder, reason=f"{type(error).__name__}: {error}",
+        ) from error  # fmt: skip
+
+
+def _frozen_signature(source: Source, signature: str, store: Store | None) -> tuple[Any, Frozen] | None:
     folder, names = str(source.folder), _names(source.meta)
     if not names:
         raise IcebreakerError("no_signature", "{subject} has no signature", "save_with_signatures", subject=folder)
@@ -149,9 +162,11 @@ def _file_of(path: Path) -> Path | None:
     """The message's file: in the folder itself, or in that of the highest version, as TensorFlow Serving chooses."""
     if path.name in _NAMES:
         return path
+    if not path.is_dir() or not os.access(path, os.R_OK | os.X_OK):
+        return None
     versions = sorted(
         (item for item in path.iterdir() if item.name.isdecimal()), key=lambda item: int(item.name), reverse=True
-    ) if path.is_dir() else []  # fmt: skip
+    )
     return next((file for folder in (path, *versions) for name in _NAMES if (file := folder / name).is_file()), None)
 
 
