@@ -116,7 +116,8 @@ def _frozen_signature(source: Source, signature: str, store: Store | None) -> tu
     tags = tuple(source.meta.meta_info_def.tags)
     if optimized := optimized_signature(source.meta, signature or names[0]):
         return optimized[0], Frozen(folder, tags, optimized[1], others, (), files)
-    if not signature and (state := state_of(source, names[0], names[1:])):
+    guessed = not signature and names[0] != DEFAULT_SIGNATURE
+    if guessed and (state := state_of(source, names[0], names[1:])):
         raise IcebreakerError(
             "signature_changes_state",
             "{file} keeps state in {subject!r}, which its signature {other!r} changes", "choose_signature",
