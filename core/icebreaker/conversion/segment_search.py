@@ -48,7 +48,7 @@ class SegmentSearch:
         self._refusals: dict[str, Refusal] | None = None
         self._found: dict[Any, SegmentForms] = {}
         # Ops that some engine takes as TensorFlow has them.
-        self._native = frozenset[str]().union(*(engine.supported_ops() for engine in context.engines))
+        self._native = frozenset[str]().union(*(engine.supported_ops() for engine in selection.deciding))
         loops = context.recurrences.values() if wants_onnx else ()
         self._of_loops = frozenset[str]().union(*(item.members for item in loops))
         self._units = [Unit(item.name, item.members, item.outputs) for item in loops if item.is_unit]
@@ -114,7 +114,8 @@ class SegmentSearch:
                 odd = sorted(kinds - exporter.DTYPES - _COMPLEX)
                 return self._odd_type(node, odd[0]) if odd else None
         if node.op not in self._convertible and node.op not in self._native:
-            told = message("op_unsupported", "no converter for {op}", subject=node.name, op=node.op)
+            said = next(filter(None, (engine.why_not(node.op) for engine in self._selection.deciding)), None)
+            told = said or message("op_unsupported", "no converter for {op}", subject=node.name, op=node.op)
             return Refusal("unsupported_op", told)
         if original.is_stateful(node.name):
             told = message(

@@ -27,6 +27,7 @@ from icebreaker.reports import OutputDifference
 from icebreaker.runtime.segment_graph import segment_definition
 from icebreaker.storage import crash_journal
 from icebreaker.tensors import Tensor
+from icebreaker.tf.session import exact_float32
 
 _log = logging.getLogger(__name__)
 
@@ -200,7 +201,8 @@ class Checker:
         assert candidate.runner is not None  # noqa: S101 - the caller saw to it
         inputs, expected = exchange
         try:
-            results = candidate.runner(inputs)
+            with exact_float32():
+                results = candidate.runner(inputs)
             if candidate.is_int8:
                 found = [difference(want, have) for want, have in zip(expected, results, strict=True)]
                 return self._judged_int8(candidate, found, tolerance, tells_limit=tells_limit)

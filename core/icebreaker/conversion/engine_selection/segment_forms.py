@@ -22,6 +22,7 @@ from icebreaker.partitioning.partition import Refusal, Segment
 from icebreaker.runtime import segment_graph
 from icebreaker.storage.files import joined
 from icebreaker.tensors import Tensor
+from icebreaker.tf.rewrite import from_store
 
 _log = logging.getLogger(__name__)
 
@@ -167,7 +168,7 @@ class SegmentForms:
         ]  # fmt: skip
         outputs = [Port(_spelled(item), original.dtype(item), original.shape(item)) for item in segment.outputs]
         return SegmentModel(
-            inputs, outputs, onnx, graph_def=lambda: self._definition()[0],
+            inputs, outputs, onnx, graph_def=lambda: from_store(self._definition()[0], self._context.graph.store),
             joined=lambda file: joined(external_data.whole(file)),
         )  # fmt: skip
 
