@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from icebreaker.export.recurrent.loops import Loop, Other, Shape, Written, is_number, plain
+from icebreaker.export.recurrent.loops import Loop, Other, Shape, Written, acts, is_number, plain
 from icebreaker.graph.graph import Graph, Node
 from icebreaker.graph.ops import FORWARDING
 from icebreaker.tensors import Tensor
@@ -159,6 +159,8 @@ class FrameLoop(Loop):
                 continue
             if node.op in ("Enter", "RefEnter") and node.attrs.get("frame_name") != self._frame:
                 raise Other  # a loop in the loop
+            if acts(node.op) and not node.op.startswith("TensorArray"):
+                raise Other
             found[name] = None
             if node.op != "Exit":
                 stack += graph.consumers[name]

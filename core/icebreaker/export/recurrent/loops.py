@@ -277,6 +277,14 @@ def plain(graph: Graph, tensor: Tensor) -> Tensor:
     return tensor
 
 
+def acts(op: str) -> bool:
+    """Whether an op acts or draws numbers, or may fail on purpose; then it is not only there for what it gives."""
+    from tensorflow.python.framework import op_def_registry
+
+    definition = op_def_registry.get(op)
+    return definition is None or definition.is_stateful or op == "CheckNumerics"
+
+
 def is_number(value: np.ndarray | None, number: int) -> bool:
     """Whether a value is one whole number, that one."""
     return value is not None and value.size == 1 and value.dtype.kind in "iu" and int(value.item()) == number

@@ -9,7 +9,7 @@ import numpy as np
 
 from icebreaker.export.constants import constant
 from icebreaker.export.exporter import DTYPES as CONVERTED
-from icebreaker.export.recurrent.loops import Loop, Other, Recurrence, Shape, Written, is_number, plain
+from icebreaker.export.recurrent.loops import Loop, Other, Recurrence, Shape, Written, acts, is_number, plain
 from icebreaker.export.recurrent.scans import ENUMS, Entry, Scan, exported_body
 from icebreaker.graph.graph import Graph
 from icebreaker.graph.ops import DTYPES, FORWARDING
@@ -149,7 +149,7 @@ class WhileLoop(Loop):
 
     def members(self) -> tuple[str, ...]:
         """It, what makes its lists, and what makes tensors of them."""
-        return (*self._lists, self.name, *self._stacks)
+        return tuple(dict.fromkeys((*self._lists, self.name, *self._stacks)))
 
     def as_scan(self) -> Recurrence:
         """Over its sequences, or so many times as it counts to."""
@@ -255,6 +255,8 @@ def _body(function: Any, definition: Any) -> tuple[Graph, list[str], list[Tensor
             body, flat = function_def_to_graph_def(function)
     except Exception as error:  # of many kinds
         raise Other from error
+    if any(node.op != "Placeholder" and acts(node.op) for node in body.node):
+        raise Other
     graph = Graph(body)
     results = [plain(graph, Tensor.parse(flat[function.ret[item.name]])) for item in function.signature.output_arg]
     return graph, [item.name for item in function.signature.input_arg], results
