@@ -31,7 +31,7 @@ from icebreaker.engine import registry
 from icebreaker.engine.protocol import Runner
 from icebreaker.errors import IcebreakerError
 from icebreaker.export import exporter
-from icebreaker.export.recurrent.loops import find_recurrences
+from icebreaker.export.recurrent.finding import find_recurrences
 from icebreaker.formats import graph_files
 from icebreaker.formats.lookup_tables import spare_initializers, wait_for_tables
 from icebreaker.formats.signatures import Frozen

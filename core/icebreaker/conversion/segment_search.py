@@ -16,6 +16,7 @@ from icebreaker.graph.graph import Node
 from icebreaker.graph.ops import PASSIVE
 from icebreaker.messages import message
 from icebreaker.partitioning.partition import Partition, Refusal, Segment, partition
+from icebreaker.partitioning.units import Unit
 from icebreaker.runtime import segment_graph
 from icebreaker.tensors import Tensor
 
@@ -49,7 +50,8 @@ class SegmentSearch:
         # Ops that some engine takes as TensorFlow has them.
         self._native = frozenset[str]().union(*(engine.supported_ops() for engine in selection.deciding))
         loops = context.recurrences.values() if wants_onnx else ()
-        self._of_loops = frozenset[str]().union(*(item.nodes for item in loops))
+        self._of_loops = frozenset[str]().union(*(item.members for item in loops))
+        self._units = [Unit(item.name, item.members, item.outputs) for item in loops if item.is_unit]
         self._loops = frozenset(item.name for item in loops)
         self._spectral = spectra.OPS if wants_onnx else frozenset[str]()
 
@@ -73,7 +75,7 @@ class SegmentSearch:
                 message("stage_find_segments", "Finding segments"), 0.1 + 0.2 * min(turn / _MOST_ROUNDS, 1)
             )
             minimum = context.settings.minimum_segment_size
-            split = partition(context.graph, context.outputs, refusals, minimum, self._loops)
+            split = partition(context.graph, context.outputs, refusals, minimum, self._loops, self._units)
             split = replace(
                 split,
                 segments=tuple(segment_graph.complete_outputs(segment, context.outputs) for segment in split.segments),

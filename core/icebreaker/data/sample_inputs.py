@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import itertools
 import math
+import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,9 @@ from typing import Any
 import numpy as np
 
 from icebreaker.data.informed import informed_values
+from icebreaker.data.input_roles import input_roles
 from icebreaker.data.source import LABELS, shape_fits
+from icebreaker.data.weight_shapes import Meeting, filled, meetings
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.graph import Graph, Placeholder
 from icebreaker.settings import ConvertSettings
@@ -32,7 +35,11 @@ _LENGTHS = (8, 1, 2, 16)
 _LONG = (100, 400, 1024, 4096, 16384)  # where shorter ones leave nothing to compute on
 _SIDES = (224, 256, 128, 64, 368, 512, 32)
 _MOST_TRIALS = 40
+_MOST_OF_A_FLAVOUR = 4
+# Flavours of values that are all the same number.
+_NUMBERS: Mapping[str, int] = {"ones": 1, "none": 0, "large": 100, "negative": -1}
 _WHOLE_NUMBERS = ("int32", "int64", "int16", "int8", "uint16", "uint32", "uint64")
+_SECONDS = 5.0  # for a trial of a graph with loops: on made-up values, one may never end
 _MOST_EMPTY = 8  # trials that give nothing: whether there is something may not hang on shapes
 _MOST_OF_LONG = 1 << 22
 _MOST_VALUES = 1 << 29  # of one input
@@ -65,6 +72,7 @@ def sample_run(
     failure, missing, shapes = "nothing fits", [], shapes or {}
     empty: tuple[Feeds, dict[Tensor, np.ndarray]] | None = None
     empties = 0
+    seconds, endless = (_SECONDS if graph.has_control_flow else None), set[str]()
     # Inputs with a default are fed only where the graph does not run without: their defaults may come from an
     # iterator that is not there.
     for feed_optional in (False, True):
@@ -72,12 +80,18 @@ def sample_run(
         given = given_values(graph, inputs, settings, batch)
         given |= {name: _resized(name, given[name], shape) for name, shape in shapes.items() if name in given}
         missing = [item for item in inputs if item.name not in given and (feed_optional or not item.optional)]
-        for trial in _trials(graph, missing, settings, batch, shapes):
+        for flavour, trial in _trials(graph, original, missing, settings, batch, shapes):
+            if flavour in endless:
+                continue
             feeds = given | trial
+            begun = time.perf_counter()
             try:
-                results = original.run(outputs, feeds)
+                results = original.run(outputs, feeds, seconds if trial else None)
             except Exception as error:
                 failure = " ".join(str(error).split())
+                if seconds is not None and time.perf_counter() - begun >= seconds:
+                    failure = f"a loop did not end within {seconds:.0f} s"
+                    endless.add(flavour)
                 continue
             found = feeds, dict(zip(outputs, results, strict=True))
             if not trial or all(value.size for value in results):
@@ -208,12 +222,16 @@ def _times(shape: Sequence[int | None]) -> str:
 
 def _trials(
     graph: Graph,
+    original: GraphSession,
     inputs: Sequence[Placeholder],
     settings: ConvertSettings,
     batch: int,
     shapes: Mapping[str, tuple[int, ...]],
-) -> Iterator[Feeds]:
-    """Assignments of arrays to inputs, likeliest first: open dimensions of one length in all inputs, then mixed."""
+) -> Iterator[tuple[str, Feeds]]:
+    """Assignments of arrays to inputs, likeliest first: open dimensions of one length in all inputs, then mixed.
+
+    Each comes with the flavour of its values; see `_values`.
+    """
     options = [[shapes[item.name]] if item.name in shapes else _shapes(graph, item, settings, batch) for item in inputs]
     longest = max(map(len, options), default=1)
     together = [tuple(min(index, len(item) - 1) for item in options) for index in range(longest)]
@@ -221,14 +239,20 @@ def _trials(
     trials = list(itertools.product(dict.fromkeys([*together, *mixed]), _flavours(graph, inputs)))[:_MOST_TRIALS]
     if any(item.dtype in _WHOLE_NUMBERS for item in inputs):  # maybe positions, of which only 0 is sure to be there
         trials += [(choice, "zeros") for choice in dict.fromkeys(choice for choice, _ in trials)]
+    if inputs and graph.has_control_flow:  # a loop may wait for numbers that are small, large or negative
+        choices = list(dict.fromkeys(choice for choice, _ in trials))[:_MOST_OF_A_FLAVOUR]
+        trials += [(choice, flavour) for flavour in _NUMBERS for choice in choices]
+    roles = input_roles(graph, original) if any(flavour == "zeros" for _, flavour in trials) else {}
     for choice, flavour in trials:
         made = {
-            item.name: _values(item, offered[index], flavour)
+            # Sizes that are zero leave nothing to compute.
+            item.name: _values(item, offered[index], "plain" if is_size and flavour == "zeros" else flavour)
             for item, offered, index in zip(inputs, options, choice, strict=True)
+            for is_size in (roles.get(item.name) == "size",)
         }
         if better := informed_values(graph, made):
-            yield made | better
-        yield made
+            yield flavour, made | better
+        yield flavour, made
 
 
 def _shapes(graph: Graph, item: Placeholder, settings: ConvertSettings, batch: int) -> list[tuple[int, ...]]:
@@ -245,20 +269,40 @@ def _shapes(graph: Graph, item: Placeholder, settings: ConvertSettings, batch: i
         usual = settings.profiles[item.name][1]
         is_open = usual and (item.shape is None or (item.shape and item.shape[0] is None))
         return [(batch, *usual[1:]) if is_open else usual]
+    met = meetings(graph, item.name)
     if item.shape is None:
         sizes = _reshape_sizes(graph)
-        return [(), (batch,), *((batch, size) for size in sizes), *((batch, side, side, 3) for side in _SIDES[:2])]
+        likely = list(_of_weights(met, batch))
+        return list(dict.fromkeys([
+            *likely, (), (batch,), *((batch, size) for size in sizes), *((batch, side, side, 3) for side in _SIDES[:2])
+        ]))  # fmt: skip
     if None not in item.shape:
         return [tuple(dim for dim in item.shape if dim is not None)]
-    picture = len(item.shape) == 4 and any(dim is None for dim in item.shape[1:])
+    told = filled(item.shape, met)
+    found = _of_open_shape(told, batch)
+    return found if told == item.shape else list(dict.fromkeys([*found, *_of_open_shape(item.shape, batch)]))
+
+
+def _of_weights(met: Sequence[Meeting], batch: int) -> Iterator[tuple[int, ...]]:
+    """Shapes of an input of unknown rank that go with the weights which it meets."""
+    for item in met:
+        if item.rank is not None:
+            yield from _of_open_shape((*filled((None,) * item.rank, [item]),), batch)[:_MOST_OF_A_FLAVOUR]
+
+
+def _of_open_shape(shape: tuple[int | None, ...], batch: int) -> list[tuple[int, ...]]:
+    """Concrete shapes for one with open dimensions, likeliest first."""
+    if None not in shape[1:]:
+        return [(batch if shape[0] is None else shape[0], *(dim for dim in shape[1:] if dim is not None))]
+    picture = len(shape) == 4
     found = []
     for length in (*_SIDES, *_LENGTHS) if picture else _LENGTHS:
-        first = batch if item.shape[0] is None else item.shape[0]
-        found.append((first, *(length if dim is None else dim for dim in item.shape[1:])))
-    found.append(tuple(batch if dim is None else dim for dim in item.shape))
-    if not picture and None in item.shape[1:]:
-        first = batch if item.shape[0] is None else item.shape[0]
-        longer = ((first, *(length if dim is None else dim for dim in item.shape[1:])) for length in _LONG)
+        first = batch if shape[0] is None else shape[0]
+        found.append((first, *(length if dim is None else dim for dim in shape[1:])))
+    found.append(tuple(batch if dim is None else dim for dim in shape))
+    if not picture and None in shape[1:]:
+        first = batch if shape[0] is None else shape[0]
+        longer = ((first, *(length if dim is None else dim for dim in shape[1:])) for length in _LONG)
         found += [shape for shape in longer if math.prod(shape) <= _MOST_OF_LONG]
     return list(dict.fromkeys(found))
 
@@ -305,7 +349,7 @@ def _values(item: Placeholder, shape: tuple[int, ...], flavour: str) -> np.ndarr
     Args:
         item: The input.
         shape: The shape to make.
-        flavour: `image` or `text` for text inputs; `zeros`: whole numbers are 0; `plain`.
+        flavour: `image` or `text` for text inputs; `zeros`: whole numbers are 0; one of `_NUMBERS`; `plain`.
 
     Raises:
         IcebreakerError: They would be too many, or there is no value of that type.
@@ -317,6 +361,9 @@ def _values(item: Placeholder, shape: tuple[int, ...], flavour: str) -> np.ndarr
         )  # fmt: skip
     seed = zlib.crc32(item.name.encode())
     random = np.random.default_rng(seed)
+    if flavour in _NUMBERS and (item.dtype in _WHOLE_NUMBERS or item.dtype.startswith("float")):
+        number = _NUMBERS[flavour]
+        return np.full(shape, max(number, 0) if item.dtype.startswith("uint") else number, item.dtype)
     match item.dtype:
         case "string":
             text = _png(random) if flavour == "image" else b"import os\nfor name in os.listdir('.'):\n    print(name)\n"

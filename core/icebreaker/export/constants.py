@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,8 +56,9 @@ def constant(graph: Graph, tensor: Tensor) -> np.ndarray | None:
     return tf.make_ndarray(proto)
 
 
-def sliced(node: Node, begin: Any, end: Any, strides: Any, shape: tuple[int, ...]) -> tuple[Any, ...] | None:
+def sliced(node: Node, places: Sequence[Any], shape: tuple[int, ...]) -> tuple[Any, ...] | None:
     """What a StridedSlice takes of an array, as numpy's index; None if it says more than plain slices and places."""
+    begin, end, strides = places
     masks = {key: int(node.attrs.get(key) or 0) for key in ("begin_mask", "end_mask", "shrink_axis_mask")}
     if node.attrs.get("ellipsis_mask") or node.attrs.get("new_axis_mask") or len(begin) > len(shape):
         return None
@@ -74,7 +75,7 @@ def sliced(node: Node, begin: Any, end: Any, strides: Any, shape: tuple[int, ...
 
 
 def _strided_slice(node: Node, inputs: list[np.ndarray]) -> np.ndarray | None:
-    place = sliced(node, *inputs[1:], inputs[0].shape)
+    place = sliced(node, inputs[1:4], inputs[0].shape)
     return None if place is None else inputs[0][place]
 
 

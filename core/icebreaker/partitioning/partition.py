@@ -17,8 +17,8 @@ nodes with equal sets are joined. Then, if one member is alive, all are, hence e
 waits for is alive, hence the call is. If the call is alive, so is all that comes from outside, hence, in topological
 order, every member.
 
-*No loop.* Members of a v1 loop run once per iteration: they stay in TensorFlow. A While is a loop as a whole, and goes
-to an engine where its caller knows how.
+*No loop.* Members of a v1 loop run once per iteration: they stay in TensorFlow. A whole loop, as a While or as all
+nodes of a v1 loop (`units`), goes to an engine where its caller knows how.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ from icebreaker.messages import message
 from icebreaker.partitioning.clusters import grow_clusters
 from icebreaker.partitioning.segment import Partition, Refusal, Segment
 from icebreaker.partitioning.segment_graph import SegmentGraph
+from icebreaker.partitioning.units import Unit, by_unit
 from icebreaker.reports import REASONS
 from icebreaker.tensors import Tensor
 
 
 def partition(
     graph: Graph, outputs: Sequence[Tensor], refusals: Mapping[str, Refusal], minimum_segment_size: int = 3,
-    loops: Collection[str] = (),
+    loops: Collection[str] = (), units: Sequence[Unit] = (),
 ) -> Partition:  # fmt: skip
     """Splits what the outputs need into segments, as large as they can be made, and the rest.
 
@@ -50,21 +51,29 @@ def partition(
         refusals: Nodes that may not go into an engine. All others may, but for inputs and control flow.
         minimum_segment_size: Segments with fewer real ops (all but `ops.PASSIVE`) stay in TensorFlow.
         loops: Nodes that are a loop as a whole, and may go into an engine like any other.
+        units: Loops of many nodes that may go into an engine as a whole, unless one of them is refused.
 
     Raises:
         IcebreakerError: An output is not in the graph, or the graph has a cycle that is not a loop.
     """
     for tensor in outputs:
         graph.require(tensor.node, "output")
-    return _Partitioner(graph, outputs, refusals, loops).result(max(minimum_segment_size, 1))
+    least = max(minimum_segment_size, 1)
+    whole = by_unit(graph, outputs, units, refusals.__contains__)
+    if whole is None:
+        return _Partitioner(graph, outputs, refusals, loops, {}).result(least)
+    found = _Partitioner(whole.graph, whole.contracted(outputs), refusals, loops, whole.sizes).result(least)
+    return whole.expanded(found)
 
 
 class _Partitioner:
     """Makes segments of clusters, and says why the other nodes stay."""
 
     def __init__(
-        self, graph: Graph, outputs: Sequence[Tensor], refusals: Mapping[str, Refusal], loops: Collection[str]
-    ) -> None:
+        self, graph: Graph, outputs: Sequence[Tensor], refusals: Mapping[str, Refusal], loops: Collection[str],
+        sizes: Mapping[str, int],
+    ) -> None:  # fmt: skip
+        self._sizes = sizes  # of nodes that stand for many
         self.nodes = SegmentGraph(graph, outputs, refusals, loops)
         self.taken = {node.name for node in graph} | set(graph.functions)  # names that are no segment's
 
@@ -76,7 +85,8 @@ class _Partitioner:
         left: dict[int, Refusal] = {}
         serial = 0
         for cluster in grow_clusters(graph):
-            size = sum(graph.order[index].op not in PASSIVE for index in cluster)
+            real = (node for index in cluster if (node := graph.order[index]).op not in PASSIVE)
+            size = sum(self._sizes.get(node.name, 1) for node in real)
             if size < minimum:
                 too_small = (
                     "segment of {size} op is below the minimum of {minimum}"

@@ -10,7 +10,7 @@ import numpy as np
 
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.external_weights import MAPPED
-from icebreaker.graph.ops import DTYPES
+from icebreaker.graph.ops import CONTROL_FLOW, DTYPES
 from icebreaker.storage.weight_store import Store
 from icebreaker.tensors import Tensor
 from icebreaker.tf.rewrite import from_store
@@ -91,6 +91,10 @@ class GraphSession:
             ) from error
         self._config = session_config(memory_fraction, store)
         self._config.graph_options.rewrite_options.disable_meta_optimizer = reference
+        bodies = (definition.node, *(function.node_def for function in definition.library.function))
+        if reference and any(node.op in CONTROL_FLOW for nodes in bodies for node in nodes):
+            # Folding would take the node away that ends a loop when time is up.
+            self._config.graph_options.optimizer_options.opt_level = tf.compat.v1.OptimizerOptions.L0
         self._reference = reference
         self._stored = str(store.folder).encode() if store else b"\0"
         self._session: Any = None

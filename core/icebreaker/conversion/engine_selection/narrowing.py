@@ -161,6 +161,8 @@ class Narrowing:
             {tensor.node, name} for name in segment.nodes for tensor in graph[name].inputs
             if tensor.node in segment.nodes and not self._context.can_be_handed(tensor)
         ]  # fmt: skip
+        links += [set(item.members) for item in self._context.recurrences.values()]
+        links = [link for link in links if link.issubset(segment.nodes)]
         while more := {name for link in links if not kept.isdisjoint(link) for name in link} - kept:
             kept |= more
         return [name for name in segment.nodes if name in kept]
@@ -173,7 +175,11 @@ class Narrowing:
         session = GraphSession(definition, reference=True, store=context.graph.store)
         try:
             given = (Tensor(name, port) for name in segment.nodes for port in range(session.output_count(name)))
-            wanted = [tensor for tensor in given if context.can_be_handed(tensor)]
+            hidden = {name for item in context.recurrences.values() for name in item.members}
+            shown = {tensor for item in context.recurrences.values() for tensor in item.outputs}
+            wanted = [
+                item for item in given if context.can_be_handed(item) and (item in shown or item.node not in hidden)
+            ]
             feeds = {str(item): value for item, value in zip(stand_ins, inputs, strict=True)}
             found = dict(zip(wanted, session.run(wanted, feeds), strict=True))
         finally:

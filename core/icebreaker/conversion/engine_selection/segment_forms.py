@@ -133,9 +133,11 @@ class SegmentForms:
         if context.settings.precision == "int8" and any(node.op in fake_quant.OPS for node in definition.node):
             definition = fake_quant.with_fixed_ranges(definition, context.int8 is None or context.int8.is_calibrated)
             handlers = fake_quant.HANDLERS
-        inside = [item for item in context.recurrences.values() if item.nodes.issubset(self.segment.nodes)]
+        nodes = set(self.segment.nodes)
+        inside = [item for item in context.recurrences.values() if nodes.issuperset(item.members)]
         if inside:
-            definition, more = with_stand_ins(definition, inside)
+            spelled = dict(zip(self.segment.inputs, stand_ins, strict=True))
+            definition, more = with_stand_ins(definition, inside, lambda tensor: str(spelled.get(tensor, tensor)))
             handlers = {**handlers, **more}
         if spectra.is_complex(definition):
             definition = self._in_real_numbers(definition)

@@ -170,7 +170,7 @@ def _const(to: _Rewriter, node: Node) -> None:
     value = to.constant(Tensor(node.name))
     if value is None:
         raise _Stays("its value is elsewhere")
-    to.gives(node, (to.const(value.real), to.const(value.imag)))
+    to.gives(node, (to.const(np.real(value)), to.const(np.imag(value))))
 
 
 def _complex(to: _Rewriter, node: Node) -> None:
@@ -183,8 +183,7 @@ def _complex(to: _Rewriter, node: Node) -> None:
 
 
 def _cast(to: _Rewriter, node: Node) -> None:
-    types = {key: node.definition.attr[key].type for key in ("SrcT", "DstT")}
-    source, target = types["SrcT"], types["DstT"]
+    source, target = (int(node.definition.attr[key].type) for key in ("SrcT", "DstT"))
     parts = to.parts(node.inputs[0]) if source in _REAL else (str(node.inputs[0]), "")
     kinds = {"SrcT": _REAL.get(source, source), "DstT": _REAL.get(target, target)}
     if target not in _REAL:
@@ -270,7 +269,7 @@ def _transform(to: _Rewriter, node: Node) -> None:
     if is_real_in or is_real_out:
         for key in ("Treal", "Tcomplex"):
             if key in node.definition.attr:
-                number = node.definition.attr[key].type
+                number = int(node.definition.attr[key].type)
                 to.dtype = _REAL.get(number, number)
         lengths = to.constant(node.inputs[1])
         if lengths is None or lengths.size != axes or (lengths < 1).any():

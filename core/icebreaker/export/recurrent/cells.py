@@ -265,12 +265,12 @@ class CellFinder:
             ends = np.cumsum(sizes)
             return [term.columns(int(ends[tensor.port] - sizes[tensor.port]), int(ends[tensor.port])) for term in terms]
         if node.op == "StridedSlice":
-            values = [self._value(item) for item in node.inputs[1:]]
+            values = [self._value(item) for item in node.inputs[1:4]]
             terms = self._sum(_Sum(node.inputs[0]))
             width = self._width(terms)
             if any(value is None or len(value) != 2 for value in values):
                 raise _NoMatch
-            place = sliced(node, *values, (1, width))
+            place = sliced(node, values, (1, width))
             if place is None or place[0] != slice(None, None, 1) or not isinstance(place[1], slice):
                 raise _NoMatch
             low, high, step = place[1].indices(width)

@@ -40,8 +40,9 @@ def in_engines(graph: Graph) -> list[Callable[[np.ndarray], np.ndarray]]:
     )
     assert not refused, refused
     model = export(real, [Tensor("x")], [Tensor("y")]).model
-    session = onnxruntime.InferenceSession(model)
-    compiled = openvino.compile_model(openvino.Core().read_model(model), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    session: Any = onnxruntime.InferenceSession(model)
+    precise = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled: Any = openvino.compile_model(openvino.Core().read_model(model), "CPU", precise)
     return [lambda x: session.run(None, {"x:0": x})[0], lambda x: compiled([x])[0]]
 
 
