@@ -75,7 +75,8 @@ class Context:
         samples: Values of inputs, and what the graph computes from them.
         int8: The INT8 side of the conversion; None if that was not asked for.
         notices: How the user is told.
-        spare_inputs: Inputs of the whole graph that the outputs do not need: they stay, so that they may be fed.
+        spare_nodes: Inputs of the whole graph that the outputs do not need, and what fills its tables: they stay, so
+            that they may be fed and run.
         frozen: What the SavedModel says that the graph is from; None: it is from none.
     """
 
@@ -89,5 +90,5 @@ class Context:
     samples: SampleValues
     int8: SegmentQuantizer | None
     notices: Notices
-    spare_inputs: Sequence[Any] = ()
+    spare_nodes: Sequence[Any] = ()
     frozen: Frozen | None = None

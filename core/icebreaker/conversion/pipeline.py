@@ -32,12 +32,13 @@ from icebreaker.engine.protocol import Runner
 from icebreaker.errors import IcebreakerError
 from icebreaker.export import exporter
 from icebreaker.formats import graph_files
-from icebreaker.formats.lookup_tables import initializers, wait_for_tables
+from icebreaker.formats.lookup_tables import spare_initializers, wait_for_tables
 from icebreaker.formats.signatures import Frozen
 from icebreaker.graph import side_effects
 from icebreaker.graph.fixed_inputs import fix_inputs
 from icebreaker.graph.graph import Graph
 from icebreaker.graph.node_patterns import matching_nodes
+from icebreaker.graph.placement import placed_anywhere
 from icebreaker.messages import message
 from icebreaker.partitioning.partition import Refusal, Segment
 from icebreaker.quantization.segment_quantizer import SegmentQuantizer
@@ -340,10 +341,10 @@ def _begin_with(
         frozen: What the SavedModel says that the graph is from.
     """
     registry.require(settings.engine)
-    graph = fix_inputs(wait_for_tables(graph), settings.freeze_inputs)
+    graph = fix_inputs(placed_anywhere(wait_for_tables(graph)), settings.freeze_inputs)
     # Before TensorFlow sees it: importing a graph already runs what the shapes of others depend on.
     side_effects.require_consent(side_effects.find_side_effects(graph.definition), consent.side_effects, name)
-    outputs = scope.chosen_outputs(graph, settings)
+    outputs = scope.chosen_outputs(graph, settings, frozen)
     excluded = matching_nodes(graph, settings.exclude)
     emit(events.Progress(message("stage_start_tensorflow", "Starting TensorFlow"), 0.02))
     notices = Notices(emit)
@@ -352,8 +353,7 @@ def _begin_with(
     exporter.supported_ops()
     started = time.perf_counter()
     whole, named = graph, {graph.require(name, "input").node for name in settings.inputs or ()}
-    graph = inline_functions(scope.cut_at_inputs(graph, outputs, settings))
-    graph = prune(graph, outputs, initializers(graph))
+    graph = prune(inline_functions(scope.cut_at_inputs(graph, outputs, settings)), outputs)
     original = GraphSession(graph.definition, settings.memory_fraction, reference=True, store=graph.store)
     scope.check_ports(outputs, original)
     notices.progress(message("stage_run_original", "Running the original graph"), 0.05)
@@ -368,7 +368,7 @@ def _begin_with(
         int8 = _open_int8(graph, original, settings, consent, samples, notices)
     context = Context(
         graph, outputs, original, settings, consent, engines, versions, samples, int8, notices,
-        spare_inputs(whole, graph, named), frozen,
+        (*spare_inputs(whole, graph, named), *spare_initializers(whole, graph)), frozen,
     )  # fmt: skip
     selection = EngineSelection(context)
     return _Work(context, selection, SegmentSearch(context, selection, excluded), started)

@@ -11,6 +11,7 @@ from icebreaker.conversion.context import Notices
 from icebreaker.engine import registry
 from icebreaker.engine.protocol import Engine
 from icebreaker.errors import IcebreakerError
+from icebreaker.formats.signatures import Frozen
 from icebreaker.graph.graph import Graph
 from icebreaker.reports import EngineStatus
 from icebreaker.settings import ConvertSettings
@@ -34,13 +35,14 @@ def check_target(output: Path, form: str = "graph") -> None:
         raise IcebreakerError("target_read_only", "{subject} cannot be written to", "another_folder", subject=folder)
 
 
-def chosen_outputs(graph: Graph, settings: ConvertSettings) -> tuple[Tensor, ...]:
-    """The tensors to keep, each once: those of the settings, or the graph's candidate outputs.
+def chosen_outputs(graph: Graph, settings: ConvertSettings, frozen: Frozen | None = None) -> tuple[Tensor, ...]:
+    """The tensors to keep, each once: those of the settings, of a SavedModel's signature, or the candidate outputs.
 
     Raises:
         IcebreakerError: A name is not in the graph, or there is nothing that could be an output.
     """
-    tensors = [graph.require(name, "output") for name in settings.outputs or graph.candidate_outputs]
+    given = [item.tensor for item in frozen.signature.outputs] if frozen else ()
+    tensors = [graph.require(name, "output") for name in settings.outputs or given or graph.candidate_outputs]
     if not tensors:
         raise IcebreakerError("outputs_missing", "the graph has no node that could be an output", "name_an_output")
     return tuple(dict.fromkeys(tensors))

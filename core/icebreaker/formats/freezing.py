@@ -20,7 +20,6 @@ from icebreaker.storage.weight_store import Store, rows
 from icebreaker.tensors import Tensor
 from icebreaker.tf.rewrite import inline_functions, prune
 
-BIG_WEIGHT_BYTES = 256 << 10  # of a weight that is worth a file
 _RESOURCE = 20  # among TensorFlow's dtypes
 _VARIABLES = frozenset({"VarHandleOp", "VariableV2", "Variable"})
 _READS = frozenset({"ReadVariableOp", "ResourceGather", "ResourceGatherNd", "VariableShape"})
@@ -40,12 +39,14 @@ class Source:
         folder: Where it lies.
         meta: The MetaGraphDef that is taken.
         assets: Node that gives a file's name → the file.
+        weight_bytes: Of a weight that is worth a file.
         apart: A variable whose name could not be told from the nodes that restore it → its key in the checkpoint.
     """
 
     folder: Path
     meta: Any
     assets: Mapping[str, Path]
+    weight_bytes: int
     apart: Mapping[str, str]
 
 
@@ -284,7 +285,7 @@ def _without_variables(
             continue
         value = _value(graph[node.name], saved, checkpoint, source)
         tensor = node.attr["value"].tensor
-        if store is not None and node.name in weights and value.nbytes >= BIG_WEIGHT_BYTES:
+        if store is not None and node.name in weights and value.nbytes >= source.weight_bytes:
             for size in value.shape:
                 tensor.tensor_shape.dim.add(size=size)
             tensor.tensor_content = store.mark(store.keep(rows(value)))

@@ -18,6 +18,7 @@ from icebreaker.formats.shown import refuse_shown
 from icebreaker.formats.signatures import Frozen
 from icebreaker.graph import external_weights, limits, side_effects
 from icebreaker.graph.graph import Graph, Node
+from icebreaker.graph.placement import placed_anywhere
 from icebreaker.reports import GraphInput, Inspection
 from icebreaker.storage import trusted_engines
 from icebreaker.storage.files import exists, write_together
@@ -116,11 +117,11 @@ def read_model(
         if definition is not None:
             if not shown:
                 refuse_shown(definition, str(path))
-            return wait_for_tables(_apart(definition, path, store)), frozen
+            return placed_anywhere(wait_for_tables(_apart(definition, path, store))), frozen
     definition, frozen = _read(path, allow_side_effects, signature)
     if not shown:
         refuse_shown(definition, str(path))
-    return wait_for_tables(_whole(definition, path, store, big)), frozen
+    return placed_anywhere(wait_for_tables(_whole(definition, path, store, big))), frozen
 
 
 def _whole(definition: Any, path: Path, store: Store | None, big: int) -> Graph:

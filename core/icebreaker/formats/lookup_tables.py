@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats.signatures import Table
 from icebreaker.graph.graph import Graph, Node
-from icebreaker.storage.files import check_file
+from icebreaker.storage.files import file_beside
 from icebreaker.tensors import Tensor
 
 FILLED_ONCE = frozenset({"HashTable", "HashTableV2"})
@@ -64,13 +64,36 @@ def wait_for_tables(graph: Graph) -> Graph:
     return Graph(definition, graph.store)
 
 
-def initializers(graph: Graph) -> set[str]:
-    """The nodes that fill tables, and the groups of such nodes and of nothing else, as `init_all_tables` is one."""
-    found = {node.name for node in graph if node.op in FILLERS | FILLERS_FROM_FILE}
+def spare_initializers(graph: Graph, cut: Graph) -> tuple[Any, ...]:
+    """The nodes that fill the tables of a part of a graph, and groups of them such as `init_all_tables`.
+
+    A program that runs them first, as TensorFlow 1 wants it, shall go on doing so on the part.
+
+    Args:
+        graph: The whole.
+        cut: The part, which has tables and their readers.
+
+    Returns:
+        What is not in the part already.
+    """
+    fillers = {
+        node.name for node in graph
+        if node.op in FILLERS | FILLERS_FROM_FILE and node.inputs and node.inputs[0].node in cut
+    }  # fmt: skip
+    groups = [
+        node for node in graph if node.op == "NoOp" and not node.inputs and not fillers.isdisjoint(node.controls)
+    ]  # fmt: skip
+    wanted = {*graph.ancestors(fillers), *(node.name for node in groups)}
+    found = []
     for node in graph:
-        if node.op == "NoOp" and node.controls and found.issuperset(node.controls):
-            found.add(node.name)
-    return found
+        if node.name in wanted and node.name not in cut:
+            made = type(cut.definition)().node.add()
+            made.MergeFromString(node.definition.SerializeToString())
+            if node in groups:
+                made.input[:] = [f"^{name}" for name in node.controls if name in fillers]
+            made.attr.pop("_class", None)
+            found.append(made)
+    return tuple(found)
 
 
 def fill(
@@ -185,7 +208,7 @@ def _read_vocabulary(table: Node, filler: Node, file: Path) -> tuple[Any, Any]:
     import tensorflow as tf
 
     try:
-        check_file(file, _MOST_VOCABULARY_BYTES)
+        file_beside(file.parent.parent, f"assets/{file.name}", _MOST_VOCABULARY_BYTES)
         with tf.device("CPU:0"):
             types = {key: tf.as_dtype(table.definition.attr[key].type) for key in ("key_dtype", "value_dtype")}
             handle = tf.raw_ops.AnonymousHashTable(**types)

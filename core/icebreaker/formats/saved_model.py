@@ -11,6 +11,7 @@ from typing import Any
 
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats.freezing import Source, freeze_signature, state_of
+from icebreaker.formats.lookup_tables import FILLERS_FROM_FILE
 from icebreaker.formats.optimized_saved_model import optimized_signature, optimized_signatures
 from icebreaker.formats.saved_model_effects import saved_model_effects
 from icebreaker.formats.signatures import DEFAULT_SIGNATURE, Frozen
@@ -20,6 +21,7 @@ from icebreaker.storage.files import check_file, exists
 from icebreaker.storage.weight_store import Store
 
 _NAMES = ("saved_model.pb", "saved_model.pbtxt")
+BIG_WEIGHT_BYTES = 256 << 10  # of a weight that is worth a file
 _MOST_FILE_BYTES = (1 << 31) - 1  # that protobuf reads
 _MOST_TEXT_BYTES = 1 << 28
 
@@ -82,12 +84,12 @@ def signature_names(path: Path, allow_side_effects: bool = False) -> tuple[str, 
     Raises:
         IcebreakerError: As `read`.
     """
-    meta = _source(path, allow_side_effects).meta
+    meta = read_source(path, allow_side_effects).meta
     return tuple(_names(meta))
 
 
 def _frozen(path: Path, allow_side_effects: bool, signature: str, store: Store | None) -> tuple[Any, Frozen] | None:
-    source = _source(path, allow_side_effects)
+    source = read_source(path, allow_side_effects)
     folder, names = str(source.folder), _names(source.meta)
     if not names:
         raise IcebreakerError("no_signature", "{subject} has no signature", "save_with_signatures", subject=folder)
@@ -113,15 +115,6 @@ def _frozen(path: Path, allow_side_effects: bool, signature: str, store: Store |
         return None
     definition, taken, tables = found
     return definition, Frozen(folder, tags, taken, others, tables, files)
-
-
-def meta_graph(folder: str) -> Any:
-    """The MetaGraphDef of a SavedModel that has been read and judged before; TensorFlow's message.
-
-    Raises:
-        IcebreakerError: It is not there any more.
-    """
-    return _source(Path(folder), True).meta
 
 
 def folder_of(path: Path) -> Path:
@@ -153,7 +146,7 @@ def _file_of(path: Path) -> Path | None:
     return next((file for folder in (path, *versions) for name in _NAMES if (file := folder / name).is_file()), None)
 
 
-def _source(path: Path, allow_side_effects: bool) -> Source:
+def read_source(path: Path, allow_side_effects: bool) -> Source:
     """Reads and judges a SavedModel.
 
     Raises:
@@ -165,7 +158,9 @@ def _source(path: Path, allow_side_effects: bool) -> Source:
     model = _message(file)
     for meta in model.meta_graphs:
         limits.check_limits(meta.graph_def, str(folder))
-        side_effects.require_consent(saved_model_effects(meta), allow_side_effects, str(folder))
+        # What fills a table from a file does not run: its file, if it is the model's own, is read instead.
+        found = [item for item in saved_model_effects(meta) if item.op not in FILLERS_FROM_FILE]
+        side_effects.require_consent(found, allow_side_effects, str(folder))
     metas: Sequence[Any] = sorted(
         model.meta_graphs, key=lambda meta: ("serve" not in meta.meta_info_def.tags, len(meta.meta_info_def.tags))
     )
@@ -173,7 +168,7 @@ def _source(path: Path, allow_side_effects: bool) -> Source:
         raise IcebreakerError("no_signature", "{subject} has no signature", "save_with_signatures", subject=folder)
     meta = metas[0]
     apart = {} if _names(meta) else add_call(meta, folder)
-    return Source(folder, meta, _assets(meta, folder), apart)
+    return Source(folder, meta, _assets(meta, folder), BIG_WEIGHT_BYTES, apart)
 
 
 def _message(file: Path) -> Any:

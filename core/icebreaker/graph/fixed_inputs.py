@@ -49,7 +49,7 @@ def _fix(node: Any, item: Placeholder, text: str) -> None:
         shape = tuple(len(parts) // rest if size is None else size for size in shape)
     count = 1
     for size in shape:
-        count *= -1 if size is None else size
+        count *= size or 0
     field, read = _FIELDS.get(item.dtype, ("", str))
     try:
         if not field or len(parts) not in (1, count) or count < 1:
