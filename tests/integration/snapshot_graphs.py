@@ -110,7 +110,7 @@ def write(folder, make):
 
 
 def saved_model(folder):
-    """Its table is read from a file when it is loaded."""
+    """Its table is read from a file of its own when TensorFlow loads it; a second one reads a file of the user's."""
     (folder / "words.txt").write_text("one\ntwo\n")
     words = tf.lookup.TextFileInitializer(
         str(folder / "words.txt"), tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64,
@@ -127,8 +127,13 @@ def saved_model(folder):
         def serve(self, x):
             return {"scores": tf.nn.softmax(x @ self.weights)}
 
-    module = Module()
-    tf.saved_model.save(module, str(folder / "saved"), signatures=module.serve)
+    class Reader(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, "x")])
+        def serve(self, x):
+            return {"scores": x * tf.strings.to_number(tf.io.read_file("words.txt"))}
+
+    for module, name in ((Module(), "saved"), (Reader(), "saved-reader")):
+        tf.saved_model.save(module, str(folder / name), signatures=module.serve)
 
 
 def main(folder):

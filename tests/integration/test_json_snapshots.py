@@ -150,7 +150,7 @@ CASES = (
     Case("fail-option", "convert chain.pb -o out.pb --engine openvino --weights refittable --json", 1),
     Case("fail-tensorrt", "convert chain.pb -o out.pb --engine tensorrt --json", 1, without="tensorrt"),
     Case("fail-side-effects", "convert files.pb -o out.pb --json", 1),
-    Case("fail-saved-model-side-effects", "inspect saved --json", 1),
+    Case("fail-saved-model-side-effects", "inspect saved-reader --json", 1),
     Case("fail-compare-missing", "compare chain.pb no.pb --json", 1),
     Case("fail-sample-nowhere", "sample digits -o nowhere/out.pb --json", 1),
     Case("fail-demo-folder", "demo --output-dir words.txt --json", 1),

@@ -13,6 +13,7 @@ import numpy as np
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import lookup_tables
 from icebreaker.formats.signatures import Signature, SignatureTensor, Table, node_name
+from icebreaker.formats.traced_calls import bound_variables
 from icebreaker.graph import external_weights, functions
 from icebreaker.graph.graph import Graph, Node
 from icebreaker.graph.ops import CONTROL_FLOW, DTYPES
@@ -88,7 +89,10 @@ def freeze_signature(source: Source, name: str, store: Store | None) -> tuple[An
             )  # fmt: skip
     graph = prune(inline_functions(prune(whole, wanted, kept)), wanted, kept)
     start, restore = _start(source, whole)
-    saved = {**_saved(restore), **{node: _Saved(key) for node, key in source.apart.items()}}
+    saved = {**_initial(start), **_saved(restore), **{node: _Saved(key) for node, key in source.apart.items()}}
+    if any(node.op in _VARIABLES and node.name not in saved for node in graph):
+        told = bound_variables(source.meta, source.folder)
+        saved = {**{node: _Saved(key) for node, key in told.items()}, **saved}
     checkpoint = _Checkpoint(source.folder)
 
     def restored(node: Node, port: int) -> Any:
@@ -99,6 +103,9 @@ def freeze_signature(source: Source, name: str, store: Store | None) -> tuple[An
     frozen = _without_variables(graph, saved, checkpoint, store, source)
     if frozen is None:
         return None
+    for body in (frozen.node, *(function.node_def for function in frozen.library.function)):
+        for node in body:
+            node.attr.pop("_output_shapes", None)  # a note from when handles of variables were passed on
     _refuse_state(frozen, source)
     signature = _named(frozen, name, described.method_name, inputs, outputs)
     return frozen, signature, tables
@@ -199,7 +206,7 @@ def _behind(graph: Graph, tensor: Tensor) -> Tensor:
     return tensor
 
 
-def _saved(restore: Graph) -> dict[str, _Saved]:
+def _saved(restore: Graph) -> dict[str, _Saved | np.ndarray]:
     """Variable → where its value is in the checkpoint, as the nodes that restore it say."""
     found = {}
     for node in restore:
@@ -208,6 +215,19 @@ def _saved(restore: Graph) -> dict[str, _Saved]:
             where = _saved_at(restore, restore[value.node], value.port)
             if where is not None and restore[variable.node].op in _VARIABLES:
                 found[variable.node] = where
+    return found
+
+
+def _initial(start: Graph) -> dict[str, np.ndarray]:
+    """Variable → the constant that it begins with, such as the name of a file."""
+    import tensorflow as tf
+
+    found = {}
+    for node in start:
+        if node.op in ("AssignVariableOp", "Assign") and len(node.inputs) >= 2:
+            variable, value = (start[_behind(start, tensor).node] for tensor in node.inputs[:2])
+            if variable.op in _VARIABLES and value.op == "Const":
+                found[variable.name] = tf.make_ndarray(value.definition.attr["value"].tensor)
     return found
 
 
@@ -260,7 +280,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _without_variables(
-    graph: Graph, saved: Mapping[str, _Saved], checkpoint: _Checkpoint, store: Store | None, source: Source
+    graph: Graph, saved: Mapping[str, _Saved | np.ndarray], checkpoint: _Checkpoint, store: Store | None, source: Source
 ) -> Any | None:
     """A graph in which variables are constants; None if with a `store` that cannot be."""
     for node in graph:
@@ -294,14 +314,15 @@ def _without_variables(
     return definition
 
 
-def _value(node: Node, saved: Mapping[str, _Saved], checkpoint: _Checkpoint, source: Source) -> np.ndarray:
+def _value(node: Node, saved: Mapping[str, _Saved | np.ndarray], checkpoint: _Checkpoint, source: Source) -> np.ndarray:
     """A variable's value.
 
     Raises:
         IcebreakerError: It is not as the graph says.
     """
     shape, kind = node.definition.attr["shape"].shape, node.definition.attr["dtype"].type
-    value = checkpoint.read(saved[node.name], kind)
+    where = saved[node.name]
+    value = checkpoint.read(where, kind) if isinstance(where, _Saved) else where
     wanted = None if shape.unknown_rank else tuple(dim.size for dim in shape.dim)
     if wanted is not None and (
         len(wanted) != value.ndim or any(want not in (-1, have) for want, have in zip(wanted, value.shape, strict=True))
@@ -405,7 +426,9 @@ def _read_constant(node: Any, definition: Any) -> None:
             node.input.insert(2, axis.name)
 
 
-def _frozen_by_tensorflow(graph: Graph, saved: Mapping[str, _Saved], checkpoint: _Checkpoint, source: Source) -> Any:
+def _frozen_by_tensorflow(
+    graph: Graph, saved: Mapping[str, _Saved | np.ndarray], checkpoint: _Checkpoint, source: Source
+) -> Any:
     """The same where variables are handed to functions, which takes TensorFlow's own freezing, in memory."""
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_from_session_graph
 

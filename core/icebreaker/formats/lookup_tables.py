@@ -153,11 +153,20 @@ def _resource(node: Node) -> str:
 
 
 def _behind(graph: Graph, tensor: Tensor) -> Tensor:
-    """What Identity nodes pass on."""
+    """What Identity nodes pass on, and what variables that are read begin with."""
     for _ in graph:  # a stranger's graph may go in circles
-        if graph[tensor.node].op != "Identity":
+        node = graph[tensor.node]
+        if node.op == "ReadVariableOp" and node.inputs:
+            handle = _behind(graph, node.inputs[0]).node
+            readers = (graph[name] for name in graph.consumers[handle])
+            given = next((item for item in readers if item.op == "AssignVariableOp" and len(item.inputs) > 1), None)
+            if given is None:
+                break
+            tensor = given.inputs[1]
+        elif node.op == "Identity":
+            tensor = node.inputs[0]
+        else:
             break
-        tensor = graph[tensor.node].inputs[0]
     return tensor
 
 

@@ -1,7 +1,7 @@
-"""SavedModels without signatures whose `__call__` was traced: the trace becomes a signature.
+"""What the object graph of a SavedModel tells: a traced `__call__`, and which variables its functions are bound to.
 
-The object graph of the SavedModel tells which function it is and which variables it is bound to; the checkpoint's own
-object graph tells where their values are.
+Without signatures, the trace becomes one. The checkpoint has an object graph of its own: the two, walked side by side,
+tell where the values of variables are.
 """
 
 from __future__ import annotations
@@ -56,6 +56,24 @@ def add_call(meta: Any, folder: Path) -> Mapping[str, str]:
         entry.name, entry.dtype = f"{call.name}:{port}", item.type
         entry.tensor_shape.unknown_rank = True
     return apart
+
+
+def bound_variables(meta: Any, folder: Path) -> Mapping[str, str]:
+    """Variables that calls in a graph are handed → their keys in the checkpoint.
+
+    What restores a SavedModel of a Keras 3 model names copies of them, which its functions do not use.
+    """
+    objects = meta.object_graph_def
+    keys = _keys(objects, folder)
+    found: dict[str, str] = {}
+    for node in meta.graph_def.node:
+        name = node.attr["f"].func.name if "f" in node.attr else ""
+        if name in objects.concrete_functions:
+            bound = objects.concrete_functions[name].bound_inputs
+            given = [text for text in node.input if not text.startswith("^")]
+            pairs = zip(given[len(given) - len(bound) :], bound, strict=False)
+            found.update({text: keys[number] for text, number in pairs if number in keys})
+    return found
 
 
 def _trace(objects: Any, library: Mapping[str, Any]) -> str:

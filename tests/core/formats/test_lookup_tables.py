@@ -56,7 +56,7 @@ def _tables(folder: Path) -> dict[str, Any]:
         "columns": lambda: lookup.StaticHashTable(
             lookup.TextFileInitializer(str(columns), tf.string, 1, tf.int64, 0, delimiter="|"), -1
         ),
-        "changing": lambda: lookup.MutableHashTable(tf.string, tf.int64, -1),
+        "changing": lambda: lookup.experimental.MutableHashTable(tf.string, tf.int64, -1),
     }
 
 
@@ -93,7 +93,7 @@ def test_a_table_that_changes_as_it_is_used_is_refused(tmp_path: Path) -> None:
     class Model(tf.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.table = tf.lookup.MutableHashTable(tf.string, tf.int64, -1)
+            self.table = tf.lookup.experimental.MutableHashTable(tf.string, tf.int64, -1)
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="word")])
         def serve(self, word: Any) -> Any:
