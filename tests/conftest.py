@@ -18,6 +18,8 @@ SLOW = (
     "gui/session",
     "faults",
     "gui/test_soak.py",
+    "gui/test_comparing.py",
+    "gui/test_habits.py",
     "core/quantization",
     "core/conversion",
     "core/tftrt",

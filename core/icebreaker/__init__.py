@@ -64,8 +64,12 @@ _HOMES = {
     "Model": "icebreaker.runtime.model",
     **dict.fromkeys(
         (
-            "TrtGraphConverter", "TrtGraphConverterV2", "calib_graph_to_infer_graph", "create_inference_graph",
-            "portable", "save",
+            "TrtGraphConverter",
+            "TrtGraphConverterV2",
+            "calib_graph_to_infer_graph",
+            "create_inference_graph",
+            "portable",
+            "save",
         ),
         "icebreaker.tftrt",
     ),

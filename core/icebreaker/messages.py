@@ -32,6 +32,7 @@ REMEDIES: Mapping[str, str] = {
     "write_size": "write bytes or a number with KB, MB, GB, KiB, MiB or GiB",
     # formats, graph, storage, tf, partitioning
     "export_again": "export it again",
+    "open_graph_again": "open the graph again",
     "export_graph_again": "export the graph again",
     "export_whole_again": "export the whole graph again",
     "export_with_nodes": "export it again, with its nodes",

@@ -321,11 +321,13 @@ class Limits:
         memory_bytes: Memory it may have for itself; None: nine tenths of the machine's.
         time_seconds: How long the whole job may take; None: as long as it needs.
         patience_seconds: How long it may work without a word before it counts as hanging.
+        threads: Processor cores that it may use, where the system can bind it to some; None: all.
     """
 
     memory_bytes: int | None = None
     time_seconds: float | None = None
     patience_seconds: float = 900.0
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         """Checks every value.
@@ -341,6 +343,10 @@ class Limits:
         if self.time_seconds is not None and not self.time_seconds >= 1:
             raise IcebreakerError(
                 "time_limit_short", "time limit {seconds} is too short", "at_least_1_second", seconds=self.time_seconds
+            )
+        if self.threads is not None and self.threads < 1:
+            raise IcebreakerError(
+                "threads_few", "{threads} processor cores are too few", "at_least_1", threads=self.threads
             )
         if not self.patience_seconds >= 1:
             raise IcebreakerError(

@@ -69,7 +69,7 @@ class GraphPair:
         emit(events.Progress(message("stage_read_original", "Reading the original graph"), 0.0))
         allowed = consent.side_effects
         self._weights = tempfile.TemporaryDirectory(prefix="icebreaker-", ignore_cleanup_errors=True)
-        whole = loader.read(Path(model), allowed, self._store("original"), big, settings.signature)
+        whole = loader.read(Path(model), allowed, self._store("original"), settings.signature, big)
         self._graph = fix_inputs(whole, settings.freeze_inputs)
         side_effects.require_consent(side_effects.find_side_effects(self._graph.definition), allowed, model)
         emit(events.Progress(message("stage_start_tensorflow", "Starting TensorFlow"), 0.02))
@@ -77,7 +77,7 @@ class GraphPair:
         self._optimized: Model | None = None
         if optimized is not None:
             emit(events.Progress(message("stage_load", "Loading the optimized graph"), 0.08))
-            faster = loader.read(Path(optimized), allowed, self._store("optimized"), big)
+            faster = loader.read(Path(optimized), allowed, self._store("optimized"), big=big)
             side_effects.require_consent(side_effects.find_side_effects(faster.definition), allowed, optimized)
             self._optimized = Model(faster, loader.home(Path(optimized)), trust=consent.engines)
         wanted = self._settings.outputs or self._graph.candidate_outputs

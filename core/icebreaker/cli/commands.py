@@ -14,7 +14,9 @@ from typing import Any
 from icebreaker import codec, sample_models
 from icebreaker.cli import text
 from icebreaker.cli.console import Console
+from icebreaker.cli.diff_text import diff_lines
 from icebreaker.cli.wording import worded
+from icebreaker.diffing.diff import diff_files
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
 from icebreaker.jobs import requests
@@ -40,6 +42,8 @@ def inspect(arguments: argparse.Namespace, console: Console) -> Answer:
         *text.table([
             ("nodes", str(found.nodes)),
             ("constants", text.size(found.bytes)),
+            ("parameters", text.exact(found.parameters)),
+            ("FLOPs", text.flops(found)),
             ("control flow", "yes" if found.control_flow else "no"),
             ("functions", str(len(found.functions))),
             *([("engines", engines)] if engines else []),
@@ -119,6 +123,16 @@ def compare(arguments: argparse.Namespace, console: Console) -> Answer:
         )
     )  # fmt: skip
     return found.to_json(), text.difference_lines(found.outputs)
+
+
+def diff(arguments: argparse.Namespace, console: Console) -> Answer:
+    """What is different in a second graph."""
+    files = Path(arguments.model), Path(arguments.other)
+    if any(map(graph_files.needs_worker, files)):
+        found = console.run(requests.Diff(model=str(files[0]), other=str(files[1]), consent=arguments.consent))
+    else:
+        found = diff_files(*files)  # needs no TensorFlow: answers at once
+    return found.to_json(), diff_lines(found)
 
 
 def sample(arguments: argparse.Namespace, console: Console) -> Answer:

@@ -64,6 +64,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.Argume
     _add_calibrate(add("calibrate", commands.calibrate, text))
     _add_benchmark(add("benchmark", commands.benchmark, "measure a graph, or original and optimized in turns"))
     _add_compare(add("compare", commands.compare, "compare what original and optimized answer"))
+    _add_diff(add("diff", commands.diff, "tell what is different in a second graph, whatever it is"))
     _add_sample(add("sample", commands.sample, "write a graph to try things on"))
     add("engines", commands.engines, "tell which engines work here, and why the rest does not")
     _add_demo(add("demo", commands.demo, "convert the digits sample and measure it, with a chart"))
@@ -207,6 +208,14 @@ def _add_compare(command: argparse.ArgumentParser) -> None:
     _add_inputs(command)
     _add_trust(command)
     _add_safety(command)
+
+
+def _add_diff(command: argparse.ArgumentParser) -> None:
+    _add_model(command)
+    command.add_argument("other", metavar="OTHER", help="another graph, in any of these forms")
+    command.add_argument(
+        "--allow-side-effects", action="store_true", help="load a SavedModel although its initializers read files"
+    )
 
 
 def _add_sample(command: argparse.ArgumentParser) -> None:

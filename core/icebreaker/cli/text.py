@@ -184,6 +184,23 @@ def size(number: int) -> str:
     return f"{number} bytes"
 
 
+def exact(number: int | None) -> str:
+    """A whole number with its thousands marked."""
+    return "unknown" if number is None else f"{number:,}"
+
+
+def flops(found: reports.Inspection) -> str:
+    """The FLOPs of one row, such as `290 M a row`, and of how many ops they are not known."""
+    unknown = count(found.flops_unknown, "op") if found.flops_unknown else ""
+    if not found.flops:
+        return f"unknown of {unknown}" if unknown else exact(found.flops)
+    for unit, factor in ((" T", 10**12), (" G", 10**9), (" M", 10**6), (" k", 10**3), ("", 1)):
+        if found.flops >= factor:
+            told = f"{_three(found.flops / factor)}{unit} a row"
+            return f"{told}, unknown of {unknown}" if unknown else told
+    return exact(found.flops)
+
+
 def shape(dims: Sequence[int | None] | None) -> str:
     """A shape such as `?×224×224×3`; None where even the rank is unknown."""
     if dims is None:

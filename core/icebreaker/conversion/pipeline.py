@@ -31,6 +31,7 @@ from icebreaker.engine import registry
 from icebreaker.engine.protocol import Runner
 from icebreaker.errors import IcebreakerError
 from icebreaker.export import exporter
+from icebreaker.export.recurrent.loops import find_recurrences
 from icebreaker.formats import graph_files
 from icebreaker.formats.lookup_tables import spare_initializers, wait_for_tables
 from icebreaker.formats.signatures import Frozen
@@ -369,6 +370,7 @@ def _begin_with(
     context = Context(
         graph, outputs, original, settings, consent, engines, versions, samples, int8, notices,
         (*spare_inputs(whole, graph, named), *spare_initializers(whole, graph)), frozen,
+        find_recurrences(graph, original.shape),
     )  # fmt: skip
     selection = EngineSelection(context)
     return _Work(context, selection, SegmentSearch(context, selection, excluded), started)

@@ -111,7 +111,11 @@ def usable_engines(settings: ConvertSettings, notices: Notices) -> tuple[list[En
             )  # fmt: skip
         statuses = [status]
     else:
-        statuses = [status for name in registry.names() if (status := registry.status(name)).runs]
+        statuses = [
+            status
+            for name in registry.names()
+            if (status := registry.status(name)).runs and registry.get(name).joins_auto()
+        ]
         if not statuses:
             raise IcebreakerError("no_engine_runs", "no engine can run here", "install_an_engine")
     check_options(settings, statuses, notices)

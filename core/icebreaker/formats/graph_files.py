@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from icebreaker.formats.lookup_tables import wait_for_tables
 from icebreaker.formats.shown import onnx_model, tflite_model
 from icebreaker.formats.shown.drawing import refuse_shown
 from icebreaker.formats.signatures import Frozen
-from icebreaker.graph import external_weights, limits, side_effects
+from icebreaker.graph import costs, external_weights, limits, side_effects
 from icebreaker.graph.graph import Graph, Node
 from icebreaker.graph.placement import placed_anywhere
 from icebreaker.reports import GraphInput, Inspection
@@ -191,12 +192,12 @@ def inspect(
         IcebreakerError: As in `read_definition`, or `frozen` cannot be written.
     """
     if not needs_worker(path):
-        return describe(read_graph(path, allow_side_effects, signature=signature, shown=True))
+        return _counted(read_graph(path, allow_side_effects, signature=signature, shown=True))
     with tempfile.TemporaryDirectory(prefix="icebreaker-", ignore_cleanup_errors=True) as folder:
         graph, model = read_model(path, allow_side_effects, Store(Path(folder)), signature=signature, shown=True)
         if frozen:
             write_together(external_weights.files(Path(frozen), graph.definition, graph.store), job_id)
-        return describe(graph, frozen or "", model)
+        return _counted(graph, frozen or "", model)
 
 
 def describe(graph: Graph, frozen_path: str = "", model: Frozen | None = None) -> Inspection:
@@ -215,6 +216,15 @@ def describe(graph: Graph, frozen_path: str = "", model: Frozen | None = None) -
         signature=model.signature.name if model else "",
         other_signatures=model.others if model else (),
     )
+
+
+def _counted(graph: Graph, frozen_path: str = "", model: Frozen | None = None) -> Inspection:
+    """As `describe`, with what its ops cost."""
+    totals = costs.totals(graph)
+    return replace(
+        describe(graph, frozen_path, model),
+        flops=totals.flops, flops_unknown=totals.unknown, parameters=totals.parameters,
+    )  # fmt: skip
 
 
 def _engines(graph: Graph) -> Mapping[str, bool]:

@@ -161,3 +161,17 @@ class Compare(Request, frozen=True, tag="compare"):
     optimized: str
     settings: ConvertSettings = ConvertSettings()
     result: ClassVar[Any] = reports.Comparison
+
+
+class Diff(Request, frozen=True, tag="diff"):
+    """Says what is different in the graph `other`; if it has to be frozen, it is written to `frozen`, if given."""
+
+    model: str
+    other: str
+    frozen: str = ""
+    result: ClassVar[Any] = reports.GraphDiff
+
+    @property
+    def written(self) -> str:
+        """The frozen graph."""
+        return self.frozen

@@ -97,6 +97,15 @@ def _compare(request: requests.Compare, emit: Emit, job_id: str) -> reports.Comp
     return compare.compare(request.model, request.optimized, request.settings, request.consent, emit)
 
 
+def _diff(request: requests.Diff, emit: Emit, job_id: str) -> reports.GraphDiff:
+    from icebreaker.diffing import diff
+
+    emit(events.Progress(message("stage_diff", "Comparing the graphs"), 0.0))
+    return diff.diff_files(
+        Path(request.model), Path(request.other), request.frozen, request.consent.side_effects, job_id
+    )
+
+
 class _EventHandler(logging.Handler):
     """Sends what the library logs to the parent, messages as values."""
 
@@ -120,6 +129,7 @@ JOBS: Mapping[type[requests.Request], Callable[[Any, Emit, str], Any]] = {
     requests.Calibrate: _calibrate,
     requests.Benchmark: _benchmark,
     requests.Compare: _compare,
+    requests.Diff: _diff,
 }
 
 
@@ -169,6 +179,7 @@ def main() -> None:
     try:
         kinds = {str(kind.__struct_config__.tag): kind for kind in JOBS}
         request = codec.from_plain(order.request, kinds[order.request["job"]])
+        _bind(request.limits.threads)
         emit(events.Done(codec.to_plain(JOBS[type(request)](request, emit, order.id))))
     except IcebreakerError as error:
         emit(events.Failed(_with_advice(error.message, order.request)))
@@ -190,6 +201,12 @@ def _with_advice(failure: Message, request: Mapping[str, Any]) -> Message:
     settings: Mapping[str, Any] = request.get("settings") or {}
     advice = gpu.memory_advice(str(failure), settings.get("memory_fraction"))
     return message("gpu_memory_full", "{failure}{advice}", failure=failure, advice=advice) if advice else failure
+
+
+def _bind(threads: int | None) -> None:
+    """Keeps to so many of the processor cores that there are; TensorFlow and the engines count those they find."""
+    if threads is not None and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
 def _end_with_parent(order: supervisor.Order) -> None:

@@ -17,7 +17,7 @@ from icebreaker.export import external_data
 from icebreaker.graph import external_weights
 from icebreaker.graph.graph import Graph
 from icebreaker.partitioning.partition import Segment
-from icebreaker.runtime.artifact_reader import PREFIX
+from icebreaker.runtime.artifact_reader import NATIVE, PREFIX, is_function
 from icebreaker.runtime.segment_graph import ENUMS, copy_inside
 from icebreaker.storage.files import Pieces, digest_of, size_of, write_together
 from icebreaker.storage.trusted_engines import BuiltEngine
@@ -146,7 +146,10 @@ def _add_engine(
     call = result.node.add(name=segment.name, op="PartitionedCall")
     call.input.extend(spelled(tensor) for tensor in segment.inputs)
     call.input.extend(dict.fromkeys(control(name) for name in segment.controls))
-    call.attr["f"].func.name = signature.name
+    if is_function(item.engine):
+        _call_compiled(result, call, type(function).FromString(built.payload), signature.name)
+    else:
+        call.attr["f"].func.name = signature.name
     call.attr["Tin"].list.SetInParent()
     call.attr["Tin"].list.type.extend(argument.type for argument in signature.input_arg)
     call.attr["Tout"].list.type.extend(argument.type for argument in signature.output_arg)
@@ -162,13 +165,23 @@ def _add_engine(
         ),
     }.items():
         call.attr[PREFIX + key].s = text.encode()
-    if isinstance(built.payload, bytes):
+    if isinstance(built.payload, bytes) and not is_function(item.engine):
         call.attr[f"{PREFIX}payload"].s = built.payload
     call.attr[f"{PREFIX}shapes"].list.SetInParent()
     for shape in item.shapes:
         stored = call.attr[f"{PREFIX}shapes"].list.shape.add()
         for dim in shape:
             stored.dim.add(size=-1 if dim is None else dim)
+
+
+def _call_compiled(result: Any, call: Any, made: Any, native: str) -> None:
+    """Makes an engine node call the function that its engine is, which says how it is to be called."""
+    if all(item.signature.name != made.signature.name for item in result.library.function):
+        result.library.function.append(made)
+    call.attr["f"].func.name = made.signature.name
+    for key, value in made.attr.items():
+        call.attr[key].CopyFrom(value)
+    call.attr[NATIVE].func.name = native
 
 
 def _keep_names(result: Any, outputs: Sequence[Tensor], moved: Mapping[Tensor, str], original: GraphSession) -> None:

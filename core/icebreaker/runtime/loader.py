@@ -46,8 +46,8 @@ def home(path: Path) -> Path:
 
 
 def read(
-    path: Path, allow_side_effects: bool = False, store: Store | None = None, big: int = external_weights.MOST_BYTES,
-    signature: str = "",
+    path: Path, allow_side_effects: bool = False, store: Store | None = None, signature: str = "",
+    big: int = external_weights.MOST_BYTES,
 ) -> Graph:  # fmt: skip
     """The graph in a file; engine nodes that were live as it was written are calls again. Errors as `formats`.
 
@@ -72,10 +72,10 @@ def live(definition: Any, runners: Mapping[str, Runner] | None = None) -> Any:
     """
     graph = Graph(definition)
     model = Model(graph, Path(), runners=runners)
-    made = with_functions(graph, model.nodes, from_host=True)
+    made = with_functions(model.graph, model.outside, from_host=True)
     keep_alive(made.functions)
     artifact_reader.copy_private(definition, made.definition)
     for node in made.definition.node:
-        if node.name in model.nodes:
-            node.attr["_icebreaker_function"].s = model.nodes[node.name].stored.function.encode()
+        if node.name in model.outside:
+            node.attr["_icebreaker_function"].s = model.outside[node.name].stored.function.encode()
     return made.definition

@@ -155,6 +155,11 @@ class Session(QObject):
         return self._foreground.can_cancel
 
     @property
+    def cancelled(self) -> bool:
+        """True while what ended last did so because the user cancelled it."""
+        return self._foreground.cancelled
+
+    @property
     def consent(self) -> Consent:
         """What the user has allowed for the open graph."""
         return self._permissions.consent
@@ -192,6 +197,12 @@ class Session(QObject):
             self.settings = settings
             self.settingsChanged.emit()
 
+    def replace_settings(self, settings: ConvertSettings) -> None:
+        """Goes back, or forth, to settings as a whole."""
+        if settings != self.settings:
+            self.settings = settings
+            self.settingsChanged.emit()
+
     def allow(self, **values: bool) -> None:
         """Changes what the user has allowed, by the fields of `Consent`."""
         self._permissions.allow(**values)
@@ -207,10 +218,14 @@ class Session(QObject):
             self.limits = limits
             self.settingsChanged.emit()
 
-    def exclude(self, node: str) -> None:
-        """Leaves a node in TensorFlow in the next conversion."""
-        if node not in self.settings.exclude:
-            self.change(exclude=(*self.settings.exclude, node))
+    def exclude(self, *nodes: str) -> None:
+        """Leaves nodes in TensorFlow in the next conversion."""
+        self.change(exclude=tuple(dict.fromkeys((*self.settings.exclude, *nodes))))
+
+    def include(self, *nodes: str) -> None:
+        """Lets nodes go to engines again that were left in TensorFlow by the user."""
+        taken = frozenset(nodes)
+        self.change(exclude=tuple(name for name in self.settings.exclude if name not in taken))
 
     # The machine
 
@@ -278,6 +293,10 @@ class Session(QObject):
         self._permissions.ask_again(error, lambda: self.open(path, Consent(side_effects=True), signature))
         return True
 
+    def ask_again(self, refused: ConsentNeeded, then: Callable[[], object]) -> None:
+        """Asks the user to allow what was refused for want of consent; `then` is called if they do."""
+        self._permissions.ask_again(refused, then)
+
     def _could_not_open(self, path: Path) -> str:
         return self.tr("{name} could not be opened").format(name=path.name)
 
@@ -300,9 +319,12 @@ class Session(QObject):
         folders.remove_later(*frozen)  # what graphs before this one were frozen into
         self.conversion = self.converted_with = self.optimized_graph = self.saved_path = self.benchmark = None
         self.samples = events.Samples()
+        data = graph_io.sample_data(file)
+        int8 = self.settings.precision == "int8" and data is None  # chosen for another graph, whose data this is not
         self.settings = self.settings.changed(
-            outputs=graph.candidate_outputs, inputs=(), input_shapes={}, profiles={}, exclude=(),
-            data=graph_io.sample_data(file), calibration=None, calibration_table=None, preprocessing=None,
+            precision="fp32" if int8 else self.settings.precision, outputs=graph.candidate_outputs, inputs=(),
+            input_shapes={}, profiles={}, exclude=(),
+            data=data, calibration=None, calibration_table=None, preprocessing=None,
             keep_float=(),
         )  # fmt: skip
         self._permissions.forget()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
+from types import MappingProxyType
 
 from icebreaker.graph.graph import Graph, Node
 from icebreaker.graph.limits import MOST_NODES
@@ -15,6 +16,7 @@ from icebreaker.graph.shape_inference.facts import (
     UNKNOWN,
     Fact,
     Known,
+    Shape,
     common_shape,
     completed,
     held_values,
@@ -40,7 +42,9 @@ _MOST_PASSES = 8  # through a graph with loops
 _MOST_TENSORS = 2 * MOST_NODES
 
 
-def infer(graph: Graph, cancelled: Callable[[], bool] = lambda: False) -> dict[Tensor, Known]:
+def infer(
+    graph: Graph, cancelled: Callable[[], bool] = lambda: False, given: Mapping[Tensor, Shape] = MappingProxyType({})
+) -> dict[Tensor, Known]:
     """All tensors of which something is known.
 
     A graph with v1 loops is gone through until what comes back in each is what was assumed to come in; a dimension that
@@ -49,6 +53,7 @@ def infer(graph: Graph, cancelled: Callable[[], bool] = lambda: False) -> dict[T
     Args:
         graph: It may have been read without its weights.
         cancelled: Asked now and then; when true, the result is empty.
+        given: Sizes that tensors are to have where the graph leaves them open, such as those of a batch.
 
     Returns:
         Tensor → its dtype and shape as far as they are known. Empty, too, for a graph that promises more tensors than
@@ -60,7 +65,7 @@ def infer(graph: Graph, cancelled: Callable[[], bool] = lambda: False) -> dict[T
     assumed: dict[str, Fact] = {}
     facts: dict[Tensor, Fact] = {}
     for turn in range(_MOST_PASSES + 1):
-        passed = _pass(graph, order, back, assumed, cancelled)
+        passed = _pass(graph, order, back, assumed, given, cancelled)
         if passed is None:
             return {}
         facts = passed
@@ -82,6 +87,7 @@ def _pass(
     order: Sequence[Node],
     back: Mapping[str, Sequence[Tensor]],
     assumed: Mapping[str, Fact],
+    given: Mapping[Tensor, Shape],
     cancelled: Callable[[], bool],
 ) -> dict[Tensor, Fact] | None:
     """Goes through the graph once, with what is `assumed` of the Merges at which loops begin; None: it was stopped."""
@@ -100,7 +106,10 @@ def _pass(
             outputs = _outputs_of(node, inputs)
         for port, fact in enumerate(outputs):
             if fact != UNKNOWN:
-                facts[Tensor(node.name, port)] = fact
+                tensor = Tensor(node.name, port)
+                if given and tensor in given:
+                    fact = fact._replace(shape=completed(fact.shape, given[tensor]))
+                facts[tensor] = fact
     return facts
 
 
