@@ -194,12 +194,14 @@ def _kept(origin: Origin) -> Any | None:
         found = graph.ancestors(item for item in names if item in graph)
         return any(graph[item].op not in _STATELESS for item in needed & found)
 
+    kept.signature_def.pop(INITIALIZER, None)
+    for key in _INITIALIZERS:
+        kept.collection_def.pop(key, None)
     if shares(starts):
         needed |= graph.ancestors(item for item in starts if item in graph)
+        # Without an object graph, TensorFlow takes each signature for one to be called: there it would lack its assets.
+        kept.collection_def[_INITIALIZERS[0]].node_list.value.extend(starts)
     else:
-        kept.signature_def.pop(INITIALIZER, None)
-        for key in _INITIALIZERS:
-            kept.collection_def.pop(key, None)
         kept.ClearField("asset_file_def")
     saver, others = kept.saver_def, set(kept.collection_def) - set(_INITIALIZERS)
     if shares([_node(saver.restore_op_name)]):
