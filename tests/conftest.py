@@ -32,7 +32,7 @@ SLOW = (
     "core/formats/test_lookup_tables.py",
     "core/formats/test_saved_model.py",
     "core/formats/test_saved_model_effects.py",
-    "core/formats/test_shown.py",
+    "core/formats/shown",
     "core/data/test_hard_values.py",
     "core/data/test_informed.py",
     "core/graph/test_external_weights.py",

@@ -136,10 +136,10 @@ def models() -> dict[str, bool]:
 def check_model(name: str, folder: Path, *options: str) -> dict[str, Any]:
     """Converts a model and compares what came out with what went in."""
     source, output = MODELS / name, folder / name
-    row = {"name": name} | told(run("convert", source, "-o", output, *options))
+    row: dict[str, Any] = {"name": name} | told(run("convert", source, "-o", output, *options))
     # The first of two runs in plain TensorFlow, the second with the engines that it has.
     for column, pair in {"plain": (output, source), "loaded": (source, output)}.items():
-        outputs = run("compare", *pair)["outputs"]
+        outputs = run("compare", *pair)
         row[column] = max((item["max_rel"] for item in outputs.values()), default=0.0)
     return row | {"agrees": max(row["plain"], row["loaded"]) <= TOLERANCE}
 

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from icebreaker.formats.tflite_model import schema_of_tensorflow
+from icebreaker.formats.shown.tflite_model import schema_of_tensorflow
 
 
 def onnx_model() -> Any:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from icebreaker.errors import IcebreakerError
-from icebreaker.formats import graphdef, keras, onnx_model, saved_model, structure, tflite_model
+from icebreaker.formats import graphdef, keras, saved_model, structure
 from icebreaker.formats.format import Format
 from icebreaker.formats.lookup_tables import wait_for_tables
-from icebreaker.formats.shown import refuse_shown
+from icebreaker.formats.shown import onnx_model, tflite_model
+from icebreaker.formats.shown.drawing import refuse_shown
 from icebreaker.formats.signatures import Frozen
 from icebreaker.graph import costs, external_weights, limits, side_effects
 from icebreaker.graph.graph import Graph, Node

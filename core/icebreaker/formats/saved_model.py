@@ -131,15 +131,6 @@ def _frozen_signature(source: Source, signature: str, store: Store | None) -> tu
     return definition, Frozen(folder, tags, taken, others, tables, files)
 
 
-def meta_graph(folder: str) -> Any:
-    """The MetaGraphDef of a SavedModel that has been read and judged before; TensorFlow's message.
-
-    Raises:
-        IcebreakerError: It is not there any more.
-    """
-    return read_source(Path(folder), True).meta
-
-
 def folder_of(path: Path) -> Path:
     """The folder that the files of a SavedModel lie in: `path`, or that of a version in it."""
     file = _file_of(path)

@@ -104,13 +104,13 @@ class WriteSavedModel(Request, frozen=True, tag="write-saved-model"):
         model: The original: of a SavedModel, signatures, assets and variables come along.
         optimized: What the conversion made.
         output: The folder to write.
-        settings: What it was converted with.
+        signature: The one of a SavedModel that was converted; empty: that which is taken without asking.
     """
 
     model: str
     optimized: str
     output: str
-    settings: ConvertSettings = ConvertSettings()
+    signature: str = ""
     result: ClassVar[Any] = reports.SavedFolder
 
     @property

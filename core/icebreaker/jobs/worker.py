@@ -69,7 +69,7 @@ def _write_saved_model(request: requests.WriteSavedModel, emit: Emit, job_id: st
     emit(events.Progress(message("stage_write", "Writing the optimized graph"), 0.0))
     saved_model_writer.write_from_file(
         Path(request.model), Path(request.optimized), Path(request.output), job_id,
-        signature=request.settings.signature,
+        signature=request.signature,
     )  # fmt: skip
     return reports.SavedFolder(request.output)
 

@@ -1,8 +1,8 @@
 """Writes an optimized graph as a SavedModel that TensorFlow, TensorFlow Serving and Icebreaker load.
 
 The message is of the form that TensorFlow 1 and 2 read alike: a graph and signatures, without an object graph. The
-optimized graph has no variables. Where the SavedModel that it was made from has more signatures, its graph stays beside
-the optimized one, with its variables, and nodes of the optimized graph get a scope in front of their names
+optimized graph has no variables. Where the SavedModel that it was made from has more signatures, what they need stays
+beside it, with its variables, tables and assets, and nodes of the optimized graph get a scope in front of their names
 (`formats.optimized_saved_model` reads it).
 """
 
@@ -13,7 +13,7 @@ import keyword
 import os
 import re
 import tempfile
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,11 @@ from icebreaker.tensors import Tensor
 from icebreaker.tf.rewrite import from_store, to_tensorflow
 
 TRACED_CALL = "__call__"
-_NO_SIGNATURES = ("__saved_model_init_op", "__saved_model_train_op")  # they stand among them, and are none
+INITIALIZER = "__saved_model_init_op"
+_NO_SIGNATURES = (INITIALIZER, "__saved_model_train_op")  # they stand among them, and are none
+_INITIALIZERS = ("saved_model_main_op", "legacy_init_op")  # the collections of TensorFlow 1 for the same
+_ASSETS = "saved_model_assets"  # and for `asset_file_def`
+_STATELESS = {"Const", "Placeholder", "PlaceholderWithDefault", "Identity", "NoOp"}
 _MOST_FILE_BYTES = 1 << 40
 
 
@@ -75,7 +79,9 @@ def write(
     Raises:
         IcebreakerError: It is too big for protobuf, or the disk refuses.
     """
-    origin = None if frozen is None else Origin(frozen, saved_model.meta_graph(frozen.folder))
+    origin = None
+    if frozen is not None:  # it was judged as it was read
+        origin = Origin(frozen, saved_model.read_source(Path(frozen.folder), True).meta)
     made, graph, scope = _assembled(to_tensorflow(definition), store, origin)
     payloads = {f"{scope}{name}": payload for name, payload in (payloads or {}).items()}
     inline = {name: (f"{PREFIX}payload", payload) for name, payload in payloads.items()}
@@ -163,14 +169,80 @@ def _assembled(definition: Any, store: Store | None, origin: Origin | None) -> t
 
 
 def _kept(origin: Origin) -> Any | None:
-    """The MetaGraphDef with the signatures that stay as they are; None if there are none."""
+    """The MetaGraphDef with the signatures that stay as they are and what they need; None if there are none."""
+    from tensorflow.core.protobuf.meta_graph_pb2 import AssetFileDef
+
     name = origin.frozen.signature.name
     if not set(origin.meta.signature_def) - {name, *_NO_SIGNATURES}:
         return None
     kept = type(origin.meta)()
     kept.CopyFrom(origin.meta)
-    kept.signature_def.pop(name, None)
+    for key in (name, "__saved_model_train_op"):
+        kept.signature_def.pop(key, None)
+    if _ASSETS in kept.collection_def:
+        for item in kept.collection_def[_ASSETS].any_list.value if not kept.asset_file_def else ():
+            entry = AssetFileDef()
+            if item.Unpack(entry):
+                kept.asset_file_def.append(entry)
+        kept.collection_def.pop(_ASSETS)
+    graph, starts = Graph(kept.graph_def), _initializers(kept)
+    signatures = [item for key, item in kept.signature_def.items() if key != INITIALIZER]
+    needed = graph.ancestors(item for item in map(_node, _named(signatures)) if item in graph)
+
+    def shares(names: Sequence[str]) -> bool:
+        """Whether nodes have something to do with a variable or a table that the signatures need."""
+        found = graph.ancestors(item for item in names if item in graph)
+        return any(graph[item].op not in _STATELESS for item in needed & found)
+
+    kept.signature_def.pop(INITIALIZER, None)
+    for key in _INITIALIZERS:
+        kept.collection_def.pop(key, None)
+    if shares(starts):
+        needed |= graph.ancestors(item for item in starts if item in graph)
+        # Without an object graph, TensorFlow takes each signature for one to be called: there it would lack its assets.
+        kept.collection_def[_INITIALIZERS[0]].node_list.value.extend(starts)
+    else:
+        kept.ClearField("asset_file_def")
+    saver, others = kept.saver_def, set(kept.collection_def) - set(_INITIALIZERS)
+    if shares([_node(saver.restore_op_name)]):
+        if others:
+            return kept  # TensorFlow 1 describes variables there, by nodes: all stay
+        ends = (saver.restore_op_name, saver.save_tensor_name, saver.filename_tensor_name)
+        needed |= graph.ancestors(item for item in map(_node, ends) if item in graph)
+    else:
+        kept.ClearField("saver_def")
+        for key in others:
+            kept.collection_def.pop(key)
+    cut = type(kept.graph_def)(versions=kept.graph_def.versions, library=kept.graph_def.library)
+    cut.node.extend(node.definition for node in graph if node.name in needed)
+    kept.graph_def.CopyFrom(cut)
     return kept
+
+
+def _node(tensor: str) -> str:
+    return tensor.partition(":")[0]
+
+
+def _named(signatures: Iterable[Any]) -> Iterator[str]:
+    """The tensors that signatures name."""
+    for signature in signatures:
+        for info in (*signature.inputs.values(), *signature.outputs.values()):
+            yield info.name
+            sparse = info.coo_sparse
+            yield from (sparse.values_tensor_name, sparse.indices_tensor_name, sparse.dense_shape_tensor_name)
+            yield from (part.name for part in info.composite_tensor.components)
+
+
+def _initializers(meta: Any) -> list[str]:
+    """The nodes that a loader runs once to fill tables."""
+    if INITIALIZER in meta.signature_def:
+        return [_node(info.name) for info in meta.signature_def[INITIALIZER].outputs.values()]
+    return [
+        _node(name)
+        for key in _INITIALIZERS
+        if key in meta.collection_def
+        for name in meta.collection_def[key].node_list.value
+    ]
 
 
 def _merged(definition: Any, kept: Any | None) -> tuple[Any, str]:

@@ -49,10 +49,10 @@ def read_graph(path: Path, told: reports.Inspection | None = None) -> tuple[Grap
 
 def refuse_shown(graph: Graph | None, path: Path | None) -> None:
     """Raises IcebreakerError, which names the user's file, if a graph is only there to be looked at, such as ONNX."""
-    from icebreaker.formats import shown
+    from icebreaker.formats.shown import drawing
 
     if graph is not None:
-        shown.refuse_shown(graph.definition, str(path))
+        drawing.refuse_shown(graph.definition, str(path))
 
 
 def sample_data(path: Path) -> str | None:

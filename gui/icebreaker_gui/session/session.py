@@ -502,7 +502,7 @@ class Session(QObject):
         self._foreground.run_job(
             requests.WriteSavedModel(
                 model=str(self.path), optimized=str(source), output=str(path),
-                settings=self.converted_with or self.settings,
+                signature=self.inspection.signature if self.inspection else "",
             ),
             lambda _: self._on_saved(None, path),
             self.tr("The optimized graph could not be saved"),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from icebreaker.errors import IcebreakerError
-from icebreaker.formats.shown import Described, Drawing, new_function, new_graph, write_attribute
+from icebreaker.formats.shown.drawing import Described, Drawing, new_function, new_graph, write_attribute
 from icebreaker.storage.files import check_file
 from icebreaker.storage.weight_store import Store
 
