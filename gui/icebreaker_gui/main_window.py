@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QTimer
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDragLeaveEvent, QDropEvent, QIcon
-from PySide6.QtWidgets import QApplication, QFileDialog, QMainWindow, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFileDialog, QMainWindow, QStackedWidget, QVBoxLayout, QWidget
 
 from icebreaker.messages import Message
 from icebreaker.reports import Conversion
@@ -15,6 +15,7 @@ from icebreaker_gui.about import About
 from icebreaker_gui.comparing import Comparer
 from icebreaker_gui.docks import Docks
 from icebreaker_gui.drop_target import DropTarget
+from icebreaker_gui.focus_order import move_focus
 from icebreaker_gui.graph_view import GraphPanel
 from icebreaker_gui.habits import Habits
 from icebreaker_gui.menus import MenuBar
@@ -280,13 +281,7 @@ class Window(QMainWindow):
 
     def focusNextPrevChild(self, forward: bool) -> bool:
         """Leaves out the docks that lie behind others: nobody would see where the focus is."""
-        passed = {QApplication.focusWidget()}
-        while super().focusNextPrevChild(forward):
-            here = QApplication.focusWidget()
-            if here in passed or here is None or not self.docks.hides(here):
-                return True
-            passed.add(here)
-        return False
+        return move_focus(self, forward, self.docks.hides)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         """Takes one file or folder."""

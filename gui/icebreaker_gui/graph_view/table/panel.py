@@ -156,7 +156,6 @@ class OpTable(QWidget):
         layout.addLayout(row)
         layout.addWidget(self.view, 1)
         layout.addWidget(self._empty, 1)
-        self.setFocusProxy(self.view)
 
     # ---- filling ----------------------------------------------------------------------------------------------------
 
