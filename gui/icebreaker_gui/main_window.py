@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from PySide6.QtCore import Qt, QTimer
-from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QIcon
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QIcon, QShowEvent
 from PySide6.QtWidgets import QApplication, QFileDialog, QMainWindow, QStackedWidget, QToolBar
 
 from icebreaker.messages import Message
@@ -14,6 +14,7 @@ from icebreaker.reports import Conversion
 from icebreaker_gui.about import About
 from icebreaker_gui.docks import Docks
 from icebreaker_gui.graph_view import GraphPanel
+from icebreaker_gui.graph_view.sidebar.why_not import Help
 from icebreaker_gui.menus import MenuBar
 from icebreaker_gui.notices import Notices
 from icebreaker_gui.panels.result_strip import ResultStrip
@@ -101,9 +102,11 @@ class Window(QMainWindow):
         self.notices.banner.dismissed.connect(session.dismiss_problem)
         self.notices.banner.detailsWanted.connect(lambda: self.show_panel("log"))
         self.docks.result.nodeActivated.connect(self.graph_panel.go_to)
+        self.strip.remarksWanted.connect(lambda: self.show_panel("result"))
         self.strip.setupWanted.connect(lambda: self.show_panel("setup"))
         self.graph_panel.excludeRequested.connect(self._exclude)
         self.graph_panel.includeRequested.connect(lambda names: session.include(*names))
+        self.graph_panel.helpWanted.connect(self._help)
         self.graph_panel.failed.connect(session.report)
 
     def _observe_session(self) -> None:
@@ -265,6 +268,21 @@ class Window(QMainWindow):
             focus=False,
         )
 
+    def _help(self, helps: Help, nodes: list[str]) -> None:
+        """Does what helps against a reason: changes the setting and converts again, or shows where to choose."""
+        session = self._session
+        if helps.do in ("shapes", "data"):
+            self.docks.setup.open_card("model" if helps.do == "shapes" else "data")
+            self.show_panel("setup")
+            return
+        if helps.do == "include":
+            session.include(*nodes)
+        elif helps.do == "least":
+            session.change(minimum_segment_size=int(helps.value))
+        else:
+            session.change(**{helps.do: helps.value})
+        session.convert()
+
     # What the session tells
 
     def _on_graph(self) -> None:
@@ -283,7 +301,6 @@ class Window(QMainWindow):
     def _on_conversion(self) -> None:
         self._picture.start()
         if self._session.conversion:
-            self.show_panel("result")
             self._offer_retry(self._session.conversion)
         self._update()
 
@@ -301,7 +318,7 @@ class Window(QMainWindow):
             self._bar.set_fraction(activity.fraction)
         kind = activity.kind if activity else None
         if kind == "measure" and self._kind != "measure":  # it begins
-            self.show_panel("latency")
+            self.docks.show("latency", gently=True)
         if kind is None and self._kind == "convert":
             self.notices.question.hide()  # whether to cancel it
         self._kind = kind
@@ -323,6 +340,11 @@ class Window(QMainWindow):
         return self.tr("Open a graph, or drop one here")
 
     # What Qt asks
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Follows the tabs of the docks, which are there from now on."""
+        super().showEvent(event)
+        QTimer.singleShot(0, self.docks.watch_tabs)
 
     def focusNextPrevChild(self, forward: bool) -> bool:
         """Leaves out the docks that lie behind others: nobody would see where the focus is."""

@@ -42,6 +42,7 @@ class GraphPanel(QWidget):
     nodeActivated = Signal(str)
     excludeRequested = Signal(list)  # names of nodes that are to stay in TensorFlow
     includeRequested = Signal(list)  # names of nodes that may go to engines again
+    helpWanted = Signal(object, list)  # `why_not.Help`, and the nodes that it is for
     failed = Signal(str, str)  # what could not be done, and why
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -194,6 +195,7 @@ class GraphPanel(QWidget):
         self.details.excludeWanted.connect(self._exclude)
         self.why_not.jumpWanted.connect(self.go_to)
         self.why_not.hoverWanted.connect(self.state.hover)
+        self.why_not.helpWanted.connect(self.helpWanted)
         self.why_not.reasonWanted.connect(self.state.set_found)
         self.search_panel.jumpWanted.connect(self.go_to)
         find = QAction(self.tr("Find"), self)

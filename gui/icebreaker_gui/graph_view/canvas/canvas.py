@@ -30,7 +30,7 @@ from icebreaker_gui.layout import Scene
 from icebreaker_gui.style import theme
 
 _MOST_SCALE = 4.0
-_READABLE = 0.55  # the least scale at which names can be read: nothing but the user goes below it
+_READABLE = 0.6  # the least scale at which names can be read: nothing but the user goes below it
 _COMFORTABLE = 0.85  # of what does not fit, so much is shown where there is room
 _TITLE = 48  # height of what lies over the upper edge
 _OPENING = 260  # milliseconds an opening takes
