@@ -344,9 +344,9 @@ def _begin_with(
     samples = SampleValues(original, graph, outputs, settings)
     if samples.failure is not None:
         notices.warn(nothing_checked(samples.failure))
-    # Its weights take much of what converting may take; a session that is needed again begins anew.
-    original.close()
-    give_memory_back()
+    if graph.store is not None:  # its weights take much of what converting may take; a new session takes a second
+        original.close()
+        give_memory_back()
     int8 = None
     if settings.precision == "int8" and calibrates:
         int8 = _open_int8(graph, original, settings, consent, samples, notices)

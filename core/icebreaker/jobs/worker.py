@@ -7,6 +7,8 @@ that count before its first session are known.
 from __future__ import annotations
 
 import contextlib
+import importlib.abc
+import importlib.machinery
 import logging
 import os
 import shutil
@@ -105,6 +107,29 @@ JOBS: Mapping[type[requests.Request], Callable[[Any, Emit, str], Any]] = {
 }
 
 
+class KerasWhenAsked(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Keeps Keras out while TensorFlow is being imported.
+
+    TensorFlow imports it, if it is there, for the names of its optimizers; with all that Keras imports, that is half of
+    the time that a worker needs to begin. Afterwards a Keras file has it imported as usual.
+    """
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+        """Where Keras is, for TensorFlow asks that, too; but it cannot be loaded."""
+        tensorflow = getattr(sys.modules.get("tensorflow"), "__spec__", None)
+        if fullname not in ("keras", "tf_keras") or not getattr(tensorflow, "_initializing", False):
+            return None
+        found = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        return found and importlib.machinery.ModuleSpec(fullname, self, origin=found.origin, is_package=True)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
+        """Refuses, in the way that TensorFlow is prepared for."""
+        raise ModuleNotFoundError("Keras is imported when it is asked for", name=spec.name)
+
+    def exec_module(self, module: Any) -> None:
+        """Is not reached."""
+
+
 def main() -> None:
     """Reads the job from stdin, does it, and sends its events to what was stdout when the process began."""
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
@@ -123,6 +148,7 @@ def main() -> None:
     logger.propagate = False
     order = codec.decode(sys.stdin.readline(), supervisor.Order)
     crash_journal.begin(order.folder, order.denied)
+    sys.meta_path.insert(0, KerasWhenAsked())
     threading.Thread(target=_end_with_parent, args=(order,), daemon=True).start()
     try:
         kinds = {str(kind.__struct_config__.tag): kind for kind in JOBS}

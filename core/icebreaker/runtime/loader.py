@@ -40,12 +40,14 @@ def load(
     return Model(graph, path.absolute().parent, fallback=fallback, trust=trust)
 
 
-def read(path: Path, allow_side_effects: bool = False, store: Store | None = None) -> Graph:
+def read(
+    path: Path, allow_side_effects: bool = False, store: Store | None = None, big: int = external_weights.MOST_BYTES
+) -> Graph:
     """The graph in a file; engine nodes that were live as it was written are calls again. Errors as `formats`.
 
-    Weights of more than protobuf holds go to `store`.
+    Weights of graphs of at least `big` bytes, at first as many as protobuf holds, go to `store`.
     """
-    graph = graph_files.read_graph(path, allow_side_effects, store, external_weights.MOST_BYTES)
+    graph = graph_files.read_graph(path, allow_side_effects, store, big)
     definition = artifact_reader.portable(graph.definition)
     return graph if definition is graph.definition else Graph(definition, graph.store)
 
