@@ -48,6 +48,7 @@ def _takes(widget: QWidget, window: QWidget, hides: Callable[[QWidget], bool]) -
     if widget.window() is not window or widget.focusProxy() is not None or hides(widget):
         return False
     if isinstance(widget, QRadioButton) and widget.autoExclusive() and not widget.isChecked():
-        siblings = widget.parentWidget().findChildren(QRadioButton) if widget.parentWidget() else []
+        parent = widget.parentWidget()
+        siblings = parent.findChildren(QRadioButton) if parent else []
         return not any(other.isChecked() for other in siblings)
     return True

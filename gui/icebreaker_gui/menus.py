@@ -25,6 +25,7 @@ class MenuBar(QMenuBar):
     compareWanted = Signal()
     saveWanted = Signal()
     quitWanted = Signal()
+    cancelWanted = Signal()
     fitWanted = Signal()
     aboutWanted = Signal()
     helpWanted = Signal()
@@ -86,7 +87,7 @@ class MenuBar(QMenuBar):
         session, menu = self._session, self.addMenu(self.tr("&Graph"))
         self.convert_action = _add(menu, self.tr("&Convert"), session.convert, QKeySequence("F5"))
         self._measure = _add(menu, self.tr("&Measure"), session.measure, QKeySequence("F6"))
-        self._cancel = _add(menu, self.tr("C&ancel"), session.cancel, QKeySequence("Esc"))
+        self._cancel = _add(menu, self.tr("C&ancel"), self.cancelWanted.emit, QKeySequence("Esc"))
         menu.addSeparator()
         self._fit = _add(menu, self.tr("&Fit to window"), self.fitWanted.emit, QKeySequence("Ctrl+0"))
 

@@ -11,6 +11,7 @@ from icebreaker.graph.graph import Graph, Node
 from icebreaker.graph.shape_inference import Known
 from icebreaker.reports import Benchmark, Conversion, LayerTime, Left, Profile, SegmentReport
 from icebreaker.tensors import Tensor
+from icebreaker_gui.style.counting import real_ops
 
 
 @dataclass(eq=False)
@@ -56,6 +57,10 @@ class GraphData:
     def profile(self, after: bool) -> Profile | None:
         """Where the time of the graph before, or of the one after, goes; None if that was not measured."""
         return self.benchmark.profiles.get("optimized" if after else "original") if self.benchmark else None
+
+    def ops_in(self, segment: SegmentReport) -> int:
+        """How many ops of the graph an engine took over: those that compute something, as in the coverage."""
+        return real_ops(self.graph, segment)
 
     def layer_times(self, segment: SegmentReport) -> list[LayerTime | None]:
         """What each of an engine's layers took, None where that is not known.

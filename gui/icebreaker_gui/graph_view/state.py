@@ -16,6 +16,7 @@ from PySide6.QtCore import QObject, Signal
 from icebreaker.formats import graph_files
 from icebreaker.graph import costs, shape_inference
 from icebreaker.graph.graph import Graph, Node
+from icebreaker.graph.ops import PASSIVE
 from icebreaker.reports import Benchmark, Conversion
 from icebreaker.tensors import Tensor
 from icebreaker_gui.graph_view.background import Background
@@ -48,6 +49,7 @@ class GraphState(QObject):
         selected: Key of the chosen item, "" for none: a node's name, or a group's path.
         hovered: Key of what the pointer is over.
         found: Keys of search results, to be marked.
+        excluded: Names of the nodes that the user leaves in TensorFlow.
         show_folded: True to draw constants and identities as boxes of their own.
         sideways: From left to right instead of from top to bottom.
         overlay_name: What colours mean, a key of `overlays.OVERLAYS`.
@@ -59,6 +61,7 @@ class GraphState(QObject):
     selectionChanged = Signal()
     hoverChanged = Signal()
     foundChanged = Signal()
+    excludedChanged = Signal()
     busyChanged = Signal(str)
     tensorsChanged = Signal()
     factsChanged = Signal()  # costs, conversion or measurement
@@ -81,6 +84,7 @@ class GraphState(QObject):
         self.selected = ""
         self.hovered = ""
         self.found: tuple[str, ...] = ()
+        self.excluded: frozenset[str] = frozenset()
         self.show_folded = False
         self.sideways = False
         self.overlay_name = "kind"
@@ -362,6 +366,25 @@ class GraphState(QObject):
         """Search results, to be marked."""
         self.found = tuple(keys)
         self.foundChanged.emit()
+
+    def set_excluded(self, names: frozenset[str]) -> None:
+        """What the user leaves in TensorFlow from the next conversion on, to be marked."""
+        if names != self.excluded:
+            self.excluded = names
+            self.excludedChanged.emit()
+
+    def ops_of(self, key: str) -> list[str]:
+        """The node of that name, or the nodes in a group or segment that compute something."""
+        graph, side = self.data.graph, self.side
+        if graph is None or not key:
+            return []
+        if key in graph:
+            return [key] if graph[key].op != "Const" else []
+        item = self.item(side.outline, key) if side else -1
+        if side is None or item < 0:
+            return []
+        keys = (side.outline.keys[leaf] for leaf in side.outline.leaves_of(item))
+        return [name for name in keys if name in graph and graph[name].op not in PASSIVE]
 
     def item(self, outline: Outline, key: str) -> int:
         """The item of an outline for a key, or the leaf that a folded node is drawn on; -1 without one."""

@@ -68,6 +68,7 @@ class Session(QObject):
         graph: What is in it, without its large weights.
         inspection: The facts about it.
         settings: What the next conversion will be made with.
+        defaults: What they are for a graph of which nobody has chosen anything.
         limits: What workers may take.
         machine: Which engines there are and what they can do; None until they have answered.
         conversion: The result of the last conversion of this graph.
@@ -106,6 +107,7 @@ class Session(QObject):
         self.graph: Graph | None = None
         self.inspection: reports.Inspection | None = None
         self.settings = ConvertSettings()
+        self.defaults = ConvertSettings()
         self.limits = Limits()
         self.machine: reports.Machine | None = None
         self.conversion: reports.Conversion | None = None
@@ -153,6 +155,11 @@ class Session(QObject):
     def can_cancel(self) -> bool:
         """True while something is going on that `cancel` ends."""
         return self._foreground.can_cancel
+
+    @property
+    def cancelled(self) -> bool:
+        """True while what ended last did so because the user cancelled it."""
+        return self._foreground.cancelled
 
     @property
     def consent(self) -> Consent:
@@ -213,10 +220,20 @@ class Session(QObject):
             self.limits = limits
             self.settingsChanged.emit()
 
-    def exclude(self, node: str) -> None:
-        """Leaves a node in TensorFlow in the next conversion."""
-        if node not in self.settings.exclude:
-            self.change(exclude=(*self.settings.exclude, node))
+    def reset(self) -> None:
+        """Chooses again what the open graph began with."""
+        if (self.settings, self.limits) != (self.defaults, Limits()):
+            self.settings, self.limits = self.defaults, Limits()
+            self.settingsChanged.emit()
+
+    def exclude(self, *nodes: str) -> None:
+        """Leaves nodes in TensorFlow in the next conversion."""
+        self.change(exclude=tuple(dict.fromkeys((*self.settings.exclude, *nodes))))
+
+    def include(self, *nodes: str) -> None:
+        """Lets nodes go to engines again that were left in TensorFlow by the user."""
+        taken = frozenset(nodes)
+        self.change(exclude=tuple(name for name in self.settings.exclude if name not in taken))
 
     # The machine
 
@@ -307,9 +324,13 @@ class Session(QObject):
         folders.remove_later(*frozen)  # what graphs before this one were frozen into
         self.conversion = self.converted_with = self.optimized_graph = self.saved_path = self.benchmark = None
         self.samples = events.Samples()
+        data = graph_io.sample_data(file)
+        self.defaults = ConvertSettings().changed(outputs=graph.candidate_outputs, data=data)
+        int8 = self.settings.precision == "int8" and data is None  # chosen for another graph, whose data this is not
         self.settings = self.settings.changed(
-            outputs=graph.candidate_outputs, inputs=(), input_shapes={}, profiles={}, exclude=(),
-            data=graph_io.sample_data(file), calibration=None, calibration_table=None, preprocessing=None,
+            precision="fp32" if int8 else self.settings.precision, outputs=graph.candidate_outputs, inputs=(),
+            input_shapes={}, profiles={}, exclude=(),
+            data=data, calibration=None, calibration_table=None, preprocessing=None,
             keep_float=(),
         )  # fmt: skip
         self._permissions.forget()

@@ -54,6 +54,24 @@ def milliseconds(value: float) -> str:
     return f"{value:.3g} ms" if value < 1000 else f"{value / 1000:.3g} s"
 
 
+def duration(seconds: float) -> str:
+    """How long something takes, in words for a person: `12 s`, `2 min 5 s`, `1 h 10 min`."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def about(seconds: float) -> str:
+    """A guess of how long something still takes, no more exact than it is: `about 20 s left`."""
+    if seconds < 5:
+        return translate("figures", "a few seconds left")
+    step = 5 if seconds < 60 else 30 if seconds < 600 else 60
+    return translate("figures", "about {time} left").format(time=duration(round(seconds / step) * step or step))
+
+
 def ratio(value: float) -> str:
     """How many times, `2.4×`; two decimals near 1, where they matter."""
     return f"{value:.2f}×" if value < 2 else f"{value:.1f}×"

@@ -289,6 +289,8 @@ QLabel[look="muted"] { color: %(muted)s; }
 QLabel[look="warning"] { color: %(warning)s; }
 QLabel[look="error"] { color: %(error)s; }
 QFrame[look="card"] { background: %(raised)s; border: 1px solid %(border)s; border-radius: %(radius)dpx; }
+QFrame[look="strip"] { background: %(panel)s; border: none; border-bottom: 1px solid %(border)s; }
+QFrame[look="hover"] { background: %(raised)s; border: 1px solid %(faint)s; border-radius: %(radius)dpx; }
 QFrame[look="banner-error"], QFrame[look="banner-warning"] {
     margin: %(small)dpx 6px %(space)dpx 2px; border-radius: %(radius)dpx; }
 QFrame[look="banner-error"] { background: %(error_soft)s; border: 1px solid %(error)s; }
