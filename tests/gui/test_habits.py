@@ -80,7 +80,8 @@ def names(widget: QWidget) -> str:
 
 
 def everything(window: Window, session: Session) -> list[QWidget]:
-    return [FirstSteps(window), Shortcuts(window), Preferences(session, window)]
+    window.notices.question.ask("?", "yes", "no", lambda: None, other=("perhaps", lambda: None))
+    return [window, FirstSteps(window), Shortcuts(window), Preferences(session, window)]
 
 
 def test_every_control_has_a_tool_tip(window: Any, session: Session) -> None:

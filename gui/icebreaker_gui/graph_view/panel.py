@@ -156,6 +156,7 @@ class GraphPanel(QWidget):
         self.slider.setRange(0, 1000)
         self.slider.setPageStep(100)
         self.slider.setAccessibleName(self.tr("From before to after"))
+        self.slider.setToolTip(self.tr("From before to after"))
         self._slider_row = QFrame()
         row = QHBoxLayout(self._slider_row)
         row.setContentsMargins(theme.LARGE, theme.SPACE, theme.LARGE, theme.SPACE)

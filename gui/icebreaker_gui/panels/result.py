@@ -31,6 +31,8 @@ class Result(QWidget):
         self._figures.setSpacing(theme.HUGE)
         self._warnings = label(look="warning", wrap=True, select=True)
         self._segments = Table()
+        self._segments.setAccessibleName(self.tr("Segments"))
+        self._segments.setToolTip(self.tr("The parts of the graph that became engines"))
         self._segments.cellActivated.connect(
             lambda row, _column: self.nodeActivated.emit(self._segments.model().index(row, 0).data())
         )

@@ -178,6 +178,7 @@ class WhyNot(QWidget):
         self._tree.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._tree.setMouseTracking(True)
         self._tree.setAccessibleName(self.tr("What stays in TensorFlow, by reason"))
+        self._tree.setToolTip(self.tr("What stays in TensorFlow, and why; choose a node to see it in the graph"))
         self._tree.itemEntered.connect(lambda item, _column: self.hoverWanted.emit(item.data(0, _NODE) or ""))
         self._tree.currentItemChanged.connect(self._chosen)
         self._tree.itemExpanded.connect(self._fill)

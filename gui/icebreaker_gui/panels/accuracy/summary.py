@@ -27,6 +27,8 @@ class Accuracy(QWidget):
         self._finding.setFont(theme.font(1.35, bold=True))
         self._words = label(look="muted", wrap=True, select=True)
         self._outputs = Table()
+        self._outputs.setAccessibleName(self.tr("Accuracy"))
+        self._outputs.setToolTip(self.tr("How far each output is from the original's"))
         left = QWidget()
         column = QVBoxLayout(left)
         column.setContentsMargins(0, 0, 0, 0)
