@@ -27,6 +27,7 @@ REMEDIES: Mapping[str, str] = {
     "give_one_of_them": "give one of them",
     "smallest_usual_largest": "smallest, usual, largest",
     "write_shapes": "write the smallest, the usual and the largest, such as 1x64x64x3,4x224x224x3,8x512x512x3",
+    "write_fixed_input": "write NAME=VALUE, such as keras_learning_phase=0",
     "write_profile": "write NAME=MIN,USUAL,MAX",
     "write_size": "write bytes or a number with KB, MB, GB, KiB, MiB or GiB",
     # formats, graph, storage, tf, partitioning
@@ -47,6 +48,7 @@ REMEDIES: Mapping[str, str] = {
     "not_what_it_seems": "it is not what it seems",
     "did_you_mean": "did you mean {near}?",
     "check_path": "check the path",
+    "give_tensorflows_form": "give the TensorFlow model that it was made from",
     "copy_again": "copy it again",
     "copy_weights_along": "copy the folder {folder} along, beside the graph",
     "copy_weights_again": "copy the folder {folder} again",
@@ -54,6 +56,7 @@ REMEDIES: Mapping[str, str] = {
     "set_tmpdir": "free some space, or set TMPDIR to a folder that has it",
     "choose_another_folder": "choose another folder or free some space",
     "name_file_to_write": "give the name of a file to write",
+    "name_folder_to_write": "give the name of a new folder",
     "give_shorter_name": "give a shorter name",
     "remove_link": "remove the link, or give another name",
     "copy_file_itself": "copy the file itself there",
@@ -65,6 +68,9 @@ REMEDIES: Mapping[str, str] = {
     "save_binary": "save the graph in binary form",
     "save_whole_model_again": "save the whole model again",
     "save_with_signatures": "save it again with signatures=…",
+    "give_value_of_type": "give one {dtype}, or, for {shape}, as many with commas",
+    "leave_signature_out": "leave it out",
+    "choose_signature": "choose the signature that shall be frozen as it is",
     "fetch_lfs": "fetch the graph with git lfs pull",
     "export_saved_model_yourself": (
         "models with Lambda layers or custom objects are refused; export a SavedModel of it yourself"
@@ -108,6 +114,7 @@ REMEDIES: Mapping[str, str] = {
     "give_a_value_each": "give at least one value for each input",
     "copy_along": "copy it along",
     "fewer_outputs": "convert fewer or smaller outputs",
+    "fewer_outputs_or_graph": "convert fewer or smaller outputs, or write a graph, whose weights may lie beside it",
     "convert_here_or_trust": "convert the graph here, or, if you trust where it comes from, load it with trust=True",
     "add_first_dimension": "add its first dimension, as value[None] does for an array",
     "give_its_shape": "give it that shape",
@@ -164,6 +171,7 @@ REMEDIES: Mapping[str, str] = {
     "run_on_real_data": "run it in a session on real data, and then convert it",
     "make_another_converter": "make another converter",
     "choose_precision_mode": "choose FP32, FP16 or INT8",
+    "give_calibration_fn": "give one that yields inputs",
     "give_saved_model_folder": "give a SavedModel's folder",
     # jobs, cli, api
     "close_programs_or_smaller_batch": "close other programs, or choose a smaller batch",

@@ -137,7 +137,7 @@ class Window(QMainWindow):
 
     def choose_file(self) -> None:
         """Asks for a graph and opens it."""
-        kinds = self.tr("Graphs (*.pb *.pbtxt *.gz *.keras *.h5 saved_model.pb);;All files (*)")
+        kinds = self.tr("Graphs (*.pb *.pbtxt *.gz *.keras *.h5 saved_model.pb *.onnx *.tflite);;All files (*)")
         recent = self._session.recent.paths
         path, _ = QFileDialog.getOpenFileName(self, self.tr("Open a graph"), recent[0] if recent else "", kinds)
         if path:
@@ -160,15 +160,18 @@ class Window(QMainWindow):
         if session.conversion is None or session.busy or session.path is None:
             return
         folder = session.path.parent if session.folder not in session.path.parents else Path.home()
-        path, _ = QFileDialog.getSaveFileName(
+        graph, saved_model = self.tr("Frozen graph (*.pb)"), self.tr("SavedModel folder (*)")
+        path, chosen = QFileDialog.getSaveFileName(
             self,
             self.tr("Save the optimized graph"),
             str(folder / f"{session.stem}.optimized.pb"),
-            self.tr("Frozen graph (*.pb)"),
+            f"{graph};;{saved_model}",
         )
-        if path:
-            if then:
-                session.savedChanged.connect(lambda: then(), Qt.ConnectionType.SingleShotConnection)
+        if path and then:
+            session.savedChanged.connect(lambda: then(), Qt.ConnectionType.SingleShotConnection)
+        if path and chosen == saved_model:
+            session.save_model(Path(path).with_suffix("") if path.endswith(".pb") else path)
+        elif path:
             session.save(Path(path) if Path(path).suffix else Path(path).with_suffix(".pb"))
 
     def cancel(self) -> None:

@@ -209,6 +209,8 @@ FIGURES = (
     (("engines", "tensorrt*", "precisions"), dict, "<precisions>"),
     (("engines", "tensorrt*", "options"), dict, "<options>"),
     (("engines", "tensorrt*", "targets"), list, "<targets>"),
+    (("engines", "xla", "detail"), str, "<detail>"),
+    (("engines", "xla", "precisions"), dict, "<precisions>"),
     (("gpu",), str, "<GPU>"),
     (("gpu_memory_bytes",), int, "<bytes>"),
 )

@@ -31,9 +31,10 @@ def inspect(arguments: argparse.Namespace, console: Console) -> Answer:
     """What is in a graph."""
     path = Path(arguments.model)
     if graph_files.needs_worker(path):
-        found = console.run(requests.Inspect(model=str(path), consent=arguments.consent))
+        request = requests.Inspect(model=str(path), signature=arguments.signature, consent=arguments.consent)
+        found = console.run(request)
     else:
-        found = graph_files.inspect(path)  # needs no TensorFlow: answers at once
+        found = graph_files.inspect(path, signature=arguments.signature)  # needs no TensorFlow: answers at once
     engines = ", ".join(name if here else f"{name} (built elsewhere)" for name, here in found.engines.items())
     inputs = [(entry.name, entry.dtype, text.shape(entry.shape)) for entry in found.inputs]
     ops = [(op, str(count)) for op, count in list(found.ops.items())[: text.FEW]]
@@ -46,6 +47,7 @@ def inspect(arguments: argparse.Namespace, console: Console) -> Answer:
             ("control flow", "yes" if found.control_flow else "no"),
             ("functions", str(len(found.functions))),
             *([("engines", engines)] if engines else []),
+            *text.signature_rows(found.signature, found.other_signatures),
         ]),
         "",
         *text.table([("input", "type", "shape"), *inputs]),
@@ -68,7 +70,7 @@ def convert(arguments: argparse.Namespace, console: Console) -> Answer:
     """Writes a graph that runs faster."""
     made = console.run(
         requests.Convert(
-            model=arguments.model, output=arguments.output, settings=arguments.settings,
+            model=arguments.model, output=arguments.output, format=arguments.format, settings=arguments.settings,
             consent=arguments.consent, limits=arguments.limits,
         )
     )  # fmt: skip

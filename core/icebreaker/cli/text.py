@@ -10,6 +10,7 @@ from typing import Any
 
 from icebreaker import reports
 from icebreaker.cli.wording import worded
+from icebreaker.messages import printable
 
 FEW = 12  # rows of a list that are shown before "and N more"
 
@@ -20,6 +21,7 @@ def conversion_lines(made: reports.Conversion) -> list[str]:
         f"wrote {made.output} in {made.seconds:.1f} s",
         f"{made.coverage:.1%} of the operations run in {count(len(made.segments), 'engine node')}",
     ]
+    lines += [f"{name}: {words}" for name, words in signature_rows(made.signature, made.other_signatures)]
     if made.segments:
         lines += [
             "",
@@ -53,6 +55,14 @@ def conversion_lines(made: reports.Conversion) -> list[str]:
             lines.append(f"and {len(reasons) - FEW} more reasons: --json lists every node")
     lines += [f"warning: {worded(text)}" for text in made.warnings]
     return lines
+
+
+def signature_rows(taken: str, others: Sequence[str]) -> list[tuple[str, str]]:
+    """Which signature of a SavedModel was taken, and which others there are."""
+    if not taken:
+        return []
+    rows = [("signature", printable(taken))]
+    return [*rows, ("others", ", ".join(map(printable, others)))] if others else rows
 
 
 def _accuracy_lines(made: reports.Conversion) -> list[str]:

@@ -23,6 +23,7 @@ from icebreaker import codec, events, gpu, reports
 from icebreaker.errors import IcebreakerError
 from icebreaker.jobs import requests, supervisor
 from icebreaker.messages import Message, message, one_line
+from icebreaker.settings import output_format
 from icebreaker.storage import crash_journal
 
 Emit = Callable[[events.Event], None]
@@ -33,7 +34,9 @@ def _inspect(request: requests.Inspect, emit: Emit, job_id: str) -> reports.Insp
     from icebreaker.formats import graph_files
 
     emit(events.Progress(message("stage_read", "Reading the graph"), 0.0))
-    return graph_files.inspect(Path(request.model), request.frozen or None, request.consent.side_effects, job_id)
+    return graph_files.inspect(
+        Path(request.model), request.frozen or None, request.consent.side_effects, job_id, request.signature
+    )
 
 
 def _engines(request: requests.AskEngines, emit: Emit, job_id: str) -> reports.Machine:
@@ -55,8 +58,20 @@ def _convert(request: requests.Convert, emit: Emit, job_id: str) -> reports.Conv
     from icebreaker.conversion import pipeline
 
     return pipeline.convert(
-        Path(request.model), Path(request.output), request.settings, request.consent, emit=emit, job_id=job_id
-    )
+        Path(request.model), Path(request.output), request.settings, request.consent, emit=emit, job_id=job_id,
+        form=output_format(request.output, request.format),
+    )  # fmt: skip
+
+
+def _write_saved_model(request: requests.WriteSavedModel, emit: Emit, job_id: str) -> reports.SavedFolder:
+    from icebreaker.runtime import saved_model_writer
+
+    emit(events.Progress(message("stage_write", "Writing the optimized graph"), 0.0))
+    saved_model_writer.write_from_file(
+        Path(request.model), Path(request.optimized), Path(request.output), job_id,
+        signature=request.settings.signature,
+    )  # fmt: skip
+    return reports.SavedFolder(request.output)
 
 
 def _calibrate(request: requests.Calibrate, emit: Emit, job_id: str) -> reports.Calibration:
@@ -110,6 +125,7 @@ JOBS: Mapping[type[requests.Request], Callable[[Any, Emit, str], Any]] = {
     requests.AskEngines: _engines,
     requests.MakeSample: _sample,
     requests.Convert: _convert,
+    requests.WriteSavedModel: _write_saved_model,
     requests.Calibrate: _calibrate,
     requests.Benchmark: _benchmark,
     requests.Compare: _compare,

@@ -12,7 +12,7 @@ from icebreaker.reports.accuracy import Accuracy, Comparison, OutputDifference
 from icebreaker.reports.benchmark import Benchmark, Latency, LayerTime, NodeTime, Profile, Speedup
 from icebreaker.reports.conversion import REASONS, Conversion, EngineLayer, Left, SegmentReport, Tried
 from icebreaker.reports.diff import GraphDiff, NodeChange, OneSided
-from icebreaker.reports.inspection import GraphInput, Inspection, SampleFile, SideEffect
+from icebreaker.reports.inspection import GraphInput, Inspection, SampleFile, SavedFolder, SideEffect
 from icebreaker.reports.machine import EngineStatus, Machine
 from icebreaker.reports.quantization import (
     CalibratedSegment,
@@ -49,6 +49,7 @@ __all__ = [
     "Profile",
     "Quantization",
     "SampleFile",
+    "SavedFolder",
     "SegmentReport",
     "SideEffect",
     "Speedup",

@@ -48,6 +48,8 @@ class Inspection:
         frozen_path: A .pb with the graph, where the file itself is a SavedModel or Keras model.
         side_effects: Nodes that act outside the graph.
         engines: In an optimized graph: engine → whether all of its parts were built here.
+        signature: Of a SavedModel: which one this is.
+        other_signatures: The others that it has.
         flops: Of one run with one row of the inputs, a multiplication and an addition being two; of each op once, also
             where it runs again and again. None: not counted.
         flops_unknown: Ops that are not in `flops`, because their shapes are open or there is no rule for them.
@@ -64,19 +66,29 @@ class Inspection:
     frozen_path: str = ""
     side_effects: tuple[SideEffect, ...] = ()
     engines: Mapping[str, bool] = field(default_factory=dict[str, bool])
+    signature: str = ""
+    other_signatures: tuple[str, ...] = ()
     flops: int | None = None
     flops_unknown: int | None = None
     parameters: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The contract of `icebreaker inspect --json`; `side_effects` and `engines` only if the graph has some."""
+        """The contract of `icebreaker inspect --json`; what comes after `bytes` only if the graph has some."""
         data = codec.to_plain(self)
+        optional = ("side_effects", "engines", "signature", "other_signatures")
         keys = ["nodes", "ops", "inputs", "outputs", "control_flow", "bytes", "flops", "flops_unknown", "parameters"]
-        return {key: data[key] for key in (*keys, *(key for key in ("side_effects", "engines") if data[key]))}
+        return {key: data[key] for key in (*keys, *(key for key in optional if data[key]))}
 
 
 @dataclass(frozen=True)
 class SampleFile:
     """A sample model that was written to `output`."""
+
+    output: str
+
+
+@dataclass(frozen=True)
+class SavedFolder:
+    """A SavedModel whose folder `output` was written."""
 
     output: str

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from icebreaker.graph.graph import Graph, Node
 from icebreaker.graph.limits import MOST_NODES
-from icebreaker.graph.ops import DTYPES, MERGES, NEXT_ITERATIONS, PLACEHOLDERS
+from icebreaker.graph.ops import DTYPES, KNOWN_SCALARS, MERGES, NEXT_ITERATIONS
 from icebreaker.graph.shape_inference import arrays, creation, elementwise, flow, images, indexing, nn, reductions
 from icebreaker.graph.shape_inference.attributes import shape_attr, type_attr
 from icebreaker.graph.shape_inference.facts import (
@@ -91,14 +91,14 @@ def _pass(
     cancelled: Callable[[], bool],
 ) -> dict[Tensor, Fact] | None:
     """Goes through the graph once, with what is `assumed` of the Merges at which loops begin; None: it was stopped."""
-    scalars_unknown = 0 < graph.definition.versions.producer < 24
+    scalars_unknown = graph.definition.versions.producer < KNOWN_SCALARS
     facts: dict[Tensor, Fact] = {}
     for number, node in enumerate(order):
         if (number % 1000 == 0 and cancelled()) or len(facts) > _MOST_TENSORS:
             return None
         if node.name in assumed:
             outputs = [assumed[node.name], Fact("int32", ())]
-        elif node.op in PLACEHOLDERS and scalars_unknown and not shape_attr(node, "shape"):
+        elif node.op == "Placeholder" and scalars_unknown and not shape_attr(node, "shape"):
             outputs = [Fact(type_attr(node, "dtype"))]  # an empty shape meant "unknown" in those days
         else:
             coming_back = back.get(node.name, ())  # what comes back in a loop is not known yet
@@ -128,7 +128,7 @@ def _in_order(graph: Graph, back: Mapping[str, Sequence[Tensor]]) -> list[Node]:
 
 def _outputs_of(node: Node, inputs: list[Fact]) -> list[Fact]:
     """What is known of a node's outputs, in order: by its rule, and by what the graph's maker wrote down."""
-    rule = RULES.get(node.op)
+    rule = None if "_icebreaker_shown" in node.definition.attr else RULES.get(node.op)  # it may be no TensorFlow op
     try:
         outputs = list(islice(rule(node, inputs), MOST_OUTPUTS)) if rule else _types_of(node)
     except (ArithmeticError, LookupError, TypeError, ValueError):
