@@ -22,6 +22,7 @@ class Exporter(QObject):
 
     busyChanged = Signal(bool)
     failed = Signal(str, str)  # what could not be done, and why
+    saved = Signal(str)  # the file or folder that was written
 
     def __init__(self, window: QWidget) -> None:
         super().__init__(window)
@@ -40,7 +41,7 @@ class Exporter(QObject):
                 path += ".png"
         if path and pane.picture is not None:
             shot = files.Shot.of(pane, pane.picture, legend, whole)
-            self._save(self.tr("The picture could not be saved"), lambda: files.save(Path(path), shot))
+            self._save(self.tr("The picture could not be saved"), path, lambda: files.save(Path(path), shot))
 
     def save_files(self, data: GraphData, folder: str = "") -> None:
         """Saves before and after as files that TensorBoard and Netron open; asks for a folder where none is given."""
@@ -51,21 +52,24 @@ class Exporter(QObject):
         if folder:
             sources = data.file, Path(conversion.output) if conversion and conversion.output else None
             self._save(
-                self.tr("The files could not be saved"), lambda: files.save_files(Path(folder), graph, after, *sources)
-            )
+                self.tr("The files could not be saved"), folder,
+                lambda: files.save_files(Path(folder), graph, after, *sources),
+            )  # fmt: skip
 
-    def _save(self, failure: str, do: Callable[[], object]) -> None:
-        """Does it in a thread; `failed` tells if it could not be done, with these words first."""
+    def _save(self, failure: str, path: str, do: Callable[[], object]) -> None:
+        """Writes `path` in a thread; `failed` tells if it could not be done, with these words first."""
         self.busyChanged.emit(True)
-        self._saving = Work(self, partial(self._on_saved, failure)).run_thread(do)
+        self._saving = Work(self, partial(self._on_saved, failure, path)).run_thread(do)
 
-    def _on_saved(self, failure: str, batch: list[Any]) -> None:
+    def _on_saved(self, failure: str, path: str, batch: list[Any]) -> None:
         self.busyChanged.emit(False)
         if self._saving:
             self._saving.wait(1)
             self._saving = None
         if isinstance(batch[0], Exception):
             self.failed.emit(failure, str(batch[0]))
+        else:
+            self.saved.emit(path)
 
     def close(self) -> None:
         """Waits until what is being saved is saved."""
