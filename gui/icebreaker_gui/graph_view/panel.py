@@ -207,6 +207,8 @@ class GraphPanel(QWidget):
         self._exporter.saved.connect(self.saved)
         self._exporter.busyChanged.connect(lambda busy: self._say_busy(self.tr("Saving") if busy else ""))
         self.slider.valueChanged.connect(self._slid)
+        for pane in self.panes:
+            self.sidebar.toggles.connect(pane.pin)
         self.details.jumpWanted.connect(self.go_to)
         self.details.excludeWanted.connect(self._exclude)
         self.why_not.jumpWanted.connect(self.go_to)
