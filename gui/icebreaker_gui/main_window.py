@@ -114,6 +114,8 @@ class Window(QMainWindow):
         self.strip.setupWanted.connect(lambda: self.show_panel("setup"))
         self.graph_panel.excludeRequested.connect(self._exclude)
         self.graph_panel.includeRequested.connect(lambda names: session.include(*names))
+        for done in (self.graph_panel.saved, self.docks.latency.exported):
+            done.connect(self._tell_saved)
         self.graph_panel.helpWanted.connect(self._help)
         self.graph_panel.failed.connect(session.report)
 
@@ -298,7 +300,9 @@ class Window(QMainWindow):
 
     def _on_graph(self) -> None:
         self.notices.question.hide()  # it was about another graph
-        self.graph_panel.show_graph(self._session.graph, self._session.settings.outputs, self._session.graph_file)
+        session = self._session
+        engines = session.inspection.engines if session.inspection else ()
+        self.graph_panel.show_graph(session.graph, session.settings.outputs, session.graph_file, engines)
         self.pages.setCurrentWidget(self.graph_panel if self._session.graph else self.welcome)
         self._update()
 
@@ -349,6 +353,10 @@ class Window(QMainWindow):
         if session.graph:
             return self.docks.setup.why_not() or self.tr("Ready to convert")
         return self.tr("Open a graph, or drop one here")
+
+    def _tell_saved(self, path: str) -> None:
+        """Says that something was exported, until something else is to be said."""
+        self._stage.setText(self.tr("Saved {path}").format(path=path))
 
     # What Qt asks
 

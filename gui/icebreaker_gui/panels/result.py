@@ -36,7 +36,7 @@ class Result(QWidget):
         self._segments.cellActivated.connect(
             lambda row, _column: self.nodeActivated.emit(self._segments.model().index(row, 0).data())
         )
-        self._empty = label(self.tr("Nothing has been converted yet. Press Convert, and see here what became of it."))
+        self._empty = label()
         self._empty.setProperty("look", "muted")
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._full = QWidget()
@@ -60,11 +60,18 @@ class Result(QWidget):
         layout.addWidget(self._full)
         layout.addWidget(self._empty)
         session.conversionChanged.connect(self._update)
+        session.graphChanged.connect(self._update)
         self._update()
 
     def _update(self) -> None:
         conversion = self._session.conversion
         self._full.setVisible(conversion is not None)
+        inspection = self._session.inspection
+        self._empty.setText(
+            self.tr("This graph is optimized already. Press Measure to race it, or convert its original anew.")
+            if inspection and inspection.engines
+            else self.tr("Nothing has been converted yet. Press Convert, and see here what became of it.")
+        )
         self._empty.setVisible(conversion is None)
         if conversion is None:
             return
