@@ -29,7 +29,7 @@ FIND_PYTHON = for name in python3 python3.13 python3.12 python3.11; do \
 	then echo $$name; break; fi; done
 
 .DEFAULT_GOAL := help
-.PHONY: bench-choice bench-graph bench-memory bench-shapes bench-window help run test test-fast setup lint faults snapshots fuzz soak conformance op-conformance bench bench-int8 gpu-check screenshot texts lock system
+.PHONY: bench-choice bench-graph bench-memory bench-shapes bench-window help run test test-fast setup lint faults snapshots fuzz soak conformance op-conformance bench bench-int8 gpu-check screenshot screenshots texts lock system
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null \
@@ -103,6 +103,9 @@ texts: setup ## Bring resources/translations/icebreaker_LANGUAGE.ts up to date: 
 
 screenshot: setup ## Remake the picture in the README: the app converts and measures the sample
 	$(PY) -m icebreaker_gui $(MODEL) --screenshot docs/images/app.png --convert --theme light --size 1280x800
+
+screenshots: setup ## Make pictures of the app's states, both themes and three sizes, on one sheet: docs/images/window.png
+	QT_QPA_PLATFORM=offscreen $(PY) docs/screenshots.py $(ARGS)
 
 lock: setup ## Remake requirements.lock; `make lock ARGS=--upgrade` takes newer versions
 	$(PY) -m pip install --quiet uv

@@ -187,6 +187,12 @@ def _chosen(stage: Stage) -> None:
     panel.go_to(next(item.node for item in left if item.code != "passive"))
 
 
+def _table(stage: Stage) -> None:
+    stage.convert()
+    stage.window.show_panel("table")
+    wait(lambda: stage.window.graph_panel.table.model.rowCount() > 0)
+
+
 def _hovering(stage: Stage) -> None:
     stage.convert()
     panel = stage.window.graph_panel
@@ -232,7 +238,7 @@ def _closing(stage: Stage) -> None:
 STATES: dict[str, Callable[[Stage], None]] = {
     "welcome": _welcome, "opened": _opened, "converting": _converting, "result": _result,
     "nothing gained": _nothing, "a node chosen": _chosen, "hovering": _hovering, "left out": _excluded,
-    "INT8": _int8, "a problem": _problem, "closing": _closing,
+    "INT8": _int8, "the table": _table, "a problem": _problem, "closing": _closing,
 }  # fmt: skip
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from PySide6.QtCore import Qt, QTimer
-from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDragLeaveEvent, QDropEvent, QIcon
-from PySide6.QtWidgets import QApplication, QFileDialog, QMainWindow, QStackedWidget, QToolBar
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDragLeaveEvent, QDropEvent, QIcon, QShowEvent
+from PySide6.QtWidgets import QFileDialog, QMainWindow, QStackedWidget, QToolBar
 
 from icebreaker.messages import Message
 from icebreaker.reports import Conversion
@@ -15,7 +15,9 @@ from icebreaker_gui.about import About
 from icebreaker_gui.comparing import Comparer
 from icebreaker_gui.docks import Docks
 from icebreaker_gui.drop_target import DropTarget
+from icebreaker_gui.focus_order import move_focus
 from icebreaker_gui.graph_view import GraphPanel
+from icebreaker_gui.graph_view.sidebar.why_not import Help
 from icebreaker_gui.habits import Habits
 from icebreaker_gui.menus import MenuBar
 from icebreaker_gui.notices import Notices
@@ -108,9 +110,13 @@ class Window(QMainWindow):
         self.notices.banner.dismissed.connect(session.dismiss_problem)
         self.notices.banner.detailsWanted.connect(lambda: self.show_panel("log"))
         self.docks.result.nodeActivated.connect(self.graph_panel.go_to)
+        self.strip.remarksWanted.connect(lambda: self.show_panel("result"))
         self.strip.setupWanted.connect(lambda: self.show_panel("setup"))
         self.graph_panel.excludeRequested.connect(self._exclude)
         self.graph_panel.includeRequested.connect(lambda names: session.include(*names))
+        for done in (self.graph_panel.saved, self.docks.latency.exported):
+            done.connect(self._tell_saved)
+        self.graph_panel.helpWanted.connect(self._help)
         self.graph_panel.failed.connect(session.report)
 
     def _observe_session(self) -> None:
@@ -275,11 +281,28 @@ class Window(QMainWindow):
             focus=False,
         )
 
+    def _help(self, helps: Help, nodes: list[str]) -> None:
+        """Does what helps against a reason: changes the setting and converts again, or shows where to choose."""
+        session = self._session
+        if helps.do in ("shapes", "data"):
+            self.docks.setup.open_card("model" if helps.do == "shapes" else "data")
+            self.show_panel("setup")
+            return
+        if helps.do == "include":
+            session.include(*nodes)
+        elif helps.do == "least":
+            session.change(minimum_segment_size=int(helps.value))
+        else:
+            session.change(**{helps.do: helps.value})
+        session.convert()
+
     # What the session tells
 
     def _on_graph(self) -> None:
         self.notices.question.hide()  # it was about another graph
-        self.graph_panel.show_graph(self._session.graph, self._session.settings.outputs, self._session.graph_file)
+        session = self._session
+        engines = session.inspection.engines if session.inspection else ()
+        self.graph_panel.show_graph(session.graph, session.settings.outputs, session.graph_file, engines)
         self.pages.setCurrentWidget(self.graph_panel if self._session.graph else self.welcome)
         self._update()
 
@@ -293,7 +316,6 @@ class Window(QMainWindow):
     def _on_conversion(self) -> None:
         self._picture.start()
         if self._session.conversion:
-            self.show_panel("result")
             self._offer_retry(self._session.conversion)
         self._update()
 
@@ -311,7 +333,7 @@ class Window(QMainWindow):
             self._bar.set_fraction(activity.fraction)
         kind = activity.kind if activity else None
         if kind == "measure" and self._kind != "measure":  # it begins
-            self.show_panel("latency")
+            self.docks.show("latency", gently=True)
         if kind is None and self._kind == "convert":
             self.notices.question.hide()  # whether to cancel it
         self._kind = kind
@@ -332,17 +354,20 @@ class Window(QMainWindow):
             return self.docks.setup.why_not() or self.tr("Ready to convert")
         return self.tr("Open a graph, or drop one here")
 
+    def _tell_saved(self, path: str) -> None:
+        """Says that something was exported, until something else is to be said."""
+        self._stage.setText(self.tr("Saved {path}").format(path=path))
+
     # What Qt asks
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Follows the tabs of the docks, which are there from now on."""
+        super().showEvent(event)
+        QTimer.singleShot(0, self.docks.watch_tabs)
 
     def focusNextPrevChild(self, forward: bool) -> bool:
         """Leaves out the docks that lie behind others: nobody would see where the focus is."""
-        passed = {QApplication.focusWidget()}
-        while super().focusNextPrevChild(forward):
-            here = QApplication.focusWidget()
-            if here in passed or here is None or not self.docks.hides(here):
-                return True
-            passed.add(here)
-        return False
+        return move_focus(self, forward, self.docks.hides)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         """Takes one file or folder."""

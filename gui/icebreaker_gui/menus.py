@@ -75,10 +75,10 @@ class MenuBar(QMenuBar):
         menu = self.addMenu(self.tr("&Edit"))
         history = History(self._session, self)
         for action, keys in (
-            (history.createUndoAction(self, self.tr("&Undo")), _Standard.Undo),
-            (history.createRedoAction(self, self.tr("&Redo")), _Standard.Redo),
+            (history.createUndoAction(self, self.tr("&Undo")), ("Ctrl+Z",)),
+            (history.createRedoAction(self, self.tr("&Redo")), ("Ctrl+Shift+Z", "Ctrl+Y")),
         ):
-            action.setShortcuts(QKeySequence.keyBindings(keys))
+            action.setShortcuts([QKeySequence(key) for key in keys])
             menu.addAction(action)
         menu.addSeparator()
         _add(menu, self.tr("&Preferences…"), self.preferencesWanted.emit, QKeySequence("Ctrl+,"))

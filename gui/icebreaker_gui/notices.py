@@ -21,6 +21,7 @@ from PySide6.QtWidgets import (
 
 from icebreaker_gui.session.session import Problem
 from icebreaker_gui.style import theme
+from icebreaker_gui.style.plain_text import tip
 from icebreaker_gui.style.widgets import breakable, button, label
 
 _WIDEST = 760
@@ -123,6 +124,8 @@ class Question(QFrame):
         self._text.setText(breakable(text, _LONGEST_WORD))
         self.yes.setText(yes)
         self.no.setText(no)
+        for answer in (self.yes, self.no, self.other):
+            answer.setToolTip(tip(text))
         self.other.setVisible(other is not None)
         if other:
             self.other.setText(other[0])

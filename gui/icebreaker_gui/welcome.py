@@ -98,7 +98,7 @@ class Welcome(QWidget):
         clear(self._recent)
         recent = [Path(path) for path in self._session.recent.paths[:_MOST_RECENT]]
         if recent:
-            self._recent.addWidget(label(self.tr("Opened lately"), "title"), 0, Qt.AlignmentFlag.AlignHCenter)
+            self._recent.addWidget(label(self.tr("Recent"), "title"), 0, Qt.AlignmentFlag.AlignHCenter)
         for path in recent:
             link = button("", tip(str(path)), "link")
             name = link.fontMetrics().elidedText(path.name, Qt.TextElideMode.ElideMiddle, _WIDTH - theme.LARGE)

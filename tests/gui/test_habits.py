@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from PySide6.QtCore import QMimeData, QPointF, QSettings, Qt, QUrl
 from PySide6.QtGui import QAction, QDragEnterEvent, QDragLeaveEvent, QDropEvent
+from PySide6.QtTest import QTest
 from PySide6.QtWidgets import (
     QAbstractButton,
     QAbstractItemView,
@@ -79,7 +80,8 @@ def names(widget: QWidget) -> str:
 
 
 def everything(window: Window, session: Session) -> list[QWidget]:
-    return [FirstSteps(window), Shortcuts(window), Preferences(session, window)]
+    window.notices.question.ask("?", "yes", "no", lambda: None, other=("perhaps", lambda: None))
+    return [window, FirstSteps(window), Shortcuts(window), Preferences(session, window)]
 
 
 def test_every_control_has_a_tool_tip(window: Any, session: Session) -> None:
@@ -114,6 +116,30 @@ def test_keys_are_used_once(window: Any) -> None:
         if action.shortcutContext() != Qt.ShortcutContext.WidgetShortcut
     ]  # fmt: skip
     assert len(keys) == len(set(keys)), sorted(keys)
+
+
+def test_tab_goes_round_all_controls_that_are_seen(window: Any, session: Session, digits: Path, qtbot: Any) -> None:
+    session.open(digits)
+    qtbot.waitUntil(lambda: session.graph is not None and not session.busy)
+    qtbot.wait(300)
+    window.activateWindow()
+    window.graph_panel.before_pane.setFocus()
+    qtbot.waitUntil(lambda: QApplication.focusWidget() is not None)
+    passed: list[QWidget] = []
+    for _ in range(400):
+        here = QApplication.focusWidget()
+        if here in passed:
+            break
+        assert here is not None and here.isVisible()
+        passed.append(here)
+        QTest.keyClick(here, Qt.Key.Key_Tab)
+    missing = [
+        f"{type(widget).__name__} {names(widget)}" for widget in controls(window)
+        if widget.isVisible() and widget.isEnabled() and widget.focusPolicy() & Qt.FocusPolicy.TabFocus
+        and not window.docks.hides(widget) and widget not in passed and widget.focusProxy() not in passed
+        and not (isinstance(widget, QAbstractButton) and widget.autoExclusive())
+    ]  # fmt: skip
+    assert not missing, [f"{type(w).__name__} {names(w)}" for w in passed]
 
 
 def test_all_keys_are_listed(window: Any) -> None:

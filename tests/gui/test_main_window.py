@@ -120,6 +120,7 @@ def test_keys_reach_what_is_seen_and_nothing_else(window: Window, session: Sessi
     wait_idle(qtbot, session)
     qtbot.waitUntil(lambda: window.graph_panel.state.scene is not None, timeout=_SECONDS)
     for shown, reached in (("latency", {"latency"}), ("result", set()), ("log", {"log"})):  # Result is empty yet
+        window.docks.setup.open_card("model")
         window.show_panel(shown)
         qtbot.wait(50)
         named(window, "Open…").setFocus()
@@ -355,12 +356,17 @@ def test_engines_say_what_they_can(setup: Setup, session: Session) -> None:
         gpu_memory_bytes=12_000_000_000,
     )
     session.machineChanged.emit()
-    texts = [item.text() for item in setup.findChildren(QLabel) if item.isVisibleTo(setup)]
-    assert "no NVIDIA driver: install one" in texts
+
+    def texts(card: str) -> list[str]:
+        setup.open_card(card)
+        return [item.text() for item in setup.findChildren(QLabel) if item.isVisibleTo(setup)]
+
+    assert "no NVIDIA driver: install one" not in texts("engine"), "what cannot be used takes one line"
+    next(item for item in setup.findChildren(QPushButton) if "Not usable here: " in item.text()).click()
+    assert "no NVIDIA driver: install one" in texts("engine")
     session.change(precision="fp16", memory_fraction=2 / 3)
-    texts = [item.text() for item in setup.findChildren(QLabel) if item.isVisibleTo(setup)]
-    assert "computes in bfloat16 here" in texts
-    assert "TensorFlow 8.0 GB · engines 4.0 GB of 12.0 GB" in texts
+    assert "computes in bfloat16 here" in texts("precision")
+    assert "TensorFlow 8.0 GB · engines 4.0 GB of 12.0 GB" in texts("advanced")
     assert not named_in(setup, "INT8").isEnabled()
 
 

@@ -68,7 +68,7 @@ class OpenVINO(Engine):
 
     name = "openvino"
     title = "OpenVINO"
-    colour = Colour(light="#0a77bf", dark="#6accf5")
+    colour = Colour(light="#0a77bf", dark="#7ea6ff")
     payload = "model"
     precisions = ("fp32", "fp16", "int8")
     takes_unsigned_int8 = True

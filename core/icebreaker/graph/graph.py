@@ -141,12 +141,12 @@ class Graph:
                     "input_missing", "node {subject!r} ({op}) lacks an input", "export_whole_again",
                     subject=node.name, op=node.op,
                 )  # fmt: skip
-            for source in node.sources:
+            for tensor in node.inputs:
+                if tensor.node not in self._by_name:
+                    raise _not_in_graph(node, tensor.node)
+            for source in node.controls:
                 if source not in self._by_name:
-                    raise IcebreakerError(
-                        "input_not_in_graph", "node {subject!r} reads {input!r}, which is not in the graph",
-                        "export_whole_again", subject=node.name, input=source,
-                    )  # fmt: skip
+                    raise _not_in_graph(node, source)
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -165,8 +165,11 @@ class Graph:
         """Node name → names of the nodes that read it or wait for it, each once, in the graph's order."""
         consumers: dict[str, dict[str, None]] = {node.name: {} for node in self.nodes}
         for node in self.nodes:
-            for source in node.sources:
-                consumers[source][node.name] = None
+            name = node.name
+            for tensor in node.inputs:
+                consumers[tensor.node][name] = None
+            for source in node.controls:
+                consumers[source][name] = None
         return {name: tuple(readers) for name, readers in consumers.items()}
 
     @cached_property
@@ -277,6 +280,13 @@ class Graph:
         return tensor
 
 
+def _not_in_graph(node: Node, source: str) -> IcebreakerError:
+    return IcebreakerError(
+        "input_not_in_graph", "node {subject!r} reads {input!r}, which is not in the graph", "export_whole_again",
+        subject=node.name, input=source,
+    )  # fmt: skip
+
+
 def _node(message: Any) -> Node:
     """Reads a NodeDef; `^name` among its inputs is a control edge."""
     inputs: list[Tensor] = []
@@ -284,6 +294,8 @@ def _node(message: Any) -> Node:
     for text in message.input:
         if text.startswith("^"):
             controls.append(text[1:])
+        elif ":" not in text:
+            inputs.append(Tensor(text))
         else:
             node, _, port = text.rpartition(":")
             numbered = node and port.isascii() and port.isdigit()

@@ -73,10 +73,12 @@ class Inspection:
     parameters: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The contract of `icebreaker inspect --json`; what comes after `bytes` only if the graph has some."""
+        """The contract of `icebreaker inspect --json`; after `bytes`, only what is known, and of what there is some."""
         data = codec.to_plain(self)
         optional = ("side_effects", "engines", "signature", "other_signatures")
-        keys = ["nodes", "ops", "inputs", "outputs", "control_flow", "bytes", "flops", "flops_unknown", "parameters"]
+        keys = ["nodes", "ops", "inputs", "outputs", "control_flow", "bytes"]
+        if self.flops is not None:
+            keys += ["flops", "flops_unknown", "parameters"]
         return {key: data[key] for key in (*keys, *(key for key in optional if data[key]))}
 
 

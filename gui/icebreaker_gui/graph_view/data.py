@@ -8,10 +8,10 @@ from pathlib import Path
 
 from icebreaker.graph.costs import Cost
 from icebreaker.graph.graph import Graph, Node
-from icebreaker.graph.ops import PASSIVE
 from icebreaker.graph.shape_inference import Known
 from icebreaker.reports import Benchmark, Conversion, LayerTime, Left, Profile, SegmentReport
 from icebreaker.tensors import Tensor
+from icebreaker_gui.style.counting import real_ops
 
 
 @dataclass(eq=False)
@@ -83,10 +83,3 @@ class GraphData:
         if graph is not None and tensor.node in graph and (value := graph[tensor.node].value) is not None:
             return str(Known(value.dtype, value.shape))
         return str(self.tensors.get(tensor, "")) or told
-
-
-def real_ops(graph: Graph | None, segment: SegmentReport) -> int:
-    """How many nodes of a segment compute something: constants and what only hands on values are not counted."""
-    if graph is None:
-        return len(segment.nodes)
-    return sum(name in graph and graph[name].op not in PASSIVE for name in segment.nodes)

@@ -44,6 +44,8 @@ class GraphPanel(QWidget):
     nodeActivated = Signal(str)
     excludeRequested = Signal(list)  # names of nodes that are to stay in TensorFlow
     includeRequested = Signal(list)  # names of nodes that may go to engines again
+    helpWanted = Signal(object, list)  # `why_not.Help`, and the nodes that it is for
+    saved = Signal(str)  # a file or folder that was written
     failed = Signal(str, str)  # what could not be done, and why
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -80,8 +82,22 @@ class GraphPanel(QWidget):
 
     # ---- what the window calls --------------------------------------------------------------------------------------
 
-    def show_graph(self, before: Graph | None, outputs: Sequence[str] = (), file: Path | None = None) -> None:
-        """Shows a graph that was opened; None: there is none. `file` has the weights that it was read without."""
+    def show_graph(
+        self,
+        before: Graph | None,
+        outputs: Sequence[str] = (),
+        file: Path | None = None,
+        engines: Iterable[str] = (),
+    ) -> None:
+        """Shows a graph that was opened; None: there is none.
+
+        Args:
+            before: The graph.
+            outputs: Its outputs.
+            file: Has the weights that it was read without.
+            engines: Those in it, if it is an optimized graph.
+        """
+        self.state.optimized_by = tuple(map(formatting.engine, engines))
         self.navigation.clear()
         for pane in self.panes:
             pane.show_picture(None)
@@ -155,6 +171,7 @@ class GraphPanel(QWidget):
         self.slider.setRange(0, 1000)
         self.slider.setPageStep(100)
         self.slider.setAccessibleName(self.tr("From before to after"))
+        self.slider.setToolTip(self.tr("From before to after"))
         self._slider_row = QFrame()
         row = QHBoxLayout(self._slider_row)
         row.setContentsMargins(theme.LARGE, theme.SPACE, theme.LARGE, theme.SPACE)
@@ -198,12 +215,16 @@ class GraphPanel(QWidget):
         menu.pictureWanted.connect(self.save_picture)
         menu.filesWanted.connect(self.save_files)
         self._exporter.failed.connect(self.failed)
+        self._exporter.saved.connect(self.saved)
         self._exporter.busyChanged.connect(lambda busy: self._say_busy(self.tr("Saving") if busy else ""))
         self.slider.valueChanged.connect(self._slid)
+        for pane in self.panes:
+            self.sidebar.toggles.connect(pane.pin)
         self.details.jumpWanted.connect(self.go_to)
         self.details.excludeWanted.connect(self._exclude)
         self.why_not.jumpWanted.connect(self.go_to)
         self.why_not.hoverWanted.connect(self.state.hover)
+        self.why_not.helpWanted.connect(self.helpWanted)
         self.why_not.reasonWanted.connect(self.state.set_found)
         self.search_panel.jumpWanted.connect(self.go_to)
         self.table.jumpWanted.connect(self.go_to)
@@ -349,6 +370,9 @@ class GraphPanel(QWidget):
         self.after_pane.show_title(self.tr("After"), after, "optimized")
         if self.mode == SLIDER and self.slider.value() > 500:
             self.before_pane.show_title(self.tr("After"), after, "optimized")
+        elif self.state.optimized_by:
+            inside = self.tr("{engines} inside").format(engines=", ".join(self.state.optimized_by))
+            self.before_pane.show_title(self.tr("Optimized"), f"{before} · {inside}", "optimized")
         else:
             self.before_pane.show_title(self.tr("Before"), before, "original")
 

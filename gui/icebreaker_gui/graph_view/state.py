@@ -50,6 +50,7 @@ class GraphState(QObject):
         hovered: Key of what the pointer is over.
         found: Keys of search results, to be marked.
         excluded: Names of the nodes that the user leaves in TensorFlow.
+        optimized_by: Engines that are in the graph already, as it was opened.
         show_folded: True to draw constants and identities as boxes of their own.
         sideways: From left to right instead of from top to bottom.
         overlay_name: What colours mean, a key of `overlays.OVERLAYS`.
@@ -85,6 +86,7 @@ class GraphState(QObject):
         self.hovered = ""
         self.found: tuple[str, ...] = ()
         self.excluded: frozenset[str] = frozenset()
+        self.optimized_by: tuple[str, ...] = ()
         self.show_folded = False
         self.sideways = False
         self.overlay_name = "kind"

@@ -25,9 +25,7 @@ class FirstSteps(QDialog):
         column.setSpacing(theme.LARGE)
         for number, (title, words) in enumerate(self._steps(), 1):
             column.addLayout(self._step(str(number), title, words))
-        line = QFrame()
-        line.setFrameShape(QFrame.Shape.HLine)
-        column.addWidget(line)
+        column.addSpacing(theme.SPACE)
         for title, words in self._reading():
             column.addLayout(self._step("", title, words))
         column.addStretch()

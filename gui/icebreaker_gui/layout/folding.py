@@ -38,8 +38,7 @@ def fold(graph: Graph, kept: set[str]) -> tuple[dict[str, Tensor], dict[str, lis
             if node.op == "NoOp" and not node.inputs and not node.controls and name not in kept:
                 constant.add(name)
             continue
-        needs = {tensor.node for tensor in node.inputs} | set(node.controls)
-        if node.op == "Const" or (needs and needs <= constant and _is_pure(node.op) and not node.functions):
+        if node.op == "Const" or (_needs_only(node, constant) and _is_pure(node.op) and not node.functions):
             constant.add(name)
         elif node.op in _PASSING and node.inputs and name not in graph.functions:
             first = node.inputs[0]
@@ -47,12 +46,14 @@ def fold(graph: Graph, kept: set[str]) -> tuple[dict[str, Tensor], dict[str, lis
         elif node.op == "NoOp":
             constant.add(name)
     hosts: dict[str, list[str]] = {}
-    reads = {node.name: {tensor.node for tensor in node.inputs} for node in graph}
+    reads: dict[str, set[str]] = {}
     for node in reversed(order):
         name = node.name
         if name in constant or name in passing:
             drawn: dict[str, None] = {}
             for reader in consumers[name]:
+                if reader not in reads:
+                    reads[reader] = {tensor.node for tensor in graph[reader].inputs}
                 if name not in reads[reader]:
                     continue  # it only waits
                 if reader in hosts:
@@ -65,7 +66,11 @@ def fold(graph: Graph, kept: set[str]) -> tuple[dict[str, Tensor], dict[str, lis
 
 def _inputs_first(graph: Graph) -> list[Node]:
     """All nodes, each after its inputs; those that wait in a circle (a v1 loop's body for its Merge) come last."""
-    waiting = {node.name: len({t.node for t in node.inputs} | set(node.controls)) for node in graph}
+    waiting = {
+        node.name: len(node.inputs) if len(node.inputs) < 2 and not node.controls
+        else len({tensor.node for tensor in node.inputs}.union(node.controls))
+        for node in graph
+    }  # fmt: skip
     ready = [node for node in graph if not waiting[node.name]]
     order = []
     while ready:
@@ -78,6 +83,14 @@ def _inputs_first(graph: Graph) -> list[Node]:
     seen = {node.name for node in order}
     order.extend(node for node in graph if node.name not in seen)
     return order
+
+
+def _needs_only(node: Node, names: set[str]) -> bool:
+    """Whether a node needs something, and nothing but these."""
+    for tensor in node.inputs:
+        if tensor.node not in names:
+            return False
+    return bool(node.inputs or node.controls) and names.issuperset(node.controls)
 
 
 def _is_pure(op: str) -> bool:

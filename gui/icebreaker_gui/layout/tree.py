@@ -91,13 +91,14 @@ class Tree:
             return group
 
         prefixes: set[str] = set()
-        for name, _, _ in nodes:
-            path = _REWRITTEN.sub("", name).rpartition("/")[0]
+        plain = [_REWRITTEN.sub("", name) for name, _, _ in nodes]
+        for name in plain:
+            path = name.rpartition("/")[0]
             while path and path not in prefixes:
                 prefixes.add(path)
                 path = path.rpartition("/")[0]
-        for name, op, segment in nodes:
-            path, _, label = _REWRITTEN.sub("", name).rpartition("/")
+        for (name, op, segment), known in zip(nodes, plain, strict=True):
+            path, _, label = known.rpartition("/")
             # An op that is named like a scope (`dense` beside `dense/kernel`) belongs into that scope.
             self.leaf[name] = self.add(name, label, op, scope(segment, name if name in prefixes else path), False)
         for extra in extras:

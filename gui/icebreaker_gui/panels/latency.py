@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import Qt, QTimer
+from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
@@ -32,6 +32,8 @@ _FRAME_MILLISECONDS = 66
 class Latency(QWidget):
     """Controls, the chart, the finding and its figures."""
 
+    exported = Signal(str)  # the file that was written
+
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._session = session
@@ -43,6 +45,10 @@ class Latency(QWidget):
         self._sure = label(look="muted", wrap=True)
         self._percentiles = Table()
         self._outputs = Table()
+        self._percentiles.setAccessibleName(self.tr("Latency"))
+        self._percentiles.setToolTip(self.tr("How long calls took: half of them at most p50, and so on"))
+        self._outputs.setAccessibleName(self.tr("Outputs"))
+        self._outputs.setToolTip(self.tr("How far each output is from the original's"))
         self._tabs = tabs = QTabWidget()
         tabs.setDocumentMode(True)
         tabs.addTab(self._percentiles, self.tr("Percentiles"))
@@ -89,7 +95,7 @@ class Latency(QWidget):
             self.tr("Pause"), self.tr("Hold the drawing still; measuring goes on, and is shown when you let it go")
         )
         self._pause.setCheckable(True)
-        self._pause.toggled.connect(lambda paused: paused or self._frame.start())
+        self._pause.toggled.connect(self._on_pause)
         self._batch = number(1, 4096, session.batch, self.tr("Rows of each input in one call"))
         self._batch.valueChanged.connect(lambda value: setattr(session, "batch", value))
         tip = self.tr("How long to measure both graphs together; longer makes the interval narrower")
@@ -116,6 +122,11 @@ class Latency(QWidget):
         row.addWidget(self._export)
         return row
 
+    def _on_pause(self, paused: bool) -> None:
+        self._pause.setText(self.tr("Resume") if paused else self.tr("Pause"))
+        if not paused:
+            self._frame.start()
+
     def _show_choices(self) -> None:
         self._batch.setValue(self._session.batch)
         self._seconds.setValue(round(self._session.seconds))
@@ -136,6 +147,8 @@ class Latency(QWidget):
             target = target.with_suffix("." + chosen.rpartition("*.")[2].rstrip(")"))
         try:
             latency_chart.export(target, self._session.samples, self._session.benchmark)
+            self._session.log.add("info", self.tr("Saved {path}").format(path=target))
+            self.exported.emit(str(target))
         except IcebreakerError as error:
             self._session.report(self.tr("The charts could not be exported"), error_text(error))
 

@@ -78,6 +78,7 @@ class ResultStrip(QFrame):
     """
 
     saveWanted = Signal()
+    remarksWanted = Signal()
     setupWanted = Signal()  # to choose what a next step lacks
 
     def __init__(self, session: Session) -> None:
@@ -104,6 +105,8 @@ class ResultStrip(QFrame):
         facts.addStretch()
         for line in self._facts:
             facts.addWidget(line)
+        self._remarks = button("", self.tr("What the conversion wants you to know; it stands under Result"), "link")
+        self._remarks.clicked.connect(self.remarksWanted)
         facts.addStretch()
         self.steps = QHBoxLayout()
         self.steps.setSpacing(theme.SPACE)
@@ -115,6 +118,7 @@ class ResultStrip(QFrame):
         row.addLayout(words)
         row.addWidget(self.bars, 3)
         row.addWidget(self._about)
+        row.addWidget(self._remarks)
         row.addStretch(1)
         row.addLayout(self.steps)
         row.addWidget(self.save)
@@ -157,6 +161,9 @@ class ResultStrip(QFrame):
         for line, text in zip(self._facts, (*found.facts, "", ""), strict=False):
             line.setText(text)
             line.setVisible(bool(text))
+        remarks = len(self._session.conversion.warnings) if self._session.conversion else 0
+        self._remarks.setVisible(bool(remarks))
+        self._remarks.setText("⚠ " + formatting.count(remarks, self.tr("{n} remark"), self.tr("{n} remarks")))
         clear(self.steps)
         for step in found.steps:
             choice = button(step.words, step.tip)

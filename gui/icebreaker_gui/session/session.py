@@ -68,6 +68,7 @@ class Session(QObject):
         graph: What is in it, without its large weights.
         inspection: The facts about it.
         settings: What the next conversion will be made with.
+        defaults: What they are for a graph of which nobody has chosen anything.
         limits: What workers may take.
         machine: Which engines there are and what they can do; None until they have answered.
         conversion: The result of the last conversion of this graph.
@@ -106,6 +107,7 @@ class Session(QObject):
         self.graph: Graph | None = None
         self.inspection: reports.Inspection | None = None
         self.settings = ConvertSettings()
+        self.defaults = ConvertSettings()
         self.limits = Limits()
         self.machine: reports.Machine | None = None
         self.conversion: reports.Conversion | None = None
@@ -218,6 +220,12 @@ class Session(QObject):
             self.limits = limits
             self.settingsChanged.emit()
 
+    def reset(self) -> None:
+        """Chooses again what the open graph began with."""
+        if (self.settings, self.limits) != (self.defaults, Limits()):
+            self.settings, self.limits = self.defaults, Limits()
+            self.settingsChanged.emit()
+
     def exclude(self, *nodes: str) -> None:
         """Leaves nodes in TensorFlow in the next conversion."""
         self.change(exclude=tuple(dict.fromkeys((*self.settings.exclude, *nodes))))
@@ -320,6 +328,7 @@ class Session(QObject):
         self.conversion = self.converted_with = self.optimized_graph = self.saved_path = self.benchmark = None
         self.samples = events.Samples()
         data = graph_io.sample_data(file)
+        self.defaults = ConvertSettings().changed(outputs=graph.candidate_outputs, data=data)
         int8 = self.settings.precision == "int8" and data is None  # chosen for another graph, whose data this is not
         self.settings = self.settings.changed(
             precision="fp32" if int8 else self.settings.precision, outputs=graph.candidate_outputs, inputs=(),

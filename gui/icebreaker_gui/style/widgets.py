@@ -216,13 +216,19 @@ class Section(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(theme.SMALL)
-        if title:
+        self._title = label(title, "title") if title else None
+        if self._title:
             head = QHBoxLayout()
-            head.addWidget(label(title, "title"))
+            head.addWidget(self._title)
             head.addStretch()
             head.addWidget(self.remark)
             layout.addLayout(head)
         layout.addLayout(self.body)
+
+    def untitle(self, title: str) -> None:
+        """Does not say its title where what is around it says the same."""
+        if self._title and self._title.text() == title:
+            self._title.hide()
 
 
 def clear(layout: QLayout) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 from PySide6.QtCore import QCoreApplication
 
+from icebreaker.engine import registry
 from icebreaker.errors import IcebreakerError
 from icebreaker.messages import Message
 
@@ -33,7 +35,15 @@ def worded(message: Message | str) -> str:
     """A message in the user's language; a vendor's words stay as they are."""
     if isinstance(message, str):
         return message
-    return message.worded(REMEDIES, translated)
+    return _titled(message).worded(REMEDIES, translated)
+
+
+def _titled(message: Message) -> Message:
+    """The message with engines called as their makers call them."""
+    engine = registry.find(message.subject) if message.subject else None
+    values = {name: _titled(value) if isinstance(value, Message) else value for name, value in message.values.items()}
+    subject = registry.title(message.subject) if engine is not None else message.subject
+    return dataclasses.replace(message, subject=subject, values=values)
 
 
 def error_text(error: Exception) -> str:

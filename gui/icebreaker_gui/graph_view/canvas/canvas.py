@@ -30,9 +30,10 @@ from icebreaker_gui.layout import Scene
 from icebreaker_gui.style import theme
 
 _MOST_SCALE = 4.0
-_READABLE = 0.55  # the least scale at which names can be read: nothing but the user goes below it
+_READABLE = 0.6  # the least scale at which names can be read: nothing but the user goes below it
 _COMFORTABLE = 0.85  # of what does not fit, so much is shown where there is room
 _TITLE = 48  # height of what lies over the upper edge
+_PINNED = 150  # milliseconds in which what was pressed brings its panel
 _OPENING = 260  # milliseconds an opening takes
 _GLIDING = 320  # milliseconds a jump of the camera takes
 
@@ -109,6 +110,7 @@ class Canvas(QWidget):
         self._moving = False
         self._fitted = False
         self._lasting = False
+        self._pinned = False
         self._whole = self._all = False  # what was asked for, and what is seen
         self._glide: _Glide | None = None
         self._opening: _Opening | None = None
@@ -196,6 +198,14 @@ class Canvas(QWidget):
         self._fitted = True
         self.glide(camera, animated)
         self._lasting, self._whole, self._all = box is None, whole, whole or camera.scale == scale
+
+    def pin(self) -> None:
+        """Leaves everything where it is under the pointer, though this changes its size in a moment."""
+        self._pinned = True
+        QTimer.singleShot(_PINNED, self._unpin)
+
+    def _unpin(self) -> None:
+        self._pinned = False
 
     def _beginning(self, scene: Scene, room: tuple[float, float]) -> Camera:
         """Where the inputs of a scene are seen that is too large to be read as a whole."""
@@ -394,7 +404,12 @@ class Canvas(QWidget):
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Fits what depends on the size."""
-        if self.picture and (self._lasting or not self._fitted):
+        if self._pinned and self.picture and event.oldSize().isValid():
+            grown = event.size() - event.oldSize()
+            scale = 2 * self.camera.scale
+            x, y = self.camera.x + grown.width() / scale, self.camera.y + grown.height() / scale
+            self.camera = Camera(x, y, self.camera.scale)
+        elif self.picture and (self._lasting or not self._fitted):
             self.fit(animated=False, whole=self._whole)
         super().resizeEvent(event)
 

@@ -66,6 +66,7 @@ class Toolbar(QWidget):
         self.search_field.setMaximumWidth(240)
         self.search_field.setMinimumWidth(110)
         self.search_field.setAccessibleName(self.tr("Search the graph"))
+        self.search_field.setToolTip(self.tr("Finds by name, op or attribute; regular expressions, too"))
         row.addWidget(self.search_field, 3)
         add_action(row, self, self.tr("−"), self.tr("Zoom out"), lambda: self.zoomWanted.emit(0.8), "Ctrl+-")
         add_action(row, self, self.tr("+"), self.tr("Zoom in"), lambda: self.zoomWanted.emit(1.25), "Ctrl++")

@@ -27,6 +27,7 @@ class Exporter(QObject):
 
     busyChanged = Signal(bool)
     failed = Signal(str, str)  # what could not be done, and why
+    saved = Signal(str)  # the file or folder that was written
 
     def __init__(self, window: QWidget) -> None:
         super().__init__(window)
@@ -45,7 +46,7 @@ class Exporter(QObject):
                 path += ".png"
         if path and pane.picture is not None:
             shot = files.Shot.of(pane, pane.picture, legend, whole)
-            self._save(self.tr("The picture could not be saved"), lambda: files.save(Path(path), shot))
+            self._save(self.tr("The picture could not be saved"), path, lambda: files.save(Path(path), shot))
 
     def save_files(self, data: GraphData, folder: str = "") -> None:
         """Saves before and after as files that TensorBoard and Netron open; asks for a folder where none is given."""
@@ -56,8 +57,9 @@ class Exporter(QObject):
         if folder:
             sources = data.file, Path(conversion.output) if conversion and conversion.output else None
             self._save(
-                self.tr("The files could not be saved"), lambda: files.save_files(Path(folder), graph, after, *sources)
-            )
+                self.tr("The files could not be saved"), folder,
+                lambda: files.save_files(Path(folder), graph, after, *sources),
+            )  # fmt: skip
 
     def save_table(self, name: str, content: Callable[[], bytes], path: str = "") -> None:
         """Saves a table as CSV; asks for a name, and proposes `name`, where none is given."""
@@ -69,7 +71,8 @@ class Exporter(QObject):
             )
         if path:
             target = Path(path) if Path(path).suffix else Path(path).with_suffix(".csv")
-            self._save(self.tr("The table could not be saved"), lambda: write_whole(target, content()))
+            failure = self.tr("The table could not be saved")
+            self._save(failure, str(target), lambda: write_whole(target, content()))
 
     def save_constant(self, node: Node, file: Path | None, path: str = "") -> None:
         """Saves what a constant holds as .npy; asks for a name where none is given."""
@@ -83,20 +86,22 @@ class Exporter(QObject):
         if path:
             target = Path(path) if Path(path).suffix else Path(path).with_suffix(".npy")
             failure = self.tr("The values could not be saved")
-            self._save(failure, lambda: constants.save_constant(node, file, target))
+            self._save(failure, str(target), lambda: constants.save_constant(node, file, target))
 
-    def _save(self, failure: str, do: Callable[[], object]) -> None:
-        """Does it in a thread; `failed` tells if it could not be done, with these words first."""
+    def _save(self, failure: str, path: str, do: Callable[[], object]) -> None:
+        """Writes `path` in a thread; `failed` tells if it could not be done, with these words first."""
         self.busyChanged.emit(True)
-        self._saving = Work(self, partial(self._on_saved, failure)).run_thread(do)
+        self._saving = Work(self, partial(self._on_saved, failure, path)).run_thread(do)
 
-    def _on_saved(self, failure: str, batch: list[Any]) -> None:
+    def _on_saved(self, failure: str, path: str, batch: list[Any]) -> None:
         self.busyChanged.emit(False)
         if self._saving:
             self._saving.wait(1)
             self._saving = None
         if isinstance(batch[0], Exception):
             self.failed.emit(failure, error_text(batch[0]))
+        else:
+            self.saved.emit(path)
 
     def close(self) -> None:
         """Waits until what is being saved is saved."""

@@ -164,7 +164,8 @@ class BoxPainter:
         return _Style(
             scale=view.scale,
             leaf=view.leaf,
-            name_px=max(7, round(12 * view.scale)),
+            # Where the name stands alone, there is room to write it larger.
+            name_px=max(7, round(12 * view.scale) if view.leaf >= TWO_LINES else min(12, round(16 * view.scale))),
             small_px=max(6, round(10 * view.scale)),
             tinted=look.name != "kind",
             # Heat is told by the colour alone: the more of it the better, as far as words can be read on it.

@@ -43,6 +43,7 @@ class AttributeTable(QTreeWidget):
         self.setWordWrap(False)
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.setAccessibleName(self.tr("Attributes"))
+        self.setToolTip(self.tr("What is known of it; names in colour lead to their nodes"))
         self.header().setStretchLastSection(True)
         self.itemActivated.connect(self._jump)
         self.itemClicked.connect(self._jump)

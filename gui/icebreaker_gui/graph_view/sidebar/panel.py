@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, Qt
+from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtWidgets import QSplitter, QTabWidget, QWidget
 
 from icebreaker_gui.graph_view.sidebar.details import Details
@@ -22,6 +22,8 @@ class Sidebar(QSplitter):
         why_not: What stays in TensorFlow, and why.
         search_panel: What was found.
     """
+
+    toggles = Signal()  # it comes or goes now, and the graph gets another size
 
     def __init__(self, state: GraphState, field: SearchField, parent: QWidget | None = None) -> None:
         super().__init__(Qt.Orientation.Vertical, parent)
@@ -66,7 +68,10 @@ class Sidebar(QSplitter):
         chosen = bool(self._state.selected) and self._state.data.graph is not None
         self.lists.setVisible(converted or searching)
         self.details.setVisible(chosen)
-        self.setVisible(self._wanted and (converted or searching or chosen))
+        shown = self._wanted and (converted or searching or chosen)
+        if shown == self.isHidden():
+            self.toggles.emit()
+        self.setVisible(shown)
 
     def _searched(self, text: str) -> None:
         self.refresh()

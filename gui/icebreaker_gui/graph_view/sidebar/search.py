@@ -115,6 +115,7 @@ class SearchPanel(QWidget):
         self._list.setSpacing(theme.TINY)
         self._list.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self._list.setAccessibleName(self.tr("Search results"))
+        self._list.setToolTip(self.tr("Choose one to see it in the graph"))
         self._list.clicked.connect(lambda index: self._go(index.row()))
         self._list.activated.connect(lambda index: self._go(index.row()))
         layout = QVBoxLayout(self)

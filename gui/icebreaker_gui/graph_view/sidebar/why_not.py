@@ -1,11 +1,17 @@
-"""The why-not list: what stays in TensorFlow, by reason, and what would change it."""
+"""The one list of reasons: what stays in TensorFlow, by segment, what that costs, and what helps.
+
+What an engine or a check refuses, it refuses a segment at a time; such reasons stand apart, each with its time. What is
+said of single ops stands together, by the kind of reason.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QRect, QSize, Qt, Signal
-from PySide6.QtGui import QIcon, QResizeEvent
+from PySide6.QtGui import QIcon, QPainter, QResizeEvent
 from PySide6.QtWidgets import (
     QStyledItemDelegate,
     QStyleOptionViewItem,
@@ -15,25 +21,29 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from icebreaker.reports import REASONS, Left
+from icebreaker.engine import registry
+from icebreaker.messages import Message
+from icebreaker.reports import REASONS, Left, Words
 from icebreaker_gui.graph_view.overlays import REASON_STYLES
 from icebreaker_gui.graph_view.painting.legend import swatch
-from icebreaker_gui.graph_view.sidebar.coverage import Coverage, op_shares, time_shares
+from icebreaker_gui.graph_view.sidebar.coverage import Coverage, Shares, op_shares, time_shares
 from icebreaker_gui.graph_view.state import GraphState
 from icebreaker_gui.style import formatting, theme
 from icebreaker_gui.style.plain_text import tip
-from icebreaker_gui.style.widgets import label
+from icebreaker_gui.style.widgets import button, label
 from icebreaker_gui.style.wording import translate, translated, worded
 
 _NODE = Qt.ItemDataRole.UserRole
+_GROUP, _HELP = _NODE + 1, _NODE + 2
 _MOST_ROWS = 500
+_HELP_HEIGHT = 26
 
 
 def advice(code: str) -> str:
     """What would change it, in a sentence; "" where nothing would."""
     words = {
         "unsupported_op": translate(
-            "graph", "No setting changes this: the engines have no such op. Another engine may."
+            "graph", "No engine here has a counterpart for it, so no setting changes this."
         ),
         "unsupported_attribute": translate("graph", "Another engine or precision may take it."),
         "unknown_shape": translate("graph", "Give the inputs complete shapes, or a largest batch, and convert again."),
@@ -57,6 +67,64 @@ def advice(code: str) -> str:
     return words.get(code, "")
 
 
+class Help(NamedTuple):
+    """What helps against a reason, as a button.
+
+    Attributes:
+        words: What the button says.
+        do: What it does: `engine`, `precision`, `least` change that setting and convert again, `include` gives nodes
+            back, `shapes` and `data` show where to choose them.
+        value: The setting's value.
+    """
+
+    words: str
+    do: str
+    value: str = ""
+
+
+def help_for(left: Left) -> Help | None:
+    """What helps against the reason that a node is left; None where nothing does."""
+    match left.code:
+        case "not_faster":
+            engine = _engine_of(left.reason)
+            words = translate("graph", "Use {engine} anyway").format(engine=formatting.engine(engine))
+            return Help(words, "engine", engine) if engine else None
+        case "deviates":
+            return Help(translate("graph", "Try FP32"), "precision", "fp32")
+        case "unknown_shape":
+            return Help(translate("graph", "Give a shape…"), "shapes")
+        case "too_small":
+            return Help(translate("graph", "Let small ones in"), "least", "1")
+        case "no_data":
+            return Help(translate("graph", "Choose sample data…"), "data")
+        case "excluded":
+            return Help(translate("graph", "Give back to engines"), "include")
+        case _:
+            return None
+
+
+def _engine_of(reason: Words) -> str:
+    """The engine that a reason is about, "" if it is about none or several."""
+    while isinstance(reason, Message) and registry.find(reason.subject) is None:
+        first = reason.values.get("first")
+        reason = first if isinstance(first, Message) else ""
+    return reason.subject if isinstance(reason, Message) else ""
+
+
+# Reasons that are found a segment at a time.
+_BY_SEGMENT = frozenset({"not_faster", "engine_refused", "deviates", "too_small", "no_data"})
+_MOST_APART = 40  # segments that are told apart
+
+
+def grouped(left: Iterable[Left]) -> list[tuple[Left, ...]]:
+    """The nodes that are left, those together that share a segment's reason or, apart from segments, a kind of one."""
+    groups: dict[tuple[str, str], list[Left]] = {}
+    for item in left:
+        apart = item.code in _BY_SEGMENT and len(groups) < _MOST_APART
+        groups.setdefault((item.code, worded(item.reason) if apart else ""), []).append(item)
+    return [tuple(group) for group in groups.values()]
+
+
 class _Wrapping(QStyledItemDelegate):
     """Rows as tall as their words need in the width that there is."""
 
@@ -71,7 +139,14 @@ class _Wrapping(QStyledItemDelegate):
         words = index.data(Qt.ItemDataRole.DisplayRole)
         flags = Qt.TextFlag.TextWordWrap if " " in words else Qt.TextFlag.TextWrapAnywhere
         needed = tree.fontMetrics().boundingRect(room, int(flags), words)
-        return QSize(needed.width(), needed.height() + 8)
+        return QSize(needed.width(), needed.height() + 8 + (_HELP_HEIGHT if index.data(_HELP) else 0))
+
+    def paint(
+        self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
+    ) -> None:
+        if index.data(_HELP):  # its button stands below the words
+            option.rect.adjust(0, 0, 0, -_HELP_HEIGHT)  # pyright: ignore[reportAttributeAccessIssue]
+        super().paint(painter, option, index)
 
 
 class WhyNot(QWidget):
@@ -80,6 +155,7 @@ class WhyNot(QWidget):
     jumpWanted = Signal(str)
     hoverWanted = Signal(str)
     reasonWanted = Signal(tuple)  # nodes of a reason, to be marked
+    helpWanted = Signal(object, list)  # `Help`, and the nodes that it is for
 
     def __init__(self, state: GraphState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -88,9 +164,6 @@ class WhyNot(QWidget):
         self._figure = label()
         self._figure.setProperty("look", "title")
         self._figure.setWordWrap(True)
-        self._times = label()
-        self._times.setWordWrap(True)
-        self._times.setProperty("look", "muted")
         self._bars = (
             Coverage(self.tr("ops")), Coverage(self.tr("time before")), Coverage(self.tr("time now"))
         )  # fmt: skip
@@ -105,6 +178,7 @@ class WhyNot(QWidget):
         self._tree.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._tree.setMouseTracking(True)
         self._tree.setAccessibleName(self.tr("What stays in TensorFlow, by reason"))
+        self._tree.setToolTip(self.tr("What stays in TensorFlow, and why; choose a node to see it in the graph"))
         self._tree.itemEntered.connect(lambda item, _column: self.hoverWanted.emit(item.data(0, _NODE) or ""))
         self._tree.currentItemChanged.connect(self._chosen)
         self._tree.itemExpanded.connect(self._fill)
@@ -115,7 +189,6 @@ class WhyNot(QWidget):
         layout.setContentsMargins(theme.SPACE, theme.SPACE, theme.SPACE, theme.SPACE)
         layout.setSpacing(theme.SPACE)
         layout.addWidget(self._figure)
-        layout.addWidget(self._times)
         bars = QVBoxLayout()
         bars.setSpacing(theme.TINY)
         for bar in self._bars:
@@ -126,7 +199,7 @@ class WhyNot(QWidget):
         state.graphChanged.connect(self.refresh)
         state.lookChanged.connect(self.refresh)
         self._shown: object = None
-        self._groups: dict[str, list[Left]] = {}
+        self._groups: list[tuple[Left, ...]] = []
         self.refresh()
 
     def refresh(self) -> None:
@@ -142,42 +215,57 @@ class WhyNot(QWidget):
         shares = [op_shares(self._state.data) if conversion else None, time_shares(self._state.data, False), now]
         for bar, found in zip(self._bars, shares, strict=True):
             bar.show_shares(found)
-        self._times.setVisible(False)
         if conversion is None:
             self._figure.setText(self.tr("Convert the graph to see what stays in TensorFlow, and why."))
             return
         text = self.tr("{share} of the ops run in engines").format(share=formatting.percent(conversion.coverage))
         self._figure.setText(text)
-        before = sum(segment.tensorflow_ms for segment in conversion.segments)
-        if before:
-            after = sum(segment.engine_ms for segment in conversion.segments)
-            text = self.tr("Their time: {before} in TensorFlow, {after} now").format(
-                before=formatting.milliseconds(before), after=formatting.milliseconds(after)
-            )
-            self._times.setText(text)
-        self._times.setVisible(bool(before))
-        self._groups = {}
-        for left in conversion.left_in_tensorflow:
-            self._groups.setdefault(left.code, []).append(left)
-        # Reasons that can be changed first; placeholders and the like last.
-        for code, nodes in sorted(self._groups.items(), key=lambda entry: (entry[0] == "passive", -len(entry[1]))):
-            hue, pattern = REASON_STYLES.get(code, REASON_STYLES["passive"])
-            words = headline(code, nodes)
-            if now and now.reasons.get(code, 0.0) > 0.0005:
-                words += " · " + self.tr("{share} of the time now").format(share=formatting.percent(now.reasons[code]))
-            item = QTreeWidgetItem([words.replace(" %", "\u00a0%")])
-            color = theme.hue(hue)
-            key = color.rgba(), pattern
-            if key not in self._swatches:  # Qt keeps drawn icons: new ones each time would fill its cache
-                self._swatches[key] = swatch(color, pattern)
-            item.setIcon(0, self._swatches[key])
-            item.setData(0, _NODE, "")
-            item.setData(0, _NODE + 1, code)
-            item.setToolTip(0, tip(translated(REASONS.get(code, code))))
-            item.setChildIndicatorPolicy(QTreeWidgetItem.ChildIndicatorPolicy.ShowIndicator)
-            self._tree.addTopLevelItem(item)
+        self._groups = sorted(grouped(conversion.left_in_tensorflow), key=self._rank)
+        for number, nodes in enumerate(self._groups):
+            self._add(number, nodes, now)
         if not self._groups:
             self._advice.setText(self.tr("Nothing stays in TensorFlow."))
+
+    def _milliseconds(self, nodes: Iterable[Left]) -> float:
+        """What these nodes take now, or took before, as far as it was measured."""
+        profile = self._state.data.profile(True) or self._state.data.profile(False)
+        times = profile.nodes if profile else {}
+        return sum(times[left.node].ms for left in nodes if left.node in times)
+
+    def _rank(self, nodes: tuple[Left, ...]) -> tuple[bool, float, int]:
+        """What costs most first; placeholders and the like last."""
+        return nodes[0].code == "passive", -self._milliseconds(nodes), -len(nodes)
+
+    def _add(self, number: int, nodes: tuple[Left, ...], now: Shares | None) -> None:
+        """Adds the row of a reason."""
+        code = nodes[0].code
+        hue, pattern = REASON_STYLES.get(code, REASON_STYLES["passive"])
+        words = headline(code, list(nodes))
+        profile = self._state.data.profile(True)
+        share = self._milliseconds(nodes) / profile.total_ms if profile and profile.total_ms and now else 0.0
+        if share > 0.0005:
+            words += " · " + self.tr("{share} of the time now").format(share=formatting.percent(share))
+        item = QTreeWidgetItem([words.replace(" %", "\u00a0%")])
+        color = theme.hue(hue)
+        key = color.rgba(), pattern
+        if key not in self._swatches:  # Qt keeps drawn icons: new ones each time would fill its cache
+            self._swatches[key] = swatch(color, pattern)
+        item.setIcon(0, self._swatches[key])
+        item.setData(0, _NODE, "")
+        item.setData(0, _GROUP, number)
+        item.setToolTip(0, tip(worded(nodes[0].reason)))
+        item.setChildIndicatorPolicy(QTreeWidgetItem.ChildIndicatorPolicy.ShowIndicator)
+        self._tree.addTopLevelItem(item)
+        if helps := help_for(nodes[0]):
+            item.setData(0, _HELP, helps.words)
+            choice = button(helps.words, advice(code), "link")
+            choice.clicked.connect(lambda: self.helpWanted.emit(helps, [left.node for left in nodes]))
+            below = QWidget()
+            column = QVBoxLayout(below)
+            column.setContentsMargins(22, 0, 0, 0)
+            column.addStretch()
+            column.addWidget(choice, 0, Qt.AlignmentFlag.AlignLeft)
+            self._tree.setItemWidget(item, 0, below)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Fits what depends on the size."""
@@ -185,10 +273,10 @@ class WhyNot(QWidget):
         self._tree.scheduleDelayedItemsLayout()
 
     def _fill(self, item: QTreeWidgetItem) -> None:
-        code = item.data(0, _NODE + 1)
-        if not code or item.childCount():
+        number = item.data(0, _GROUP)
+        if number is None or item.childCount():
             return
-        nodes = self._groups.get(code, [])
+        nodes = self._groups[number]
         for left in nodes[:_MOST_ROWS]:
             row = QTreeWidgetItem([left.node])
             row.setData(0, _NODE, left.node)
@@ -200,10 +288,11 @@ class WhyNot(QWidget):
     def _chosen(self, item: QTreeWidgetItem | None, _before: object = None) -> None:
         if item is None:
             return
-        code = item.data(0, _NODE + 1)
-        if code:
-            self._advice.setText(advice(code))
-            self.reasonWanted.emit(tuple(left.node for left in self._groups.get(code, ())))
+        number = item.data(0, _GROUP)
+        if number is not None:
+            nodes = self._groups[number]
+            self._advice.setText(advice(nodes[0].code))
+            self.reasonWanted.emit(tuple(left.node for left in nodes))
         elif node := item.data(0, _NODE):
             left = self._state.data.left.get(node)
             self._advice.setText(f"{worded(left.reason)}\n{advice(left.code)}" if left else "")

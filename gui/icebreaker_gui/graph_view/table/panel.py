@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from PySide6.QtCore import QItemSelectionModel, QPoint, Qt, QTimer, Signal
@@ -65,7 +67,8 @@ class OpTable(QWidget):
         self._orders: list[tuple[str, bool]] = [("", True)] * 3
         self._is_stale = True
         self._is_following = False
-        self._turn = 0
+        self._turns = {"build": 0, "arrange": 0}
+        self._totals: costs.Totals | None = None
         self.model = SheetModel()
         self._make_controls()
         self._make_view()
@@ -89,7 +92,7 @@ class OpTable(QWidget):
         self.tabs.setToolTip(self.tr("What the table lists"))
         self.tabs.setUsesScrollButtons(False)
         self.tabs.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
-        self.tabs.currentChanged.connect(self._turn_over)
+        self.tabs.currentChanged.connect(lambda _index: self._rearrange())
         self.filter = QLineEdit()
         self.filter.setPlaceholderText(self.tr("Filter by name, op, precision, layer"))
         self.filter.setClearButtonEnabled(True)
@@ -156,7 +159,6 @@ class OpTable(QWidget):
         layout.addLayout(row)
         layout.addWidget(self.view, 1)
         layout.addWidget(self._empty, 1)
-        self.setFocusProxy(self.view)
 
     # ---- filling ----------------------------------------------------------------------------------------------------
 
@@ -174,25 +176,22 @@ class OpTable(QWidget):
     def _rebuild(self) -> None:
         """Makes the sheets anew from what is known now."""
         self._is_stale = False
-        state = self._state
-        data, view, shown = state.data, self._wanted(), self.tabs.currentIndex()
+        state, data = self._state, self._state.data
+        now = dataclasses.replace(data)  # as it is now
         inner = state.shared.outline.inner if state.shared else {}
 
-        def make() -> tuple[list[Sheet], list[int]]:
-            ops = ops_sheet(data, inner, lambda: self._state.data is not data)
-            sheets = [ops, layers_sheet(data), types_sheet(ops) if ops.columns else Sheet()]
-            return sheets, _arranged(sheets[shown], view)
+        def make() -> tuple[list[Sheet], costs.Totals | None]:
+            ops = ops_sheet(now, inner, lambda: state.data is not data)
+            sheets = [ops, layers_sheet(now), types_sheet(ops) if ops.columns else Sheet()]
+            return sheets, costs.totals_of(now.graph, now.costs) if now.graph is not None and now.costs else None
 
-        def then(made: tuple[list[Sheet], list[int]]) -> None:
+        def then(made: tuple[list[Sheet], costs.Totals | None]) -> None:
             if state.data is data:
-                self._sheets, rows = made
+                self._sheets, self._totals = made
                 self.tabs.setTabEnabled(LAYERS, len(self._sheets[LAYERS]) > 0)
-                if shown == self.tabs.currentIndex() and view == self._wanted():
-                    self._show(rows)
-                else:
-                    self._rearrange()
+                self._rearrange()
 
-        self._run(make, then)
+        self._run("build", make, then)
 
     def _wanted(self) -> _View:
         column, falling = self._orders[self.tabs.currentIndex()]
@@ -208,18 +207,23 @@ class OpTable(QWidget):
         """Filters and sorts anew."""
         sheet, view = self._sheet(), self._wanted()
         if len(sheet) <= _LARGE:
-            self._turn += 1  # what is still under way is older
+            self._turns["arrange"] += 1  # what is still under way is older
             self._show(_arranged(sheet, view))
         else:
-            self._run(lambda: _arranged(sheet, view), lambda rows: self._show(rows) if sheet is self._sheet() else None)
 
-    def _run(self, make: Any, then: Any) -> None:
-        """Does something in a thread, and what follows here; only the newest counts."""
-        self._turn += 1
-        turn = self._turn
+            def then(rows: list[int]) -> None:
+                if sheet is self._sheet():
+                    self._show(rows)
+
+            self._run("arrange", lambda: _arranged(sheet, view), then)
+
+    def _run(self, kind: str, make: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        """Does something in a thread, and what follows here; only the newest of its kind counts."""
+        self._turns[kind] += 1
+        turn = self._turns[kind]
 
         def arrived(batch: list[Any]) -> None:
-            if turn == self._turn:
+            if turn == self._turns[kind]:
                 if isinstance(batch[0], Exception):
                     raise batch[0]
                 then(batch[0])
@@ -271,18 +275,14 @@ class OpTable(QWidget):
             else self.tr("Counting what each op takes …")
         )  # fmt: skip
         words = [self.tr("{shown} of {all} rows").format(shown=f"{len(rows):,}", all=f"{len(sheet):,}")]
-        if self._state.data.costs and self._state.data.graph is not None:
+        if self._totals:
             if "now" not in sheet.columns and "before" not in sheet.columns:
                 words.append(self.tr("press Measure for times"))
-            total = costs.totals_of(self._state.data.graph, self._state.data.costs)
-            words.append(self.tr("{n} FLOPs a row").format(n=formatting.short_number(total.flops)))
-            words.append(self.tr("{n} parameters").format(n=formatting.short_number(total.parameters)))
+            words.append(self.tr("{n} FLOPs a row").format(n=formatting.short_number(self._totals.flops)))
+            words.append(self.tr("{n} parameters").format(n=formatting.short_number(self._totals.parameters)))
         self._summary.setText(" · ".join(words) if there else "")
 
     # ---- what the user does -----------------------------------------------------------------------------------------
-
-    def _turn_over(self) -> None:
-        self._rearrange()
 
     def _sort(self, column: str, falling: bool) -> None:
         self._orders[self.tabs.currentIndex()] = (column, falling)

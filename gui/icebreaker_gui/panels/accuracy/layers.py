@@ -20,6 +20,8 @@ class Layers(QWidget):
         self._session = session
         self._layers: list[LayerCost] = []
         self._table = Table()
+        self._table.setAccessibleName(self.tr("Layers"))
+        self._table.setToolTip(self.tr("The layers that INT8 costs the most at; a mark keeps one in 16 or 32 bits"))
         self._table.itemChanged.connect(self._on_changed)
         self._words = label(look="muted", wrap=True)
         layout = QVBoxLayout(self)

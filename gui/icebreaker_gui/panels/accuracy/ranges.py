@@ -22,6 +22,7 @@ class Ranges(QWidget):
         self._session = session
         self._tensors: list[TensorRange] = []
         self._choice = calm(QComboBox())
+        self._choice.setAccessibleName(self.tr("Tensor"))
         self._choice.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._choice.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self._choice.setMinimumContentsLength(12)  # a long name is not to widen the dock
@@ -65,7 +66,7 @@ class Ranges(QWidget):
         tensor = self._tensors[index] if 0 <= index < len(self._tensors) else None
         self._scale.show_tensor(tensor)
         self._histogram.show_tensor(tensor)
-        self._choice.setToolTip(tip(self._choice.currentText()))
+        self._choice.setToolTip(tip(self._choice.currentText() or self.tr("The tensor whose range is shown")))
         if tensor:
             text = self.tr("seen {low} to {high} · clipped above {threshold} · one step is {step}").format(
                 low=f"{tensor.low:.4g}", high=f"{tensor.high:.4g}", threshold=f"{tensor.threshold:.4g}",

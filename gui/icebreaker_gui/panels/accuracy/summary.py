@@ -27,6 +27,8 @@ class Accuracy(QWidget):
         self._finding.setFont(theme.font(1.35, bold=True))
         self._words = label(look="muted", wrap=True, select=True)
         self._outputs = Table()
+        self._outputs.setAccessibleName(self.tr("Accuracy"))
+        self._outputs.setToolTip(self.tr("How far each output is from the original's"))
         left = QWidget()
         column = QVBoxLayout(left)
         column.setContentsMargins(0, 0, 0, 0)
@@ -73,8 +75,8 @@ class Accuracy(QWidget):
         if accuracy is None or is_random:
             return self.tr("The accuracy is not known")
         if accuracy.top1_agreement is not None:
-            share = formatting.percent(accuracy.top1_agreement)
-            return self.tr("{share} same top-1 answers").format(share=share)
+            same = round(accuracy.top1_agreement * accuracy.samples)
+            return self.tr("{same} of {all} top-1 answers are the same").format(same=same, all=accuracy.samples)
         return self.tr("{share} error at the worst output").format(share=formatting.percent(accuracy.error))
 
     def _facts(self, accuracy: JudgedAccuracy) -> str:

@@ -129,7 +129,5 @@ class ConvertBar(QFrame):
         if settings.precision == "int8" and is_program and not self._session.consent.python:
             return self.tr("The calibration data is a program: allow it to run, or choose other data.")
         if lacks_data(self._session):
-            return self.tr("INT8 needs data: choose under Calibration what to calibrate on.")
-        if unmet(self._session):
-            return self.tr("An engine option cannot be had: see above.")
-        return ""
+            return self.tr("INT8 needs data: choose under Data what to calibrate on.")
+        return unmet(self._session)

@@ -133,7 +133,7 @@ class WorkerLimits(Section):
 
     def _unfold(self, on: bool) -> None:
         self._fields.setVisible(on)
-        self._fold.setText(("▾ " if on else "▸ ") + self.tr("Advanced"))
+        self._fold.setText(("▾ " if on else "▸ ") + self.tr("Limits of the worker"))
 
     def _update(self) -> None:
         limits = self._session.limits

@@ -18,6 +18,7 @@ from icebreaker.graph.graph import Graph
 from icebreaker.graph.protos import GraphDef
 from icebreaker_gui.graph_view.data import GraphData
 from icebreaker_gui.graph_view.panel import AFTER
+from icebreaker_gui.graph_view.table import panel as table_panel
 from icebreaker_gui.graph_view.table import sheets
 from icebreaker_gui.graph_view.table.panel import LAYERS, OPS, TYPES
 
@@ -189,3 +190,20 @@ def test_flops_and_parameters_are_overlays(panel: Any) -> None:
     outline = panel.state.shared.outline
     look, _ = panel.state.look(outline)
     assert look.notes[outline.item("net/one/")] == "144"  # two kernels of 72
+
+
+def test_words_typed_while_the_table_is_made_do_not_lose_it(table: Any, both: Any, qtbot) -> None:
+    both.show_benchmark(None)
+    table._rebuild()
+    table.everything.click()  # arranges what is there, which is older
+    qtbot.waitUntil(lambda: "Share" not in [
+        table.model.headerData(n, Qt.Orientation.Horizontal) for n in range(table.model.columnCount())
+    ])  # fmt: skip
+
+
+def test_many_rows_are_arranged_beside_the_window(table: Any, qtbot, monkeypatch) -> None:
+    monkeypatch.setattr(table_panel, "_LARGE", 3)
+    qtbot.keyClicks(table.filter, "op:addv2")
+    qtbot.waitUntil(lambda: set(cells(table, "Op")) == {"AddV2"})
+    click_head(table, qtbot, "Name")
+    qtbot.waitUntil(lambda: cells(table, "Name") in (["net/one/add", "net/two/add"], ["net/two/add", "net/one/add"]))

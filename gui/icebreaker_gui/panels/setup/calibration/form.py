@@ -95,6 +95,7 @@ class Calibration(Section):
         self._method.activated.connect(lambda: session.change(calibration_method=self._method.currentData()))
         self._quantizer = self._make_quantizer()
         self._budget = combo(((None, self.tr("No limit")), *((share, self._budget_words(share)) for share in _BUDGETS)))
+        self._budget.setAccessibleName(self.tr("Limit"))
         self._budget.setToolTip(
             self.tr("The worst layers are kept in 16 or 32 bits until this holds on data that was held back")
         )

@@ -8,8 +8,8 @@ from icebreaker.engine import registry
 from icebreaker.reports import EngineStatus
 from icebreaker_gui.session.session import Session
 from icebreaker_gui.style import formatting, theme
-from icebreaker_gui.style.plain_text import tip
-from icebreaker_gui.style.widgets import Section, label
+from icebreaker_gui.style.plain_text import caption, tip
+from icebreaker_gui.style.widgets import Section, button, label
 from icebreaker_gui.style.wording import worded
 
 
@@ -42,6 +42,10 @@ class EngineChoice(Section):
                 detail.setContentsMargins(22, 0, 0, theme.SMALL)
                 detail.setFont(theme.font(0.9))
                 self.body.addWidget(detail)
+        self._fold = button("", self.tr("Why they cannot be used here, and what helps"), "link")
+        self._fold.setCheckable(True)
+        self._fold.toggled.connect(self._update)
+        self.body.addWidget(self._fold)
         self._buttons["auto"].setToolTip(
             self.tr("Builds every engine that is here for each segment, and keeps TensorFlow where none is faster")
         )
@@ -60,7 +64,16 @@ class EngineChoice(Section):
             builds = status is not None and status.builds
             self._buttons[name].setEnabled(builds)
             detail.setEnabled(builds)
+            shown = builds or self._fold.isChecked() or self._session.settings.engine == name
+            self._buttons[name].setVisible(shown)
+            detail.setVisible(shown)
             for widget in (self._buttons[name], detail):
                 widget.setToolTip(tip(text))
+        absent = [name for name in self._details if name not in known or not known[name].builds]
+        self._fold.setVisible(bool(absent))
+        mark = "▾ " if self._fold.isChecked() else "▸ "
+        names = ", ".join(map(formatting.engine, absent))
+        words = self.tr("Not usable here: {engines}") if machine else self.tr("Asking for {engines} …")
+        self._fold.setText(caption(mark + words.format(engines=names)))
         if chosen := self._buttons.get(self._session.settings.engine):  # settings outlive a plug-in
             chosen.setChecked(True)

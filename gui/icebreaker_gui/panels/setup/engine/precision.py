@@ -40,7 +40,10 @@ class PrecisionChoice(Section):
         for name, choice in self._buttons.items():
             offered = self._session.machine is None or bool(self._offers(name))
             choice.setEnabled(offered)
-            choice.setToolTip("" if offered else self.tr("The chosen engine does not offer it here"))
+            choice.setToolTip(
+                self.tr("What engines compute in") if offered
+                else self.tr("The chosen engine does not offer it here")
+            )  # fmt: skip
         chosen = self._session.settings.precision
         self._buttons[chosen].setChecked(True)
         offers = self._offers(chosen)

@@ -28,6 +28,7 @@ class GraphFile(QWidget):
         opener.clicked.connect(self.openWanted)
         self._signatures = QComboBox()
         self._signatures.setToolTip(self.tr("The signature of the SavedModel that is open"))
+        self._signatures.setAccessibleName(self.tr("Signature"))
         self._signatures.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self._signatures.activated.connect(self._open_signature)
         layout = QGridLayout(self)

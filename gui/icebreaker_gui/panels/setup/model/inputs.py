@@ -26,6 +26,8 @@ class Inputs(Section):
         self._session = session
         self._by_name: dict[str, Placeholder] = {}
         self._list = QTreeWidget()
+        self._list.setAccessibleName(self.tr("Inputs"))
+        self._list.setToolTip(self.tr("What the graph is fed with; a shape with a ? can be set by a double click"))
         self._list.setHeaderLabels([self.tr("Input"), self.tr("Type"), self.tr("Shape")])
         self._list.setRootIsDecorated(False)
         self._list.setUniformRowHeights(True)

@@ -104,6 +104,8 @@ class Outputs(Section):
         self._session = session
         self._model = TensorList()
         search = QLineEdit(placeholderText=self.tr("Search tensors by name or op"), clearButtonEnabled=True)
+        search.setAccessibleName(self.tr("Search the outputs"))
+        search.setToolTip(self.tr("Shows the tensors with these letters in name or op"))
         search.textChanged.connect(self._model.show_matching)
         self._list = QListView()
         self._list.setModel(self._model)
@@ -112,6 +114,7 @@ class Outputs(Section):
         self._list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._list.setFixedHeight(124)
         self._list.setAccessibleName(self.tr("Outputs"))
+        self._list.setToolTip(self.tr("What the optimized graph shall give"))
         self._model.checkedChanged.connect(lambda: session.change(outputs=tuple(self._model.checked)))
         self.body.addWidget(search)
         self.body.addWidget(self._list)

@@ -53,6 +53,7 @@ def options(session: Session, qtbot: QtBot, graph: Path) -> Iterator[EngineOptio
     setup = Setup(session)
     qtbot.addWidget(setup)
     setup.show()
+    setup.open_card("engine")
     session.open(graph)
     qtbot.waitUntil(lambda: not session.busy, timeout=30_000)
     session.machine = MACHINE
@@ -110,7 +111,8 @@ def test_what_is_chosen_becomes_the_settings(session: Session, options: EngineOp
 
 def test_the_limits_of_a_worker(session: Session, options: EngineOptions) -> None:
     setup = options.window()
-    next(item for item in setup.findChildren(QPushButton) if "Advanced" in item.text()).click()
+    setup.open_card("advanced")
+    next(item for item in setup.findChildren(QPushButton) if "Limits of the worker" in item.text()).click()
     time_limit, patience = (
         next(item for item in setup.findChildren(QSpinBox) if words in item.toolTip())
         for words in ("as a whole", "counts as hanging")
@@ -166,6 +168,7 @@ def test_what_cannot_be_had_is_told_and_reset(session: Session, options: EngineO
 
 def test_a_workspace_beyond_what_is_left_warns(session: Session, options: EngineOptions) -> None:
     setup = options.window()
+    setup.open_card("advanced")
 
     def warned() -> list[str]:
         labels = [item for item in setup.findChildren(QWidget) if item.property("look") == "warning"]
