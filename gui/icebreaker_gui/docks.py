@@ -12,8 +12,6 @@ from icebreaker_gui.panels.setup.panel import Setup
 from icebreaker_gui.session.session import Session
 
 _STATE_VERSION = 2  # of the arrangement: raise it when docks are added or renamed
-
-
 _UNFOLDED = 0.3  # of the window's height, for the docks below the graph
 _LEAST_UNFOLDED = 200
 _MOST_HEIGHT = 16777215  # Qt's own: no limit
@@ -32,8 +30,8 @@ class Docks(QObject):
         by_name: Name → dock, in the order of their keys.
     """
 
-    def __init__(self, window: QMainWindow, session: Session) -> None:
-        """Adds the docks to the window. Adding a panel is one more entry here."""
+    def __init__(self, window: QMainWindow, session: Session, table: QWidget) -> None:
+        """Adds the docks to the window. Adding a panel is one more entry here; `table` comes with the graph."""
         super().__init__(window)
         self._window = window
         window.setDockNestingEnabled(True)
@@ -47,6 +45,7 @@ class Docks(QObject):
             ("latency", self.tr("Latency"), self.latency, bottom),
             ("result", self.tr("Result"), self.result, bottom),
             ("log", self.tr("Log"), Log(session), bottom),
+            ("table", self.tr("Table"), table, bottom),
         ):
             dock = QDockWidget(title, window)
             dock.setObjectName(name)
@@ -55,6 +54,7 @@ class Docks(QObject):
             self.by_name[name] = dock
         window.tabifyDockWidget(self.by_name["latency"], self.by_name["result"])
         window.tabifyDockWidget(self.by_name["result"], self.by_name["log"])
+        window.tabifyDockWidget(self.by_name["log"], self.by_name["table"])
         self.by_name["latency"].raise_()
         window.setTabPosition(bottom, QTabWidget.TabPosition.North)
         for dock in self._below():

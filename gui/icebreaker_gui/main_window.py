@@ -6,15 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from PySide6.QtCore import Qt, QTimer
-from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QIcon, QShowEvent
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDragLeaveEvent, QDropEvent, QIcon, QShowEvent
 from PySide6.QtWidgets import QApplication, QFileDialog, QMainWindow, QStackedWidget, QToolBar
 
 from icebreaker.messages import Message
 from icebreaker.reports import Conversion
 from icebreaker_gui.about import About
+from icebreaker_gui.comparing import Comparer
 from icebreaker_gui.docks import Docks
+from icebreaker_gui.drop_target import DropTarget
 from icebreaker_gui.graph_view import GraphPanel
 from icebreaker_gui.graph_view.sidebar.why_not import Help
+from icebreaker_gui.habits import Habits
 from icebreaker_gui.menus import MenuBar
 from icebreaker_gui.notices import Notices
 from icebreaker_gui.panels.result_strip import ResultStrip
@@ -51,7 +54,9 @@ class Window(QMainWindow):
         self.notices = Notices(self.pages)
         self.strip = ResultStrip(session)
         self._show_strip()
-        self.docks = Docks(self, session)
+        self.docks = Docks(self, session, self.graph_panel.table)
+        self.comparer = Comparer(self, session)
+        self.drop_target = DropTarget(self)
         self.menus = MenuBar(session, self.docks)
         self.setMenuBar(self.menus)
         self._make_status()
@@ -95,6 +100,8 @@ class Window(QMainWindow):
         for saves in (self.strip.saveWanted, menus.saveWanted):
             saves.connect(lambda: self.save_as())
         menus.pathChosen.connect(self.open)
+        menus.compareWanted.connect(self.comparer.choose)
+        Habits(self, session, menus)
         menus.quitWanted.connect(self.close)
         menus.cancelWanted.connect(self.cancel)
         menus.fitWanted.connect(self.graph_panel.fit)
@@ -131,7 +138,7 @@ class Window(QMainWindow):
 
     def choose_file(self) -> None:
         """Asks for a graph and opens it."""
-        kinds = self.tr("Graphs (*.pb *.pbtxt *.gz *.keras *.h5 saved_model.pb);;All files (*)")
+        kinds = self.tr("Graphs (*.pb *.pbtxt *.gz *.keras *.h5 saved_model.pb *.onnx *.tflite);;All files (*)")
         recent = self._session.recent.paths
         path, _ = QFileDialog.getOpenFileName(self, self.tr("Open a graph"), recent[0] if recent else "", kinds)
         if path:
@@ -154,15 +161,18 @@ class Window(QMainWindow):
         if session.conversion is None or session.busy or session.path is None:
             return
         folder = session.path.parent if session.folder not in session.path.parents else Path.home()
-        path, _ = QFileDialog.getSaveFileName(
+        graph, saved_model = self.tr("Frozen graph (*.pb)"), self.tr("SavedModel folder (*)")
+        path, chosen = QFileDialog.getSaveFileName(
             self,
             self.tr("Save the optimized graph"),
             str(folder / f"{session.stem}.optimized.pb"),
-            self.tr("Frozen graph (*.pb)"),
+            f"{graph};;{saved_model}",
         )
-        if path:
-            if then:
-                session.savedChanged.connect(lambda: then(), Qt.ConnectionType.SingleShotConnection)
+        if path and then:
+            session.savedChanged.connect(lambda: then(), Qt.ConnectionType.SingleShotConnection)
+        if path and chosen == saved_model:
+            session.save_model(Path(path).with_suffix("") if path.endswith(".pb") else path)
+        elif path:
             session.save(Path(path) if Path(path).suffix else Path(path).with_suffix(".pb"))
 
     def cancel(self) -> None:
@@ -369,9 +379,15 @@ class Window(QMainWindow):
         urls = event.mimeData().urls()
         if len(urls) == 1 and urls[0].isLocalFile():
             event.acceptProposedAction()
+            self.drop_target.offer(urls[0].fileName())
+
+    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:
+        """It goes elsewhere."""
+        self.drop_target.hide()
 
     def dropEvent(self, event: QDropEvent) -> None:
         """Opens what was dropped."""
+        self.drop_target.hide()
         event.acceptProposedAction()
         self.open(event.mimeData().urls()[0].toLocalFile())
 
@@ -385,6 +401,7 @@ class Window(QMainWindow):
         event.accept()
         self.docks.remember()
         self.hide()  # only in here: Qt ends the app as its last window that is seen is closed
+        self.comparer.close()
         self.graph_panel.close()  # Qt tells windows only
         self._session.shutdown()
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from icebreaker.graph.costs import Cost
 from icebreaker.graph.graph import Graph, Node
 from icebreaker.graph.shape_inference import Known
 from icebreaker.reports import Benchmark, Conversion, LayerTime, Left, Profile, SegmentReport
@@ -26,6 +27,7 @@ class GraphData:
         after: The optimized graph.
         benchmark: What was measured of both.
         tensors: Dtypes and shapes in the graph before, as far as they can be told without running it.
+        costs: Name → FLOPs, parameters and bytes, for one row of the inputs; empty until they are counted.
         left: Name → why that node stays in TensorFlow.
         segment_of: Name → the segment that a node is in.
     """
@@ -38,6 +40,7 @@ class GraphData:
     after: Graph | None = None
     benchmark: Benchmark | None = None
     tensors: Mapping[Tensor, Known] = field(default_factory=dict)
+    costs: Mapping[str, Cost] = field(default_factory=dict)
     left: Mapping[str, Left] = field(default_factory=dict)
     segment_of: Mapping[str, SegmentReport] = field(default_factory=dict)
 

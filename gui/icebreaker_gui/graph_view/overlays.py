@@ -47,6 +47,8 @@ OVERLAYS: Mapping[str, Any] = {
     "engine": QT_TRANSLATE_NOOP("graph", "Engine"),
     "precision": QT_TRANSLATE_NOOP("graph", "Precision"),
     "time": QT_TRANSLATE_NOOP("graph", "Measured time"),
+    "flops": QT_TRANSLATE_NOOP("graph", "FLOPs"),
+    "parameters": QT_TRANSLATE_NOOP("graph", "Parameters"),
     "constants": QT_TRANSLATE_NOOP("graph", "Constant bytes"),
     "outputs": QT_TRANSLATE_NOOP("graph", "Output bytes"),
 }
@@ -59,6 +61,8 @@ def available(data: GraphData) -> list[str]:
         names += ["conversion", "engine", "precision"]
     if data.profile(False) or data.profile(True):
         names.append("time")
+    if data.costs:
+        names += ["flops", "parameters"]
     names.append("constants")
     if data.tensors or (data.conversion and data.conversion.tensors):
         names.append("outputs")
@@ -89,6 +93,8 @@ def make_look(
         return _classes(data, outline, base, name)
     if name == "time":
         return _times(data, outline, base, after)
+    if name in ("flops", "parameters"):
+        return _costs(data, outline, base, name)
     values = _constant_bytes(data, outline) if name == "constants" else _output_bytes(data, outline)
     _add_up(outline, values)
     most = float(values[1:].max(initial=0.0)) or 1.0
@@ -259,6 +265,27 @@ def _output_bytes(data: GraphData, outline: Outline) -> np.ndarray:
         if leaf is not None and data.graph is not None and data.graph[tensor.node].op != "Const":
             values[leaf] += tensor_bytes(data.tensor_words(tensor))
     return values
+
+
+def _costs(data: GraphData, outline: Outline, base: Look, name: str) -> tuple[Look, list[LegendEntry]]:
+    """FLOPs or parameters as heat; parameters are those of the constants, which are drawn with who reads them."""
+    values = np.zeros(len(outline))
+    unknown = 0
+    for node in data.graph or ():
+        leaf, cost = outline.leaf.get(node.name, -1), data.costs.get(node.name)
+        if leaf < 0 or cost is None:
+            continue
+        if name == "flops":
+            values[leaf] += cost.flops or 0
+            unknown += cost.flops is None
+        elif node.op == "Const":
+            values[leaf] += cost.parameters
+    _add_up(outline, values)
+    look, legend = _heat(base, name, values, float(values[1:].max(initial=0.0)) or 1.0, formatting.short_number)
+    if unknown:
+        told = translate("graph", "unknown: {n} ops").format(n=f"{unknown:,}")
+        legend = [*legend, LegendEntry(told, QColor(0, 0, 0, 0))]
+    return look, legend
 
 
 def _times(data: GraphData, outline: Outline, base: Look, after: bool) -> tuple[Look, list[LegendEntry]]:

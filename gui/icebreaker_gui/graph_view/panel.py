@@ -24,6 +24,7 @@ from icebreaker_gui.graph_view.painting.view import Camera
 from icebreaker_gui.graph_view.sidebar.hover_words import hover_lines
 from icebreaker_gui.graph_view.sidebar.panel import Sidebar
 from icebreaker_gui.graph_view.state import GraphState
+from icebreaker_gui.graph_view.table.panel import OpTable
 from icebreaker_gui.style import formatting, theme
 from icebreaker_gui.style.widgets import calm, label
 from icebreaker_gui.style.wording import translate, worded
@@ -35,6 +36,7 @@ class GraphPanel(QWidget):
     Attributes:
         state: What is shown, open and chosen.
         mode: BEFORE, BOTH, SLIDER or AFTER.
+        table: Its ops, layers and op types, to be shown beside it.
         before_pane: Shows the graph before; in SLIDER, both.
         after_pane: Shows the graph after.
     """
@@ -59,6 +61,7 @@ class GraphPanel(QWidget):
         self.toolbar = Toolbar(self.view_menu)
         self.search_field = self.toolbar.search_field
         self._exporter = Exporter(self)
+        self.table = OpTable(self.state)  # it stands elsewhere in the window
         self._arrange()
         self._connect_controls()
         self._connect_panes()
@@ -72,6 +75,7 @@ class GraphPanel(QWidget):
         state.excludedChanged.connect(self._excluded_changed)
         state.busyChanged.connect(self._say_busy)
         state.tensorsChanged.connect(self._tensors_changed)
+        state.factsChanged.connect(self._tensors_changed)
         self.setFocusProxy(self.before_pane)
         self.set_mode(BEFORE)
         self._graph_changed()
@@ -149,6 +153,12 @@ class GraphPanel(QWidget):
         """Saves before and after as files that TensorBoard and Netron open."""
         self._exporter.save_files(self.state.data, folder)
 
+    def save_constant(self, name: str, path: str = "") -> None:
+        """Saves what a constant holds as .npy; asks for a name where none is given."""
+        data = self.state.data
+        if data.graph is not None and name in data.graph:
+            self._exporter.save_constant(data.graph[name], data.file, path)
+
     # ---- building ---------------------------------------------------------------------------------------------------
 
     def _arrange(self) -> None:
@@ -216,6 +226,10 @@ class GraphPanel(QWidget):
         self.why_not.helpWanted.connect(self.helpWanted)
         self.why_not.reasonWanted.connect(self.state.set_found)
         self.search_panel.jumpWanted.connect(self.go_to)
+        self.table.jumpWanted.connect(self.go_to)
+        self.table.fileWanted.connect(self._exporter.save_table)
+        for panel in (self.table, self.details):
+            panel.constantWanted.connect(self.save_constant)
         find = QAction(self.tr("Find"), self)
         find.setShortcut(QKeySequence.StandardKey.Find)
         find.triggered.connect(self._find)

@@ -14,7 +14,7 @@ from pathlib import Path
 from PySide6.QtCore import QObject, Signal
 
 from icebreaker.formats import graph_files
-from icebreaker.graph import shape_inference
+from icebreaker.graph import costs, shape_inference
 from icebreaker.graph.graph import Graph, Node
 from icebreaker.graph.ops import PASSIVE
 from icebreaker.reports import Benchmark, Conversion
@@ -65,8 +65,10 @@ class GraphState(QObject):
     excludedChanged = Signal()
     busyChanged = Signal(str)
     tensorsChanged = Signal()
+    factsChanged = Signal()  # costs, conversion or measurement
     valuesChanged = Signal(str)  # name of the constant whose values were read
     _learned = Signal(object, object)
+    _counted = Signal(object, object)
     _read = Signal(object, object)
 
     def __init__(self, parent: QObject | None = None) -> None:
@@ -96,6 +98,7 @@ class GraphState(QObject):
             lambda busy: self.busyChanged.emit(self.tr("Laying out the graph …") if busy else "")
         )
         self._learned.connect(self._set_tensors)
+        self._counted.connect(self._set_costs)
         self._read.connect(self._set_constant)
 
     @property
@@ -133,6 +136,7 @@ class GraphState(QObject):
         if self.overlay_name == "time":  # what was measured was another pair of graphs
             self.overlay_name = "conversion" if conversion else "kind"
         self.opened_engines = set()
+        self.factsChanged.emit()
         if self.data.graph is not None:
             self._rebuild(fresh=True)
 
@@ -162,6 +166,7 @@ class GraphState(QObject):
         self.data.benchmark = benchmark
         if self.overlay_name == "time" and self.data.profile(False) is None:
             self.overlay_name = "conversion" if self.data.conversion else "kind"
+        self.factsChanged.emit()
         self.restyle()
 
     def _rebuild(self, fresh: bool) -> None:
@@ -208,13 +213,23 @@ class GraphState(QObject):
         self._tensors_of = graph
         if len(graph) <= _SMALL:
             self._set_tensors(graph, shape_inference.infer(graph))
+            self._set_costs(graph, costs.op_costs(graph, costs.one_row(graph)))
         else:
             self._background.start(lambda: self._infer(graph))
 
     def _infer(self, graph: Graph) -> None:
-        tensors = shape_inference.infer(graph, lambda: self._background.closing or self.data.graph is not graph)
+        def cancelled() -> bool:
+            return self._background.closing or self.data.graph is not graph
+
+        tensors = shape_inference.infer(graph, cancelled)
         with contextlib.suppress(RuntimeError):  # the view was closed
             self._learned.emit(graph, tensors)
+            self._counted.emit(graph, costs.op_costs(graph, costs.one_row(graph, cancelled), cancelled))
+
+    def _set_costs(self, graph: Graph, found: Mapping[str, costs.Cost]) -> None:
+        if graph is self.data.graph:
+            self.data.costs = found
+            self.factsChanged.emit()
 
     def _set_tensors(self, graph: Graph, tensors: Mapping[Tensor, shape_inference.Known]) -> None:
         if graph is self.data.graph:

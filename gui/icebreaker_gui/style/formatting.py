@@ -30,6 +30,15 @@ def size(count: float) -> str:
     return f"{count:.1f} GB"
 
 
+def short_number(value: float) -> str:
+    """A large count with three significant digits, `1.23 M`."""
+    for unit in ("", " k", " M", " G", " T"):
+        if value < 999.5 or unit == " T":
+            break
+        value /= 1000
+    return f"{value:.0f}{unit}" if value >= 100 or not unit else f"{value:.3g}{unit}"
+
+
 def exact_size(count: int) -> str:
     """Bytes with the largest unit that gives a whole number, so that `settings.parse_size` reads back what it was."""
     for unit, factor in (("GiB", 1 << 30), ("GB", 10**9), ("MiB", 1 << 20), ("MB", 10**6)):
@@ -100,6 +109,14 @@ def shape(dims: Sequence[int | None] | None) -> str:
 def count(number: int, one: str, many: str) -> str:
     """A number with its noun: `one` or `many` with `{n}` in it, both already translated."""
     return (one if number == 1 else many).format(n=f"{number:,}")
+
+
+def last_result(result: tuple[float, str, str] | None) -> str:
+    """What came of a file last, `2.4× · OpenVINO INT8`; "" if nothing is known."""
+    if result is None:
+        return ""
+    factor, name, kind = result
+    return f"{ratio(factor)} · {engine(name)} {precision(kind)}" if name else ratio(factor)
 
 
 def headline(benchmark: Benchmark) -> dict[str, str]:

@@ -19,7 +19,7 @@ def test_every_reason_has_a_look_of_its_own() -> None:
 
 def test_overlays_change_colours_and_add_up_over_groups(both: Any) -> None:
     names = overlays.available(both.state.data)
-    assert names == ["kind", "conversion", "engine", "precision", "constants", "outputs"]
+    assert names == ["kind", "conversion", "engine", "precision", "flops", "parameters", "constants", "outputs"]
     row = both.toolbar.overlay.findData("time")
     assert "Measure" in both.toolbar.overlay.itemText(row) and not both.toolbar.overlay.model().item(row).isEnabled()
     seen = set()

@@ -90,7 +90,9 @@ class Ranking:
         def keep(found: Race) -> None:
             in_tensorflow, *in_engines = found.milliseconds
             for candidate, times in zip(candidates, in_engines, strict=True):
-                candidate.times, candidate.tensorflow_times = times + added, in_tensorflow
+                # A function in the graph is handed nothing over.
+                times = times if candidate.engine.payload == "function" else times + added
+                candidate.times, candidate.tensorflow_times = times, in_tensorflow
                 candidate.was_busy = found.is_busy
                 candidate.milliseconds = float(np.median(candidate.times))
 

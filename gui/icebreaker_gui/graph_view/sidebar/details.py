@@ -20,12 +20,13 @@ from icebreaker.graph.graph import Graph, Node, TensorValue
 from icebreaker.reports import SegmentReport
 from icebreaker_gui.graph_view.sidebar.attribute_table import AttributeTable, Row
 from icebreaker_gui.graph_view.sidebar.constant_preview import preview
+from icebreaker_gui.graph_view.sidebar.costs import group_costs, node_costs
 from icebreaker_gui.graph_view.sidebar.measured_times import group_times, layer_at, node_times
 from icebreaker_gui.graph_view.sidebar.why_not import advice
 from icebreaker_gui.graph_view.state import GraphState
 from icebreaker_gui.layout import Inner
 from icebreaker_gui.style import formatting, theme
-from icebreaker_gui.style.widgets import breakable, label, set_look
+from icebreaker_gui.style.widgets import breakable, button, label, set_look
 from icebreaker_gui.style.wording import worded
 
 _MOST_ROWS = 200
@@ -36,6 +37,7 @@ class Details(QWidget):
 
     jumpWanted = Signal(str)
     excludeWanted = Signal(str)
+    constantWanted = Signal(str)  # name of a constant to be saved
 
     def __init__(self, state: GraphState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -78,6 +80,11 @@ class Details(QWidget):
         layout.addWidget(self._name)
         layout.addWidget(self._card)
         layout.addWidget(self._image)
+        self._save = button(
+            self.tr("Save the values as .npy…"), self.tr("Saves all that the constant holds, for NumPy"), "link"
+        )
+        self._save.clicked.connect(lambda: self.constantWanted.emit(self._state.selected))
+        layout.addWidget(self._save, 0, Qt.AlignmentFlag.AlignLeft)
         layout.addWidget(self.table, 1)
         layout.addStretch()
         state.selectionChanged.connect(self.refresh)
@@ -91,6 +98,7 @@ class Details(QWidget):
         """Shows what is chosen now."""
         self.table.clear()
         self._image.setVisible(False)
+        self._save.setVisible(False)
         set_look(self._card_text, "")
         key, graph = self._state.selected, self._state.data.graph
         if graph is None or not key:
@@ -151,6 +159,8 @@ class Details(QWidget):
         self._name.setText(breakable(node.name))
         self._tell(node)
         self._tell_times(node_times(state.data, node.name))
+        self._tell_costs(node_costs(state.data, node.name))
+        self._save.setVisible(node.op == "Const")
         if node.inputs or node.controls:
             section = self.table.section(self.tr("Inputs"))
             for number, tensor in enumerate(node.inputs[:_MOST_ROWS]):
@@ -252,6 +262,12 @@ class Details(QWidget):
             for row in rows:
                 self.table.row(section, *row)
 
+    def _tell_costs(self, rows: Sequence[Row]) -> None:
+        if rows:
+            section = self.table.section(self.tr("For one row of the inputs"))
+            for row in rows:
+                self.table.row(section, *row)
+
     def _tell_layer(self, key: str) -> None:
         """What a layer in an engine took, and which ops went into it."""
         data = self._state.data
@@ -334,6 +350,7 @@ class Details(QWidget):
                 self.tr("{inside} of {all} ops run in engines").format(inside=inside, all=len(leaves))
             )
         self._tell_times(group_times(state.data, outline, item))
+        self._tell_costs(group_costs(state.data, leaves, outline))
         section = self.table.section(self.tr("{n} ops").format(n=len(leaves)))
         for op, count in outline.op_counts(item).most_common(_MOST_ROWS):
             self.table.row(section, op, f"×{count}")
