@@ -71,8 +71,7 @@ class Exporter(QObject):
             )
         if path:
             target = Path(path) if Path(path).suffix else Path(path).with_suffix(".csv")
-            failure = self.tr("The table could not be saved")
-            self._save(failure, str(target), lambda: write_whole(target, content()))
+            self._save(self.tr("The table could not be saved"), str(target), lambda: write_whole(target, content()))
 
     def save_constant(self, node: Node, file: Path | None, path: str = "") -> None:
         """Saves what a constant holds as .npy; asks for a name where none is given."""

@@ -42,9 +42,7 @@ _HELP_HEIGHT = 26
 def advice(code: str) -> str:
     """What would change it, in a sentence; "" where nothing would."""
     words = {
-        "unsupported_op": translate(
-            "graph", "No engine here has a counterpart for it, so no setting changes this."
-        ),
+        "unsupported_op": translate("graph", "No engine here has a counterpart for it, so no setting changes this."),
         "unsupported_attribute": translate("graph", "Another engine or precision may take it."),
         "unknown_shape": translate("graph", "Give the inputs complete shapes, or a largest batch, and convert again."),
         "excluded": translate("graph", "Take it off the excluded nodes to let it be converted."),
