@@ -10,6 +10,7 @@ from typing import Any
 
 from icebreaker.errors import IcebreakerError
 from icebreaker.messages import Message, message
+from icebreaker.preprocessing import Preprocessing
 from icebreaker.reports import EngineStatus, Words
 from icebreaker.tensors import canonical
 
@@ -102,7 +103,7 @@ class QuantizationSettings:
             output), without it is read, so that INT8 is built again without data.
         calibration_samples: How many rows to take of the data, at random; None: all.
         calibration_seed: Of that choice.
-        preprocessing: How images become values: the fields of `data.dataset.Preprocessing`; None: guessed.
+        preprocessing: How images become values; None: guessed.
         accuracy_budget: Share of rows, 0 to 1, whose top class INT8 may change; for outputs without classes, the
             error's share of the output (root mean squares). None: what is clearly broken is refused.
         keep_float: Nodes that stay in 16 or 32 bits; patterns such as `head/*` too.
@@ -114,7 +115,7 @@ class QuantizationSettings:
     calibration_table: str | None = None
     calibration_samples: int | None = None
     calibration_seed: int = 0
-    preprocessing: Mapping[str, Any] | None = None
+    preprocessing: Preprocessing | None = None
     accuracy_budget: float | None = None
     keep_float: tuple[str, ...] = ()
 

@@ -14,6 +14,7 @@ from icebreaker.cli.console import Console
 from icebreaker.cli.wording import worded
 from icebreaker.engine import registry
 from icebreaker.errors import IcebreakerError
+from icebreaker.preprocessing import Preprocessing
 from icebreaker.settings import (
     CALIBRATION_METHODS,
     HARDWARE_COMPATIBILITY,
@@ -352,8 +353,8 @@ def _share(text: str) -> float:
     return value
 
 
-def _preprocessing(text: str) -> dict[str, Any]:
-    """`224x224,BGR,mean=104/117/123` as the fields of `calibration.Preprocessing`."""
+def _preprocessing(text: str) -> Preprocessing:
+    """Reads `224x224,BGR,mean=104/117/123`."""
     size, *rest = text.split(",")
     numbers = size.replace("×", "x").split("x")
     if len(numbers) != 2 or not all(item.isascii() and item.isdigit() for item in numbers):
@@ -366,12 +367,12 @@ def _preprocessing(text: str) -> dict[str, Any]:
         if not equals:
             found["channels"] = part.upper()
         elif key in ("mean", "std"):
-            found[key] = [float(item) for item in value.split("/")]
+            found[key] = tuple(float(item) for item in value.split("/"))
         elif key in ("crop", "layout"):
             found[key] = value
         else:
             raise IcebreakerError("preprocessing_unknown", "{subject!r} is unknown", "give_preprocessing", subject=part)
-    return found
+    return Preprocessing(**found)
 
 
 def _duration(text: str) -> float:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from icebreaker.data.preprocessing import Preprocessing
 from icebreaker.data.source import Batch, Data, Request, Source
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.graph import Placeholder
 from icebreaker.messages import Message, message
+from icebreaker.preprocessing import Preprocessing
 from icebreaker.storage.files import check_file
 
 _MOST_BYTES = 1 << 30  # of one image
@@ -24,7 +24,7 @@ def image_input(path: Path, request: Request) -> tuple[Placeholder, Preprocessin
     Raises:
         IcebreakerError: The graph does not take just one image.
     """
-    fitting = [(item, guess) for item in request.inputs if (guess := Preprocessing.guess(item))]
+    fitting = [(item, guess) for item in request.inputs if (guess := Preprocessing.guess(item.shape, item.dtype))]
     if len(fitting) != 1 or len(request.inputs) != 1:
         raise IcebreakerError(
             "images_unfit", "{file} has images, but the graph's inputs ({inputs}) are not one image", "give_npz",

@@ -17,6 +17,7 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.graph.protos import GraphDef
 from icebreaker.jobs import supervisor
 from icebreaker.jobs.requests import AskEngines
+from icebreaker.preprocessing import Preprocessing
 from icebreaker.settings import Consent, ConvertSettings, Limits
 
 PBTXT = """
@@ -202,14 +203,7 @@ def test_every_setting_has_its_option():
         "quantizer": "nncf",
         "accuracy_budget": 0.01,
         "keep_float": ("n", "head/*"),
-        "preprocessing": {
-            "width": 224,
-            "height": 192,
-            "channels": "BGR",
-            "mean": [1.0, 2.0, 3.0],
-            "std": [2.0],
-            "crop": "stretch",
-        },
+        "preprocessing": Preprocessing(192, 224, "BGR", mean=(1.0, 2.0, 3.0), std=(2.0,), crop="stretch"),
         "outputs": ("y", "z:1"),
         "inputs": ("a", "b", "c"),
         "input_shapes": {"a": (1, 3), "c": ()},
