@@ -113,7 +113,8 @@ class Preprocessing:
         box = None
         if self.crop == "center":
             scale = min(wide / self.width, high / self.height)
-            left, top = (wide - self.width * scale) / 2, (high - self.height * scale) / 2
+            # Rounding may make either a little less than nothing, which Pillow refuses.
+            left, top = max(0.0, (wide - self.width * scale) / 2), max(0.0, (high - self.height * scale) / 2)
             box = (left, top, wide - left, high - top)
         image = image.resize((self.width, self.height), Image.Resampling.BILINEAR, box)
         pixels = np.asarray(image, np.float32).reshape(self.height, self.width, -1)

@@ -228,6 +228,16 @@ def without_payloads(definition: Any) -> Any:
     return result
 
 
+def without_engines(definition: Any) -> Any:
+    """The same graph with calls of the native segments in the place of engine nodes, so that TensorFlow runs all."""
+    result = type(definition)()
+    result.CopyFrom(definition)
+    for node in result.node:
+        for key in [key for key in node.attr if key.startswith(PREFIX) and key != f"{PREFIX}output"]:
+            del node.attr[key]
+    return result
+
+
 def portable(definition: Any) -> Any:
     """The graph with engine nodes that were live in some process as calls of their native segments again."""
     if not any(f"{PREFIX}function" in node.attr for node in definition.node):

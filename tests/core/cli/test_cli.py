@@ -66,6 +66,9 @@ def test_inspect_json_is_the_contract_and_nothing_else(capsys, model):
         "outputs": ["y"],
         "control_flow": False,
         "bytes": 4,
+        "flops": 4,
+        "flops_unknown": 0,
+        "parameters": 0,
     }
 
 
@@ -73,7 +76,8 @@ def test_inspect_for_people(capsys, model):
     code, out, err = run(capsys, "inspect", model)
     assert (code, err) == (0, "")
     lines = [line.split() for line in out.splitlines()]
-    for expected in (["nodes", "3"], ["x", "float32", "?×4"], ["y"], ["Mul", "1"], ["constants", "4", "bytes"]):
+    told = ["constants", "4", "bytes"], ["parameters", "0"], ["FLOPs", "4", "a", "row"]
+    for expected in (["nodes", "3"], ["x", "float32", "?×4"], ["y"], ["Mul", "1"], *told):
         assert expected in lines
 
 

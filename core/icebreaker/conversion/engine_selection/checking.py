@@ -16,6 +16,7 @@ from icebreaker.conversion.engine_selection.segment_forms import SegmentForms
 from icebreaker.conversion.sample_values import Exchange, all_finite
 from icebreaker.conversion.ties import Ties
 from icebreaker.engine.protocol import GivesWay
+from icebreaker.export.ops import spectra
 from icebreaker.graph.ops import PASSIVE
 from icebreaker.messages import Message, message
 from icebreaker.metrics.agreement import Agreement, agreement
@@ -258,7 +259,9 @@ class Checker:
 
     def _is_network(self, segment: Segment) -> bool:
         """Whether it multiplies by weights: what is fed to networks is no NaN, so that is told and no reason."""
-        return any(self._context.graph[name].op in _LAYERS for name in segment.nodes)
+        context = self._context
+        layers = _LAYERS | spectra.TRANSFORMS
+        return any(context.graph[name].op in layers or name in context.recurrences for name in segment.nodes)
 
     def _tell_of_shapes(self, candidate: Candidate, segment: Segment, why: Message | str) -> None:
         """An engine is wrong at some shapes: with profiles, which promise these, that is a warning."""
