@@ -254,7 +254,7 @@ def _reads_a_file() -> Any:
     with tf.Graph().as_default() as graph:
         x = tf.compat.v1.placeholder(tf.float32, [None, 12, 12, 3], "x")
         with tf.control_dependencies([tf.io.read_file("/etc/hostname")]):
-            tf.ones([1, 10]) * tf.reduce_sum(x, name="s")
+            tf.multiply(tf.ones([1, 10]), tf.reduce_sum(x))
     definition = graph.as_graph_def()
     return function.made_from(
         definition, [Port("x:0", "float32", (None, 12, 12, 3))], [Tensor(definition.node[-1].name)], "CPU"

@@ -184,9 +184,11 @@ class _Trial:
         What other engines have against the same nodes is told, too.
         """
         narrowing, usual = self._selection.narrowing, self._samples[0]
+        deciding = {engine.name for engine in self._selection.deciding}
         failed = {  # the last of each engine is in the highest precision
             candidate.engine.name: candidate for candidate in self._candidates
             if candidate.failure and candidate.failure.code in _OF_NODES and not candidate.is_int8
+            and candidate.engine.name in deciding
             and not crash_journal.reason(candidate.attempt)  # its parts would crash it again, until it is left alone
         }  # fmt: skip
         found: list[tuple[Candidate, dict[str, Refusal]]] = []

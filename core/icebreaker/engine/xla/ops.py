@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from icebreaker.graph.ops import DTYPES
+from icebreaker.graph.ops import DTYPES, FUNCTIONAL_CONTROL_FLOW
 from icebreaker.messages import Message, message
 
 # They compute their outputs from their inputs, of shapes that follow from the inputs' shapes and from constants.
@@ -38,22 +38,16 @@ SUPPORTED = frozenset({
     "SquaredDifference", "Squeeze", "StopGradient", "StridedSlice", "Sub", "Sum", "Tan", "Tanh", "Tile", "TopKV2",
     "Transpose", "TruncateDiv", "TruncateMod", "Unpack", "Xdivy", "Xlog1py", "Xlogy", "ZerosLike",
 })  # fmt: skip
-_DYNAMIC = "XLA compiles for shapes that are known, and how much {op} gives depends on values"
-_RAISES = "TensorFlow raises at some values of {op}, and XLA does not"
-_WHY: Mapping[str, str] = {
-    **dict.fromkeys((
-        "BooleanMask", "DynamicPartition", "ListDiff", "NonMaxSuppression", "NonMaxSuppressionV2",
-        "NonMaxSuppressionV3", "NonMaxSuppressionV4", "NonMaxSuppressionV5", "SparseToDense", "Unique",
-        "UniqueV2", "UniqueWithCounts", "UniqueWithCountsV2", "Where",
-    ), _DYNAMIC),
-    **dict.fromkeys(("Assert", "CheckNumerics", "EnsureShape"), _RAISES),
-    **dict.fromkeys((
-        "Case", "If", "PartitionedCall", "StatefulPartitionedCall", "StatelessCase", "StatelessIf",
-        "StatelessWhile", "SymbolicGradient", "While",
-    ), "{op} calls functions, which are not compiled along"),
-}  # fmt: skip
+_DYNAMIC = frozenset({
+    "BooleanMask", "DynamicPartition", "ListDiff", "NonMaxSuppression", "NonMaxSuppressionV2", "NonMaxSuppressionV3",
+    "NonMaxSuppressionV4", "NonMaxSuppressionV5", "Unique", "UniqueV2", "UniqueWithCounts", "UniqueWithCountsV2",
+    "Where",
+})  # fmt: skip
+_RAISING = frozenset({"Assert", "CheckNumerics", "EnsureShape"})
+_CALLING = FUNCTIONAL_CONTROL_FLOW | {"PartitionedCall", "StatefulPartitionedCall", "SymbolicGradient"}
 _DIVISIONS = frozenset({"Div", "FloorDiv", "FloorMod", "Mod", "TruncateDiv", "TruncateMod"})
 _LOOKUPS = frozenset({"Gather", "GatherNd", "GatherV2"})
+_PLACES: Mapping[str, tuple[int, ...]] = {**dict.fromkeys(_LOOKUPS, (1,)), "Slice": (1, 2)}  # inputs that are places
 _WHOLE = frozenset(name for name in DTYPES.values() if name.startswith(("int", "uint")))
 _NUMBERS = _WHOLE | {"float16", "bfloat16", "float32", "float64", "bool"}
 
@@ -62,7 +56,15 @@ def why_not(op: str) -> Message | None:
     """Why XLA does not take an op, whatever it reads; None if it may."""
     if op in SUPPORTED:
         return None
-    return message("xla_op", _WHY.get(op, "XLA is not asked to compile {op}"), subject=op, op=op)
+    if op in _DYNAMIC:
+        return message(
+            "xla_dynamic", "XLA compiles for shapes that are known, and how much {op} gives depends on values", op=op
+        )
+    if op in _RAISING:
+        return message("xla_raising", "TensorFlow raises at some values of {op}, and XLA does not", op=op)
+    if op in _CALLING:
+        return message("xla_calling", "{op} calls functions, which are not compiled along", op=op)
+    return message("xla_op", "XLA is not asked to compile {op}", op=op)
 
 
 def refusals(definition: Any, on_gpu: bool) -> dict[str, Message]:
@@ -77,17 +79,7 @@ def refusals(definition: Any, on_gpu: bool) -> dict[str, Message]:
     for node in definition.node:
         if node.op == "Placeholder":
             continue
-        why = why_not(node.op) or _odd_type(node)
-        if why is None and node.op in _DIVISIONS and _divides_by_zero(node, constants):
-            why = message(
-                "xla_division", "TensorFlow raises where whole numbers are divided by zero, and XLA does not",
-                subject=node.name,
-            )  # fmt: skip
-        if why is None and not on_gpu and node.op in _LOOKUPS and _source(node.input[1]) not in constants:
-            why = message(
-                "xla_place", "TensorFlow raises at a place that is not there, and XLA takes the nearest",
-                subject=node.name,
-            )  # fmt: skip
+        why = why_not(node.op) or _odd_type(node) or _why_not_raised(node, constants, on_gpu)
         if why is not None:
             found[node.name] = why
     return found
@@ -153,6 +145,27 @@ def _odd_type(node: Any) -> Message | None:
     if odd is None:
         return None
     return message("xla_type", "XLA computes with numbers, and {op} works on {dtype} here", op=node.op, dtype=odd)
+
+
+def _why_not_raised(node: Any, constants: Mapping[str, Any], on_gpu: bool) -> Message | None:
+    """Why a node is one at which TensorFlow may raise, and XLA does not; None if it is none."""
+    if node.op in _DIVISIONS and _divides_by_zero(node, constants):
+        return message(
+            "xla_division", "TensorFlow raises where whole numbers are divided by zero, and XLA does not",
+            subject=node.name,
+        )  # fmt: skip
+    if node.op == "Pow" and DTYPES.get(inputs(node)[0].type) in _WHOLE:
+        return message(
+            "xla_power", "TensorFlow raises at negative powers of whole numbers, and XLA does not", subject=node.name
+        )
+    places = _PLACES.get(node.op, ())
+    if node.op in _LOOKUPS and on_gpu:
+        return None
+    if any(_source(node.input[slot]) not in constants for slot in places):
+        return message(
+            "xla_place", "TensorFlow raises at a place that is not there, and XLA takes the nearest", subject=node.name
+        )
+    return None
 
 
 def _divides_by_zero(node: Any, constants: Mapping[str, Any]) -> bool:
