@@ -210,6 +210,7 @@ FIGURES = (
     (("engines", "tensorrt*", "targets"), list, "<targets>"),
     (("gpu",), str, "<GPU>"),
     (("gpu_memory_bytes",), int, "<bytes>"),
+    (("hand_over",), str, "<hand-over>"),
 )
 WORDS = (
     (re.compile(r"\d+\.\d\d ms"), "<ms> ms"),

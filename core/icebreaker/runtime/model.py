@@ -7,6 +7,7 @@ graph, and each engine node is a `tf.numpy_function` that hands arrays over with
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -181,6 +182,25 @@ class Model:
         # TensorFlow holds registered functions weakly, by the graph that made them.
         graph._icebreaker_functions = made.functions  # pyright: ignore[reportAttributeAccessIssue]
         return tf.compat.v1.Session(graph=graph, config=session_config(store=self._graph.store))
+
+    def write_native(self, path: str | os.PathLike[str]) -> tuple[str, ...]:
+        """Writes the graph for where there is no Python: one file for TensorFlow and Icebreaker's native library.
+
+        Engine nodes become that library's op, with their models inside; docs/native.md says how a program runs it.
+        Icebreaker itself takes such a file for a graph without engines, so keep what `convert` wrote.
+
+        Returns:
+            The engine nodes that the op runs; all others run in TensorFlow.
+
+        Raises:
+            IcebreakerError: It would pass 2 GB, or cannot be written.
+        """
+        from icebreaker.runtime import artifact_writer
+        from icebreaker.runtime.native_op import native_graph
+
+        definition, native = native_graph(self._graph, self.nodes)
+        artifact_writer.write(definition, Path(path), store=self._graph.store)
+        return native
 
     @property
     def graph(self) -> Graph:

@@ -15,7 +15,7 @@ from icebreaker.conversion.engine_selection.candidates import Candidate
 from icebreaker.conversion.engine_selection.engine_calls import EngineCalls
 from icebreaker.metrics.timing import Race, Ratio, race, ratio
 from icebreaker.partitioning.partition import Segment
-from icebreaker.runtime import segment_graph
+from icebreaker.runtime import native_op, segment_graph
 from icebreaker.storage import crash_journal
 from icebreaker.tf.session import GraphSession
 
@@ -90,7 +90,8 @@ class Ranking:
         def keep(found: Race) -> None:
             in_tensorflow, *in_engines = found.milliseconds
             for candidate, times in zip(candidates, in_engines, strict=True):
-                candidate.times, candidate.tensorflow_times = times + added, in_tensorflow
+                through_python = 0.0 if native_op.takes(candidate.runner) else added
+                candidate.times, candidate.tensorflow_times = times + through_python, in_tensorflow
                 candidate.was_busy = found.is_busy
                 candidate.milliseconds = float(np.median(candidate.times))
 
