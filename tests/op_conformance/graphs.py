@@ -24,6 +24,8 @@ class Variant:
         attributes: Those that are not the default.
         atol: What floats may differ by besides a relative error.
         unknown_rank: Arguments whose rank the graph does not tell.
+        is_open: Whether the graph leaves the dimensions of what is fed open.
+        ports: The outputs that are looked at, where others are undefined; all if none are named.
     """
 
     label: str
@@ -32,6 +34,8 @@ class Variant:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     atol: float = 0.0
     unknown_rank: frozenset[str] = frozenset()
+    is_open: bool = True
+    ports: Sequence[int] = ()
 
 
 def op_def(op: str) -> Any:
@@ -69,8 +73,8 @@ def graph(op: str, variant: Variant) -> tuple[Any, list[str], list[dict[str, np.
                 added.attr["shape"].shape.unknown_rank = argument.name in variant.unknown_rank
                 if argument.name not in variant.unknown_rank:
                     added.attr["shape"].shape.SetInParent()
-                    for _ in part.shape:
-                        added.attr["shape"].shape.dim.add(size=-1)
+                    for size in part.shape:
+                        added.attr["shape"].shape.dim.add(size=-1 if variant.is_open else size)
                 for feed, call in zip(feeds, variant.calls, strict=True):
                     given = call[argument.name]
                     feed[name] = np.asarray(given[index] if many else given)
@@ -93,6 +97,8 @@ def graph(op: str, variant: Variant) -> tuple[Any, list[str], list[dict[str, np.
     made = whole.get_operation_by_name("op")
     definition = whole.as_graph_def()
     for port, tensor in enumerate(made.outputs):
+        if variant.ports and port not in variant.ports:
+            continue
         name = f"y{port}"
         added = definition.node.add(name=name, op="Identity", input=[f"op:{port}" if port else "op"])
         added.attr["T"].type = tensor.dtype.as_datatype_enum
@@ -115,8 +121,12 @@ def _set(attribute: Any, value: Any) -> None:
         attribute.type = value.as_datatype_enum
     elif isinstance(value, str):
         attribute.s = value.encode()
+    elif isinstance(value, tf.TensorShape):
+        attribute.shape.CopyFrom(value.as_proto())
     elif isinstance(value, list) and all(isinstance(item, int) for item in value):
         attribute.list.i.extend(value)
         attribute.list.SetInParent()
+    elif isinstance(value, list) and all(isinstance(item, str) for item in value):
+        attribute.list.s.extend(item.encode() for item in value)
     else:
         raise TypeError(f"{value!r}")

@@ -15,10 +15,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from op_conformance.values import DTYPES
+from op_conformance.values import DTYPES, OTHERS
 
 ENGINES = ("onnxruntime", "openvino")
-_AT_ONCE = 6  # ops
+_AT_ONCE = 20  # ops
+_ALL = (*DTYPES, *OTHERS)
+# Types in which all variants are tried; in others, the first few: their values are what is special.
+_FULL = ("float32", "int32", "int64", "bool")
+_FEW = 3
 _BAD = ("wrong", "fails", "crash")
 
 
@@ -50,7 +54,7 @@ def ops() -> list[str]:
 
 
 def run(
-    wanted: Iterable[str], engines: Sequence[str] = ENGINES, dtypes: Sequence[str] = DTYPES, most: int = 1000
+    wanted: Iterable[str], engines: Sequence[str] = ENGINES, dtypes: Sequence[str] = _ALL, most: int = 1000
 ) -> Results:
     """Tries ops in this process; of each and each type, the first variants.
 
@@ -58,7 +62,7 @@ def run(
         wanted: The ops.
         engines: The engines.
         dtypes: The types.
-        most: How many variants.
+        most: How many variants at most.
     """
     from op_conformance.graphs import graph
     from op_conformance.recipes import variants
@@ -67,7 +71,7 @@ def run(
     results: Results = {}
     for op in wanted:
         for dtype in dtypes:
-            for variant in variants(op, dtype)[:most]:
+            for variant in variants(op, dtype)[: most if dtype in _FULL else min(most, _FEW)]:
                 try:
                     definition, outputs, calls = graph(op, variant)
                 except (TypeError, ValueError):
@@ -98,16 +102,22 @@ def bad(results: Results) -> list[str]:
 
 
 def _run_apart(wanted: Sequence[str], engines: Sequence[str], dtypes: Sequence[str], kept: Path) -> None:
-    """Tries a few ops in a process of its own; if an engine ends it, one by one."""
+    """Tries a few ops in a process of its own; if an engine ends it, those that are left one by one."""
     command = [sys.executable, "-m", "op_conformance.run", "--ops", ",".join(wanted), "--keep", str(kept), "--here"]
     command += ["--engines", ",".join(engines), "--types", ",".join(dtypes)]
     if not subprocess.run(command, stderr=subprocess.DEVNULL).returncode:
         return
     if len(wanted) > 1:
-        for op in wanted:
+        for op in _left(wanted, kept):
             _run_apart([op], engines, dtypes, kept)
         return
     _keep({(wanted[0], "any", engine): Found(Counter(crash=1)) for engine in engines}, kept)
+
+
+def _left(wanted: Sequence[str], kept: Path) -> list[str]:
+    """The ops of which a file has no results yet."""
+    done = {op for op, _, _ in read(kept)} if kept.exists() else set[str]()
+    return [op for op in wanted if op not in done]
 
 
 def _keep(results: Results, kept: Path) -> None:
@@ -130,9 +140,9 @@ def main() -> int:
     """Returns 1 if anything is wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ops", default="", help="with commas; all if none are named")
-    parser.add_argument("--types", default=",".join(DTYPES))
+    parser.add_argument("--types", default=",".join(_ALL))
     parser.add_argument("--engines", default=",".join(ENGINES))
-    parser.add_argument("--keep", type=Path, help="a file to which results are added as they come")
+    parser.add_argument("--keep", type=Path, help="a file to which results are added as they come; ops in it are done")
     parser.add_argument("--table", type=Path, help="the file to write the table to")
     parser.add_argument("--here", action="store_true", help="in this process")
     args = parser.parse_args()
@@ -141,11 +151,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         kept = args.keep or Path(folder, "results.jsonl")
         if args.here:
-            _keep(run(wanted, engines, dtypes), kept)
+            for op in wanted:
+                _keep(run([op], engines, dtypes), kept)
             return 0
-        for start in range(0, len(wanted), _AT_ONCE):
-            print(f"{start} of {len(wanted)} ops: {', '.join(wanted[start : start + _AT_ONCE])}", flush=True)
-            _run_apart(wanted[start : start + _AT_ONCE], engines, dtypes, kept)
+        left = _left(wanted, kept)
+        for start in range(0, len(left), _AT_ONCE):
+            print(f"{start} of {len(left)} ops: {', '.join(left[start : start + _AT_ONCE])}", flush=True)
+            _run_apart(left[start : start + _AT_ONCE], engines, dtypes, kept)
         results = read(kept)
     for line in bad(results):
         print(line)

@@ -9,6 +9,7 @@ import ml_dtypes  # isort: skip
 WHOLE = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 FLOATS = ("float32", "float64", "float16", "bfloat16")
 DTYPES = (*FLOATS, *WHOLE, "bool")
+OTHERS = ("complex64", "complex128", "string")  # no segment has them; two ops of each kind tell
 
 
 def numpy_type(name: str) -> np.dtype:
@@ -25,6 +26,10 @@ def small(name: str) -> np.ndarray:
     """Everyday values, negative ones and zero among them."""
     if name == "bool":
         return np.array([True, False, True, True, False, False])
+    if name == "string":
+        return np.array([b"a", b"Bc", b"", b"7", b"-1.5", b"a"])
+    if name in OTHERS:
+        return np.array([0, 1, -1, 1j, 1.5 - 2j, -3 + 0.5j], name)
     if name in WHOLE:
         values = [0, 1, 2, 3, 5, 7, 10, 100] + ([] if name.startswith("u") else [-1, -2, -3, -5, -7, -10, -100])
         return np.array(values, np.int64).astype(name)
@@ -33,9 +38,29 @@ def small(name: str) -> np.ndarray:
     )
 
 
+def numbers(name: str, *shape: int, seed: int = 0) -> np.ndarray:
+    """An array of everyday values, no two alike if they are floats."""
+    if name in ("bool", *OTHERS):
+        return np.resize(small(name), shape)
+    random = np.random.default_rng(seed)
+    if name in WHOLE:
+        return random.integers(0 if name.startswith("u") else -9, 10, shape).astype(name)
+    return random.normal(size=shape).astype(numpy_type(name))
+
+
+def with_specials(name: str, *shape: int) -> list[np.ndarray]:
+    """Arrays as `numbers` gives them, and of floats some with NaN, with infinity, and with tiny numbers."""
+    made = [numbers(name, *shape)]
+    for values in ([np.nan], [np.inf, -np.inf], [1e-8, -3e-7]) if is_float(name) else ():
+        array = numbers(name, *shape)
+        array.flat[:: max(array.size // 5, 1)] = np.resize(values, array.flat[:: max(array.size // 5, 1)].size)
+        made.append(array)
+    return made
+
+
 def hard(name: str) -> list[np.ndarray]:
     """Sets of values at the ends of a type, and where floats stop telling whole numbers apart."""
-    if name == "bool":
+    if name in ("bool", *OTHERS):
         return []
     if name in WHOLE:
         ends = np.iinfo(name)

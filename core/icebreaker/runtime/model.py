@@ -28,6 +28,7 @@ from icebreaker.runtime import artifact_reader
 from icebreaker.runtime.call_values import InputCheck
 from icebreaker.runtime.engine_node import EngineNode, EngineWarning, load_engine
 from icebreaker.runtime.function_nodes import with_functions
+from icebreaker.runtime.native_op import native_graph
 from icebreaker.runtime.native_segment import ODD_ERRORS, refusal, refused
 from icebreaker.tensors import canonical
 
@@ -83,6 +84,7 @@ class Model:
                 warnings.warn(EngineWarning(replaced), stacklevel=3)
                 continue
             self.nodes[stored.node] = node
+        self._graph = graph = artifact_reader.with_native(graph, self.nodes)
         tensors = artifact_reader.stored_outputs(graph)
         self._output_tensors = tensors
         needed = graph.ancestors(tensor.node for tensor in tensors)
@@ -175,7 +177,7 @@ class Model:
         from icebreaker.tf.rewrite import from_store
         from icebreaker.tf.session import session_config
 
-        made = with_functions(self._graph, self.nodes, from_host=True)
+        made = with_functions(self._graph, self.outside, from_host=True)
         graph = tf.Graph()
         with graph.as_default():
             tf.import_graph_def(from_store(made.definition, self._graph.store), name="")
@@ -196,11 +198,15 @@ class Model:
             IcebreakerError: It would pass 2 GB, or cannot be written.
         """
         from icebreaker.runtime import artifact_writer
-        from icebreaker.runtime.native_op import native_graph
 
-        definition, native = native_graph(self._graph, self.nodes)
+        definition, native = native_graph(self._graph, self.outside)
         artifact_writer.write(definition, Path(path), store=self._graph.store)
         return native
+
+    @property
+    def outside(self) -> dict[str, EngineNode]:
+        """The engine nodes that are none of TensorFlow's own: it calls Python for them, or the native op."""
+        return {name: node for name, node in self.nodes.items() if node.stored.compiled is None}
 
     @property
     def graph(self) -> Graph:
@@ -247,7 +253,7 @@ class Model:
 
         from icebreaker.tf.rewrite import from_store
 
-        made = with_functions(self._graph, self.nodes)
+        made = with_functions(self._graph, self.outside)
         whole = from_store(made.definition, self._graph.store)
         # TensorFlow knows functions by name, in all graphs alike: native segments that nothing calls stay out.
         called = functions.reachable_functions(whole.node, whole.library)

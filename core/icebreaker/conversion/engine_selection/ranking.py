@@ -90,8 +90,9 @@ class Ranking:
         def keep(found: Race) -> None:
             in_tensorflow, *in_engines = found.milliseconds
             for candidate, times in zip(candidates, in_engines, strict=True):
-                through_python = 0.0 if native_op.takes(candidate.runner) else added
-                candidate.times, candidate.tensorflow_times = times + through_python, in_tensorflow
+                # A function in the graph is handed nothing over, nor does the native op take longer than Python here.
+                is_inside = candidate.engine.payload == "function" or native_op.takes(candidate.runner)
+                candidate.times, candidate.tensorflow_times = times if is_inside else times + added, in_tensorflow
                 candidate.was_busy = found.is_busy
                 candidate.milliseconds = float(np.median(candidate.times))
 
