@@ -1,7 +1,7 @@
 """A loaded graph: call it with arrays, or use its TensorFlow session; its segments run in their engines.
 
 A graph that is one segment calls its engine directly and never imports TensorFlow. Otherwise TensorFlow runs the
-graph, and each engine node is a `tf.numpy_function` that hands arrays over without copying.
+graph, and each engine node is the native op, or a `tf.numpy_function`; both hand arrays over without copying.
 """
 
 from __future__ import annotations
