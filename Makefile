@@ -3,6 +3,7 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/ready
+NATIVE := $(VENV)/native
 # Further arguments: `make test ARGS="-k partition"`.
 ARGS :=
 # Two at a time, each file by one of them, since its tests share what is costly to make: `make test PARALLEL=` for one.
@@ -47,7 +48,7 @@ test: setup ## Set up if need be, then run all tests, offscreen
 test-fast: setup ## Run the tests that need no TensorFlow: 90 seconds at most
 	QT_QPA_PLATFORM=offscreen $(PY) -m pytest -m "not slow" $(PARALLEL) $(ARGS)
 
-setup: $(READY) ## Create .venv with the locked versions
+setup: $(READY) $(NATIVE) ## Create .venv with the locked versions, and build the native op where a compiler is
 
 lint: setup ## Check style, format, types and the direction of imports
 	$(PY) -m ruff check
@@ -118,6 +119,11 @@ $(READY): requirements.lock pyproject.toml | system
 	@echo "Installing the locked versions into $(VENV): about 3 GB, a few minutes the first time."
 	$(PY) -m pip install --require-hashes --no-deps --requirement requirements.lock
 	$(PY) -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Without a compiler nothing is built, and engines are called through Python.
+$(NATIVE): $(wildcard core/native/*) core/icebreaker/tf/native_library.py | $(READY)
+	$(PY) core/native/build.py
 	@touch $@
 
 # Names what the system lacks; as root on Debian, installs it.

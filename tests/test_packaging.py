@@ -54,7 +54,7 @@ def installed(wheel, tmp_path_factory) -> Path:
 
 
 def test_the_wheel_has_every_module_and_resource(wheel):
-    expected = {str(path.relative_to(ROOT / "core")) for path in (ROOT / "core").rglob("*.py")}
+    expected = {str(path.relative_to(ROOT / "core")) for path in (ROOT / "core/icebreaker").rglob("*.py")}
     expected |= {str(path.relative_to(ROOT / "gui")) for path in (ROOT / "gui").rglob("*.py")}
     expected |= {"icebreaker/py.typed", "icebreaker_gui/py.typed"}
     for path in (ROOT / "resources").rglob("*"):
@@ -63,6 +63,7 @@ def test_the_wheel_has_every_module_and_resource(wheel):
             sample = name.parts[0] == "samples"
             home = "icebreaker/sample_data" if sample else "icebreaker_gui/resources"
             expected.add(str(home / (name.relative_to("samples") if sample else name)))
+    expected |= {str(path.relative_to(ROOT / "core")) for path in (ROOT / "core").rglob("libicebreaker-*.so")}
     with zipfile.ZipFile(wheel) as archive:
         found = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert found == expected, "list the package in pyproject.toml, [tool.setuptools]"

@@ -106,6 +106,7 @@ REMEDIES: Mapping[str, str] = {
     "convert_original_here": "convert the original graph here",
     "update_driver": "update the driver, or convert again here",
     "install_with": "{command}",
+    "build_native_op": "with a compiler (g++), python core/native/build.py builds it",
     "use_rtx": "use tensorrt-rtx here",
     "give_smallest_largest": "give its smallest and largest shape",
     "larger_batch_or_shape": "convert with a larger batch, or with this shape",

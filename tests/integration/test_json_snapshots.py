@@ -213,6 +213,7 @@ FIGURES = (
     (("engines", "xla", "precisions"), dict, "<precisions>"),
     (("gpu",), str, "<GPU>"),
     (("gpu_memory_bytes",), int, "<bytes>"),
+    (("hand_over",), str, "<hand-over>"),
 )
 WORDS = (
     (re.compile(r"\d+\.\d\d ms"), "<ms> ms"),

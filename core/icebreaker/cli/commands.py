@@ -150,6 +150,8 @@ def engines(arguments: argparse.Namespace, console: Console) -> Answer:
     ])  # fmt: skip
     if machine.gpu:
         lines += ["", f"{machine.gpu}, {text.size(machine.gpu_memory_bytes)}"]
+    if machine.hand_over:
+        lines += ["", worded(machine.hand_over)]
     return machine.to_json(worded), lines
 
 

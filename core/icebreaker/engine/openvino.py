@@ -25,6 +25,7 @@ import numpy as np
 from icebreaker.engine import openvino_marks
 from icebreaker.engine.compiled_shapes import CompiledShapes, Requests
 from icebreaker.engine.float_mode import exact_near_zero
+from icebreaker.engine.native_form import NativeForm
 from icebreaker.engine.number_limits import NumberRules, Watch, judge
 from icebreaker.engine.protocol import BuildOptions, Built, Colour, Engine, Runner
 from icebreaker.engine.segment_model import Model, SegmentModel
@@ -162,7 +163,6 @@ def quantized_by_nncf(
         IcebreakerError: NNCF does not take it, in its words.
     """
     import nncf
-    import openvino
 
     logging.getLogger("nncf").setLevel(logging.ERROR)
     core, _ = _core()
@@ -180,11 +180,18 @@ def quantized_by_nncf(
     except Exception as error:  # of many kinds
         raise IcebreakerError("nncf_refuses", "NNCF: {words}", words=_words(error)) from error
     count = sum(op.get_type_name() in _LAYERS and _in_int8(op.input(1)) for op in made.get_ops())
+    return _as_ir(made), count
+
+
+def _as_ir(network: Any) -> bytes:
+    """A network in OpenVINO's own form."""
+    import openvino
+
     with tempfile.TemporaryDirectory(prefix="icebreaker-") as name:
         text, weights = Path(name, "model.xml"), Path(name, "model.bin")
-        openvino.serialize(made, text, weights)
+        openvino.serialize(network, text, weights)
         xml = text.read_bytes()
-        return _IR + len(xml).to_bytes(8, "little") + xml + weights.read_bytes(), count
+        return _IR + len(xml).to_bytes(8, "little") + xml + weights.read_bytes()
 
 
 def _in_int8(port: Any) -> bool:
@@ -277,6 +284,19 @@ class _Runner:
                 request.infer(arrays, share_inputs=True)
             # Copies: the request's own memory is written again by the next call.
             return [request.get_output_tensor(i).data.copy() for i in range(self._outputs)]
+
+    @property
+    def has_native_form(self) -> bool:
+        """Whether the native op can do the same: not if the network is big, or what is compiled of it is looked at."""
+        return self._file is None and not self._exact and _devices(self._core) == ["CPU"]
+
+    def native_form(self) -> NativeForm:
+        """What the native op runs it from, where it has one."""
+        words = {False: "NO", True: "YES"}
+        config = {
+            name: words[value] if isinstance(value, bool) else value for name, value in self._config("CPU").items()
+        }
+        return NativeForm(_as_ir(self._network), config, self._watch)
 
     @property
     def layers(self) -> tuple[EngineLayer, ...]:

@@ -19,6 +19,7 @@ from icebreaker.engine.protocol import Engine
 from icebreaker.errors import IcebreakerError
 from icebreaker.reports import EngineStatus, Machine
 from icebreaker.storage import crash_journal
+from icebreaker.tf import native_library
 
 # In the order in which they are offered and tried.
 BUILT_IN = (
@@ -119,6 +120,7 @@ def machine() -> Machine:
         (*map(status, names()), *unusable),
         gpu=device.name if device else "",
         gpu_memory_bytes=device.memory_bytes if device else 0,
+        hand_over=native_library.state(),
     )
 
 

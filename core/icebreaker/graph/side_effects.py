@@ -50,7 +50,7 @@ EFFECTS: Mapping[str, str] = {
             """,
         _ENGINE: """
             TRTEngineOp CreateTRTResourceHandle InitializeTRTResource GetCalibrationDataOp TPUExecute
-            TPUExecuteAndUpdateVariables
+            TPUExecuteAndUpdateVariables IcebreakerEngine
             """,
         _GRAPH: "DatasetFromGraph",
         _PROGRAM: """

@@ -40,6 +40,7 @@ class Machine:
     engines: tuple[EngineStatus, ...]
     gpu: str = ""  # name of the NVIDIA GPU, empty without one
     gpu_memory_bytes: int = 0
+    hand_over: Words = ""  # how TensorFlow calls engines here: through Python, or by the native op
 
     def to_json(self, word: Word = str) -> dict[str, Any]:
         """The contract of `icebreaker engines --json`."""
@@ -47,4 +48,5 @@ class Machine:
         for plain, status in zip(data["engines"], self.engines, strict=True):
             plain["detail"] = word(status.detail)
             plain["options"] = {name: word(why) for name, why in status.options.items()}
+        data["hand_over"] = word(self.hand_over)
         return data

@@ -86,6 +86,11 @@ class EngineNode:
             return self._give_way(inputs, error.message)
         return [item.astype(dtype, copy=False) for item, dtype in zip(outputs, self._dtypes, strict=True)]
 
+    @property
+    def asks_tensorflow(self) -> bool:
+        """Whether TensorFlow is asked about the shapes of each call before the engine sees them."""
+        return self._native.engine_is_lenient
+
     @cached_property
     def takes_device(self) -> bool:
         """Whether the engine runs on tensors that are on the GPU; DLPack has no truth values in TensorFlow."""

@@ -1,4 +1,4 @@
-"""TensorFlow's graph with engine nodes as Python functions, which TensorFlow calls with the arrays."""
+"""TensorFlow's graph with engine nodes that run: as the native op, or as Python functions that get the arrays."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from icebreaker.graph.graph import Graph
 from icebreaker.graph.ops import PLACEHOLDERS
 from icebreaker.runtime.artifact_reader import without_payloads
 from icebreaker.runtime.engine_node import EngineNode
+from icebreaker.runtime.native_op import native_node
 
 
 @dataclass(frozen=True)
 class FunctionGraph:
-    """A graph whose engine nodes call Python.
+    """A graph whose engine nodes run their engines.
 
     Attributes:
         definition: TensorFlow's GraphDef.
@@ -35,11 +36,13 @@ def keep_alive(graph: Any) -> None:
     _living.append(graph)
 
 
-def with_functions(graph: Graph, nodes: Mapping[str, EngineNode], *, from_host: bool = False) -> FunctionGraph:
+def with_functions(
+    graph: Graph, nodes: Mapping[str, EngineNode], *, from_host: bool = False, native: bool = True
+) -> FunctionGraph:
     """The graph with the engine nodes turned into Python functions; public API only: TensorFlow makes the nodes.
 
-    On a GPU, tensors stay there on their way to an engine and back; but what a caller hands over `from_host` the engine
-    copies itself, which costs less than TensorFlow's way.
+    Those that can be the `native` op are that. On a GPU, tensors stay there on their way to an engine and back; what a
+    caller hands over `from_host` the engine copies itself, which costs less than TensorFlow's way.
     """
     import tensorflow as tf
 
@@ -65,6 +68,10 @@ def with_functions(graph: Graph, nodes: Mapping[str, EngineNode], *, from_host: 
                 tf.numpy_function(run, placeholders, tout, stateful=False, name=name)
     made = {item.name: item for item in scratch.as_graph_def().node}
     result = type(whole)(versions=whole.versions, library=whole.library)
+    for name in nodes if native else ():
+        if (op := native_node(nodes[name], made[name], scratch)) is not None:
+            made[name] = op.definition
+            result.library.function.append(op.fallback)
     for item in whole.node:
         copy = result.node.add()
         copy.CopyFrom(made.get(item.name, item) if item.name in nodes else item)

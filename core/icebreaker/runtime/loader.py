@@ -72,7 +72,7 @@ def live(definition: Any, runners: Mapping[str, Runner] | None = None) -> Any:
     """
     graph = Graph(definition)
     model = Model(graph, Path(), runners=runners)
-    made = with_functions(model.graph, model.outside, from_host=True)
+    made = with_functions(model.graph, model.outside, from_host=True, native=False)
     keep_alive(made.functions)
     artifact_reader.copy_private(definition, made.definition)
     for node in made.definition.node:

@@ -1,12 +1,13 @@
 """A loaded graph: call it with arrays, or use its TensorFlow session; its segments run in their engines.
 
 A graph that is one segment calls its engine directly and never imports TensorFlow. Otherwise TensorFlow runs the
-graph, and each engine node is a `tf.numpy_function` that hands arrays over without copying.
+graph, and each engine node is the native op, or a `tf.numpy_function`; both hand arrays over without copying.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,7 @@ from icebreaker.runtime import artifact_reader
 from icebreaker.runtime.call_values import InputCheck
 from icebreaker.runtime.engine_node import EngineNode, EngineWarning, load_engine
 from icebreaker.runtime.function_nodes import with_functions
+from icebreaker.runtime.native_op import native_graph
 from icebreaker.runtime.native_segment import ODD_ERRORS, refusal, refused
 from icebreaker.tensors import canonical
 
@@ -183,9 +185,27 @@ class Model:
         graph._icebreaker_functions = made.functions  # pyright: ignore[reportAttributeAccessIssue]
         return tf.compat.v1.Session(graph=graph, config=session_config(store=self._graph.store))
 
+    def write_native(self, path: str | os.PathLike[str]) -> tuple[str, ...]:
+        """Writes the graph for where there is no Python: one file for TensorFlow and Icebreaker's native library.
+
+        Engine nodes become that library's op, with their models inside; docs/native.md says how a program runs it.
+        Icebreaker itself takes such a file for a graph without engines, so keep what `convert` wrote.
+
+        Returns:
+            The engine nodes that the op runs; all others run in TensorFlow.
+
+        Raises:
+            IcebreakerError: It would pass 2 GB, or cannot be written.
+        """
+        from icebreaker.runtime import artifact_writer
+
+        definition, native = native_graph(self._graph, self.outside)
+        artifact_writer.write(definition, Path(path), store=self._graph.store)
+        return native
+
     @property
     def outside(self) -> dict[str, EngineNode]:
-        """The engine nodes that TensorFlow calls Python for."""
+        """The engine nodes that are none of TensorFlow's own: it calls Python for them, or the native op."""
         return {name: node for name, node in self.nodes.items() if node.stored.compiled is None}
 
     @property

@@ -61,7 +61,7 @@ class NativeSegment:
         Raises:
             IcebreakerError: TensorFlow's shape inference refuses them.
         """
-        if self._engine_is_lenient:
+        if self.engine_is_lenient:
             self._check(inputs, [item.shape for item in inputs])
 
     @cached_property
@@ -70,7 +70,8 @@ class NativeSegment:
         return next(item for item in library if item.signature.name == self._stored.function)
 
     @cached_property
-    def _engine_is_lenient(self) -> bool:
+    def engine_is_lenient(self) -> bool:
+        """Whether an engine may take shapes that TensorFlow refuses, so that TensorFlow has to be asked."""
         ops = {node.op for node in self._function.node_def}
         shapes = [shape for shape in self._stored.shapes if shape is None or None in shape]
         has_open_channels = any(

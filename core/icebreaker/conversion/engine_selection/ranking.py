@@ -15,7 +15,7 @@ from icebreaker.conversion.engine_selection.candidates import Candidate
 from icebreaker.conversion.engine_selection.engine_calls import EngineCalls
 from icebreaker.metrics.timing import Race, Ratio, race, ratio
 from icebreaker.partitioning.partition import Segment
-from icebreaker.runtime import segment_graph
+from icebreaker.runtime import native_op, segment_graph
 from icebreaker.storage import crash_journal
 from icebreaker.tf.session import GraphSession
 
@@ -90,9 +90,9 @@ class Ranking:
         def keep(found: Race) -> None:
             in_tensorflow, *in_engines = found.milliseconds
             for candidate, times in zip(candidates, in_engines, strict=True):
-                # A function in the graph is handed nothing over.
-                times = times if candidate.engine.payload == "function" else times + added
-                candidate.times, candidate.tensorflow_times = times, in_tensorflow
+                # A function in the graph is handed nothing over, nor does the native op take longer than Python here.
+                is_inside = candidate.engine.payload == "function" or native_op.takes(candidate.runner)
+                candidate.times, candidate.tensorflow_times = times if is_inside else times + added, in_tensorflow
                 candidate.was_busy = found.is_busy
                 candidate.milliseconds = float(np.median(candidate.times))
 
