@@ -111,6 +111,12 @@ class SegmentSearch:
             return None
         tensors = [*node.inputs, *(Tensor(node.name, port) for port in range(original.output_count(node.name)))]
         odd = [kind for tensor in tensors if (kind := original.dtype(tensor)) not in exporter.DTYPES]
+        if not odd and node.inputs and (kind := original.dtype(node.inputs[0])) in exporter.IN_FLOATS.get(node.op, ()):
+            told = message(
+                "computed_in_floats", "{op} of {dtype} would be computed in floats, which have not all of its numbers",
+                subject=node.name, op=node.op, dtype=kind,
+            )  # fmt: skip
+            return Refusal("unsupported_attribute", told)
         if not odd:
             return None
         told = message("dtype_unsupported", "{op} works on {dtype} here", subject=node.name, op=node.op, dtype=odd[0])
