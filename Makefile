@@ -67,7 +67,7 @@ fuzz: setup ## Damage real inputs and read them, for ten minutes, or otherwise: 
 soak: setup ## Use the app for an hour and see whether anything piles up; make soak ARGS="--seconds 300"
 	QT_QPA_PLATFORM=offscreen PYTHONPATH=tests $(PY) -m benchmarks.soak $(ARGS)
 
-conformance: setup ## Convert every graph of a folder of real graphs and compare with its references
+conformance: setup ## Convert real graphs and models, compare with references or the originals, and print one table
 	PYTHONPATH=tests $(PY) -m benchmarks.conformance $(ARGS)
 
 op-conformance: setup ## Try every op in every type on hard values, in each engine, and write docs/ops.md; takes half an hour

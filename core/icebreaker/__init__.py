@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from icebreaker.settings import Consent, ConvertSettings, Limits
     from icebreaker.tftrt import (
         TrtGraphConverter,
+        TrtGraphConverterV2,
         calib_graph_to_infer_graph,
         create_inference_graph,
         portable,
@@ -41,6 +42,7 @@ __all__ = [
     "Limits",
     "Model",
     "TrtGraphConverter",
+    "TrtGraphConverterV2",
     "benchmark",
     "calib_graph_to_infer_graph",
     "calibrate",
@@ -61,7 +63,14 @@ _HOMES = {
     "EngineWarning": "icebreaker.runtime.engine_node",
     "Model": "icebreaker.runtime.model",
     **dict.fromkeys(
-        ("TrtGraphConverter", "calib_graph_to_infer_graph", "create_inference_graph", "portable", "save"),
+        (
+            "TrtGraphConverter",
+            "TrtGraphConverterV2",
+            "calib_graph_to_infer_graph",
+            "create_inference_graph",
+            "portable",
+            "save",
+        ),
         "icebreaker.tftrt",
     ),
 }

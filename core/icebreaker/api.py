@@ -16,8 +16,7 @@ import operator
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from icebreaker import codec, events
 from icebreaker.jobs import requests, supervisor
@@ -46,6 +45,7 @@ def convert(
     model: FilePath,
     output: FilePath,
     *,
+    format: Literal["graph", "saved_model"] | None = None,
     precision: Literal["fp32", "fp16", "int8"] | None = None,
     engine: str | None = None,
     outputs: Sequence[str] | None = None,
@@ -62,6 +62,8 @@ def convert(
     calibration_table: FilePath | None = None,
     accuracy_budget: float | None = None,
     keep_float: Sequence[str] | None = None,
+    signature: str | None = None,
+    freeze_inputs: Mapping[str, object] | None = None,
     settings: ConvertSettings | None = None,
     consent: Consent = Consent(),
     limits: Limits = Limits(),
@@ -73,7 +75,9 @@ def convert(
     Args:
         model: A frozen graph (`.pb`, `.pbtxt`, either as `.gz`), a SavedModel folder, or a Keras file.
         output: The optimized graph to write: a frozen graph that plain TensorFlow runs anywhere, and `load` with its
-            engines.
+            engines. A name that ends in a slash or has no suffix is the folder of a SavedModel, with the signatures of
+            the SavedModel that came in, or `serving_default`.
+        format: What to write, whatever the name of `output`.
         precision: What engines compute in; None: `fp32`. On a CPU, `fp16` is bfloat16 where the processor has it.
         engine: Name of an engine (`engines`); None: `auto`, which measures every engine that works here and keeps the
             fastest.
@@ -91,6 +95,8 @@ def convert(
         calibration_table: For INT8: ranges of an earlier calibration; with `calibration` they are written there.
         accuracy_budget: For INT8: share of rows, 0 to 1, whose top class may change.
         keep_float: For INT8: nodes that stay in 16 or 32 bits; patterns too.
+        signature: Which signature of a SavedModel; None: `serving_default`, or the first by name.
+        freeze_inputs: Input name → the value that it always has, such as `{"keras_learning_phase": False}`.
         settings: All of the above and more as one value; what is given beside it changes it.
         consent: What you allow: side effects of the graph, engines built elsewhere, calibration data that is a program.
         limits: Memory, in bytes, and time, in seconds, that the worker may take.
@@ -121,11 +127,13 @@ def convert(
         "calibration_table": _path(calibration_table),
         "accuracy_budget": accuracy_budget,
         "keep_float": _nodes(keep_float),
+        "signature": signature,
+        "freeze_inputs": freeze_inputs and {canonical(name): _value(value) for name, value in freeze_inputs.items()},
     }
     changes = {name: value for name, value in given.items() if value is not None}
     request = requests.Convert(
-        model=_file(model), output=_file(output), settings=(settings or ConvertSettings()).changed(**changes),
-        consent=consent, limits=limits,
+        model=_file(model), output=_file(output), format=format or "",
+        settings=(settings or ConvertSettings()).changed(**changes), consent=consent, limits=limits,
     )  # fmt: skip
     return _run(request, progress, cancel)
 
@@ -173,6 +181,7 @@ def calibrate(
 def inspect(
     model: FilePath,
     *,
+    signature: str = "",
     consent: Consent = Consent(),
     limits: Limits = Limits(),
     progress: ProgressCallback | bool = False,
@@ -182,6 +191,7 @@ def inspect(
 
     Args:
         model: As for `convert`.
+        signature: Which signature of a SavedModel; empty: `serving_default`, or the first by name.
         consent: As for `convert`.
         limits: As for `convert`.
         progress: As for `convert`.
@@ -190,7 +200,8 @@ def inspect(
     Raises:
         IcebreakerError: The file is not a graph, or not a sound one.
     """
-    return _run(requests.Inspect(model=_file(model), consent=consent, limits=limits), progress, cancel)
+    request = requests.Inspect(model=_file(model), signature=signature, consent=consent, limits=limits)
+    return _run(request, progress, cancel)
 
 
 def benchmark(
@@ -320,7 +331,7 @@ def _run(request: Request, progress: ProgressCallback | bool, cancel: threading.
 def _file(path: FilePath) -> str:
     """A path as text, with the home folder for `~`; `random` is a kind of data, not a file."""
     text = os.fspath(path)
-    return text if text == "random" else str(Path(text).expanduser())
+    return text if text == "random" else os.path.expanduser(text)  # noqa: PTH111 - a slash at the end says something
 
 
 def _path(path: FilePath | None) -> str | None:
@@ -329,6 +340,13 @@ def _path(path: FilePath | None) -> str | None:
 
 def _shape(sizes: Sequence[int]) -> tuple[int, ...]:
     return tuple(map(operator.index, sizes))  # NumPy's integers, too
+
+
+def _value(value: object) -> str:
+    """A number, a text or a sequence of them, as settings have it."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ",".join(map(str, cast("Sequence[object]", value)))
+    return str(value)
 
 
 def _listed(names: Sequence[str] | None) -> Sequence[str]:

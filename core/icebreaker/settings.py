@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from icebreaker.errors import IcebreakerError
 from icebreaker.messages import Message, message
+from icebreaker.preprocessing import Preprocessing
 from icebreaker.reports import EngineStatus, Words
 from icebreaker.tensors import canonical
 
 PRECISIONS = ("fp32", "fp16", "int8")
 CALIBRATION_METHODS = ("minmax", "percentile", "mse", "entropy")
+OUTPUT_FORMATS = ("graph", "saved_model")
 QUANTIZERS = ("auto", "own", "nncf")
 HARDWARE_COMPATIBILITY = ("none", "same-compute-capability", "ampere-plus")
 WEIGHTS = ("fixed", "refittable", "weightless")
@@ -32,6 +36,25 @@ FEWEST_MEMORY = 1 << 30
 Profile = tuple[tuple[int, ...], ...]
 _INT8_ONLY = ("accuracy_budget", "calibration", "calibration_table")
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
+
+
+def output_format(output: str, chosen: str = "") -> str:
+    """The form that a conversion writes, one of `OUTPUT_FORMATS`.
+
+    Args:
+        output: The path that was given. A folder, one that ends in a slash, and a new one whose name has no suffix are
+            a SavedModel's.
+        chosen: What the user chose; empty: the path tells.
+
+    Raises:
+        IcebreakerError: There is no such form.
+    """
+    if chosen:
+        _check_choice("format", chosen, OUTPUT_FORMATS)
+        return chosen
+    place = Path(os.path.realpath(output))
+    is_folder = output.endswith("/") or place.is_dir() or not (place.suffix or os.path.lexists(place))
+    return "saved_model" if is_folder else "graph"
 
 
 def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
@@ -102,7 +125,7 @@ class QuantizationSettings:
             output), without it is read, so that INT8 is built again without data.
         calibration_samples: How many rows to take of the data, at random; None: all.
         calibration_seed: Of that choice.
-        preprocessing: How images become values: the fields of `data.dataset.Preprocessing`; None: guessed.
+        preprocessing: How images become values; None: guessed.
         accuracy_budget: Share of rows, 0 to 1, whose top class INT8 may change; for outputs without classes, the
             error's share of the output (root mean squares). None: what is clearly broken is refused.
         keep_float: Nodes that stay in 16 or 32 bits; patterns such as `head/*` too.
@@ -114,7 +137,7 @@ class QuantizationSettings:
     calibration_table: str | None = None
     calibration_samples: int | None = None
     calibration_seed: int = 0
-    preprocessing: Mapping[str, Any] | None = None
+    preprocessing: Preprocessing | None = None
     accuracy_budget: float | None = None
     keep_float: tuple[str, ...] = ()
 
@@ -143,6 +166,8 @@ class ConvertSettings:
     """What is to be converted, and how.
 
     Attributes:
+        signature: Which signature of a SavedModel; empty: `serving_default`, or the first by name.
+        freeze_inputs: Input name → the value that it always has, as text, such as `0` or `false`.
         outputs: Tensors to keep, under these names; empty: the graph's candidate outputs.
         inputs: Placeholders to keep as inputs; empty: all that the outputs need.
         input_shapes: Input name → concrete shape, where the graph leaves it open.
@@ -173,6 +198,8 @@ class ConvertSettings:
     data: str | None = None
     builder: BuilderSettings = BuilderSettings()
     quantization: QuantizationSettings = QuantizationSettings()
+    signature: str = ""
+    freeze_inputs: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
         """Checks every value.
@@ -294,11 +321,13 @@ class Limits:
         memory_bytes: Memory it may have for itself; None: nine tenths of the machine's.
         time_seconds: How long the whole job may take; None: as long as it needs.
         patience_seconds: How long it may work without a word before it counts as hanging.
+        threads: Processor cores that it may use, where the system can bind it to some; None: all.
     """
 
     memory_bytes: int | None = None
     time_seconds: float | None = None
     patience_seconds: float = 900.0
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         """Checks every value.
@@ -314,6 +343,10 @@ class Limits:
         if self.time_seconds is not None and not self.time_seconds >= 1:
             raise IcebreakerError(
                 "time_limit_short", "time limit {seconds} is too short", "at_least_1_second", seconds=self.time_seconds
+            )
+        if self.threads is not None and self.threads < 1:
+            raise IcebreakerError(
+                "threads_few", "{threads} processor cores are too few", "at_least_1", threads=self.threads
             )
         if not self.patience_seconds >= 1:
             raise IcebreakerError(
@@ -358,6 +391,18 @@ def parse_profile(text: str) -> tuple[str, Profile]:
     profile = tuple(shapes * 3 if len(shapes) == 1 else shapes)
     _check_profile(name, profile)
     return canonical(name), profile
+
+
+def parse_fixed_input(text: str) -> tuple[str, str]:
+    """Reads `NAME=VALUE`, such as `keras_learning_phase=0`.
+
+    Raises:
+        IcebreakerError: It is none.
+    """
+    name, equals, value = text.rpartition("=")
+    if not (name and equals and value):
+        raise IcebreakerError("fixed_input_malformed", "{subject!r} fixes no input", "write_fixed_input", subject=text)
+    return canonical(name), value
 
 
 def profile_text(profile: Profile) -> str:

@@ -13,6 +13,7 @@ from PySide6.QtCore import QSettings, QSize, QTimer
 from PySide6.QtWidgets import QApplication
 
 from icebreaker_gui.main_window import Window
+from icebreaker_gui.preferences import values
 from icebreaker_gui.session.session import Session
 from icebreaker_gui.style import theme
 
@@ -39,6 +40,11 @@ def main(arguments: list[str] | None = None) -> int:
         QSettings.setDefaultFormat(QSettings.Format.IniFormat)
         QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, scratch.name)
     session = Session()
+    if not options.screenshot:
+        if not options.theme:
+            values.show_theme(app)
+        values.translate_app(app)
+        values.restore_limits(session)
     app.aboutToQuit.connect(session.shutdown)
     window = Window(session)
     if options.size:
@@ -48,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     QTimer.singleShot(0, session.start)
     if options.file:
         QTimer.singleShot(0, lambda: window.open(options.file))
-    elif not options.screenshot:
+    elif not options.screenshot and not options.new:
         QTimer.singleShot(0, window.offer_restore)
     status = 0
     if options.screenshot:
@@ -70,12 +76,13 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m icebreaker_gui", description="The Icebreaker app.")
     parser.add_argument("file", nargs="?", type=Path, help="a frozen graph, SavedModel folder or Keras file to open")
     parser.add_argument("--theme", choices=sorted(theme.THEMES), help="default: the system's colour scheme")
+    parser.add_argument("--new", action="store_true", help="one more window: ask nothing about the one before")
     parser.add_argument("--size", type=_size, metavar="WxH", help="the window's size, such as 1280x800")
     parser.add_argument("--screenshot", type=Path, metavar="PNG", help="save a picture of the window, then quit")
     parser.add_argument("--convert", action="store_true", help="with --screenshot: convert and measure first")
     parser.add_argument(
         "--panel",
-        choices=("setup", "latency", "result", "log"),
+        choices=("setup", "latency", "result", "log", "table"),
         help="with --screenshot: the dock to bring to the front",
     )
     return parser.parse_args(arguments)

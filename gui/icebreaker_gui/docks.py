@@ -11,7 +11,7 @@ from icebreaker_gui.panels.result import Result
 from icebreaker_gui.panels.setup.panel import Setup
 from icebreaker_gui.session.session import Session
 
-_STATE_VERSION = 1  # of the arrangement: raise it when docks are added or renamed
+_STATE_VERSION = 2  # of the arrangement: raise it when docks are added or renamed
 
 
 class Docks(QObject):
@@ -24,8 +24,8 @@ class Docks(QObject):
         by_name: Name → dock, in the order of their keys.
     """
 
-    def __init__(self, window: QMainWindow, session: Session) -> None:
-        """Adds the docks to the window. Adding a panel is one more entry here."""
+    def __init__(self, window: QMainWindow, session: Session, table: QWidget) -> None:
+        """Adds the docks to the window. Adding a panel is one more entry here; `table` comes with the graph."""
         super().__init__(window)
         self._window = window
         window.setDockNestingEnabled(True)
@@ -39,6 +39,7 @@ class Docks(QObject):
             ("latency", self.tr("Latency"), self.latency, bottom),
             ("result", self.tr("Result"), self.result, bottom),
             ("log", self.tr("Log"), Log(session), bottom),
+            ("table", self.tr("Table"), table, bottom),
         ):
             dock = QDockWidget(title, window)
             dock.setObjectName(name)
@@ -47,6 +48,7 @@ class Docks(QObject):
             self.by_name[name] = dock
         window.tabifyDockWidget(self.by_name["latency"], self.by_name["result"])
         window.tabifyDockWidget(self.by_name["result"], self.by_name["log"])
+        window.tabifyDockWidget(self.by_name["log"], self.by_name["table"])
         self.by_name["latency"].raise_()
         window.resizeDocks([self.by_name["setup"]], [330], Qt.Orientation.Horizontal)
         window.resizeDocks([self.by_name["latency"]], [300], Qt.Orientation.Vertical)

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from PySide6.QtCore import QTimer
-from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QIcon
-from PySide6.QtWidgets import QApplication, QFileDialog, QMainWindow, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtCore import Qt, QTimer
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDragLeaveEvent, QDropEvent, QIcon
+from PySide6.QtWidgets import QApplication, QFileDialog, QMainWindow, QStackedWidget, QToolBar
 
 from icebreaker.messages import Message
 from icebreaker.reports import Conversion
 from icebreaker_gui.about import About
+from icebreaker_gui.comparing import Comparer
 from icebreaker_gui.docks import Docks
+from icebreaker_gui.drop_target import DropTarget
 from icebreaker_gui.graph_view import GraphPanel
+from icebreaker_gui.habits import Habits
 from icebreaker_gui.menus import MenuBar
 from icebreaker_gui.notices import Notices
+from icebreaker_gui.panels.result_strip import ResultStrip
 from icebreaker_gui.session import autosave
 from icebreaker_gui.session.activity import Kind
 from icebreaker_gui.session.session import Session
@@ -40,12 +44,18 @@ class Window(QMainWindow):
         self.setAcceptDrops(True)
         self.setMinimumSize(900, 600)
         self.resize(1280, 800)
-        self.notices = Notices()
         self.welcome = Welcome(session)
         self.graph_panel = GraphPanel()
         self.pages = QStackedWidget()
-        self.setCentralWidget(self._make_center())
-        self.docks = Docks(self, session)
+        self.setCentralWidget(self.pages)
+        for page in (self.welcome, self.graph_panel):
+            self.pages.addWidget(page)
+        self.notices = Notices(self.pages)
+        self.strip = ResultStrip(session)
+        self._show_strip()
+        self.docks = Docks(self, session, self.graph_panel.table)
+        self.comparer = Comparer(self, session)
+        self.drop_target = DropTarget(self)
         self.menus = MenuBar(session, self.docks)
         self.setMenuBar(self.menus)
         self._make_status()
@@ -56,16 +66,22 @@ class Window(QMainWindow):
 
     # Its parts
 
-    def _make_center(self) -> QWidget:
-        self.pages.addWidget(self.welcome)
-        self.pages.addWidget(self.graph_panel)
-        center = QWidget()
-        layout = QVBoxLayout(center)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(0)
-        layout.addWidget(self.notices)
-        layout.addWidget(self.pages, 1)
-        return center
+    def _show_strip(self) -> None:
+        """Over the docks and the graph, where no arrangement of the user's moves it."""
+        bar = QToolBar()
+        bar.setObjectName("result strip")
+        bar.setWindowTitle(self.tr("Result"))
+        bar.setProperty("look", "strip")
+        bar.setMovable(False)
+        bar.setContextMenuPolicy(Qt.ContextMenuPolicy.PreventContextMenu)
+        bar.addWidget(self.strip)
+        self.addToolBar(Qt.ToolBarArea.TopToolBarArea, bar)
+        self._strip_bar = bar
+        bar.visibilityChanged.connect(lambda _shown: self._place_strip())  # an arrangement that comes back has its own
+        self._place_strip()
+
+    def _place_strip(self) -> None:
+        self._strip_bar.setVisible(self._session.conversion is not None)
 
     def _make_status(self) -> None:
         self._stage = Elided(color="muted")
@@ -80,16 +96,21 @@ class Window(QMainWindow):
         session, menus = self._session, self.menus
         for opens in (self.welcome.openWanted, self.docks.setup.openWanted, menus.openWanted):
             opens.connect(self.choose_file)
-        for saves in (self.docks.setup.saveWanted, menus.saveWanted):
-            saves.connect(self.save_as)
+        for saves in (self.strip.saveWanted, menus.saveWanted):
+            saves.connect(lambda: self.save_as())
         menus.pathChosen.connect(self.open)
+        menus.compareWanted.connect(self.comparer.choose)
+        Habits(self, session, menus)
         menus.quitWanted.connect(self.close)
+        menus.cancelWanted.connect(self.cancel)
         menus.fitWanted.connect(self.graph_panel.fit)
         menus.aboutWanted.connect(lambda: About(self).open())
         self.notices.banner.dismissed.connect(session.dismiss_problem)
         self.notices.banner.detailsWanted.connect(lambda: self.show_panel("log"))
         self.docks.result.nodeActivated.connect(self.graph_panel.go_to)
-        self.graph_panel.excludeRequested.connect(session.exclude)
+        self.strip.setupWanted.connect(lambda: self.show_panel("setup"))
+        self.graph_panel.excludeRequested.connect(self._exclude)
+        self.graph_panel.includeRequested.connect(lambda names: session.include(*names))
         self.graph_panel.failed.connect(session.report)
 
     def _observe_session(self) -> None:
@@ -99,7 +120,9 @@ class Window(QMainWindow):
         self._picture.timeout.connect(self._show_in_graph)
         session.graphChanged.connect(self._on_graph)
         session.conversionChanged.connect(self._on_conversion)
-        session.savedChanged.connect(self._update)
+        session.settingsChanged.connect(lambda: self.graph_panel.show_excluded(session.settings.exclude))
+        for signal in (session.savedChanged, session.settingsChanged, session.machineChanged):
+            signal.connect(self._update)
         session.activityChanged.connect(self._update)
         session.benchmarkChanged.connect(self._picture.start)
         session.problemChanged.connect(lambda: self.notices.banner.show_problem(session.problem))
@@ -110,7 +133,7 @@ class Window(QMainWindow):
 
     def choose_file(self) -> None:
         """Asks for a graph and opens it."""
-        kinds = self.tr("Graphs (*.pb *.pbtxt *.gz *.keras *.h5 saved_model.pb);;All files (*)")
+        kinds = self.tr("Graphs (*.pb *.pbtxt *.gz *.keras *.h5 saved_model.pb *.onnx *.tflite);;All files (*)")
         recent = self._session.recent.paths
         path, _ = QFileDialog.getOpenFileName(self, self.tr("Open a graph"), recent[0] if recent else "", kinds)
         if path:
@@ -127,20 +150,36 @@ class Window(QMainWindow):
             lambda: self._session.open(path),
         )
 
-    def save_as(self) -> None:
-        """Asks for a name and saves the optimized graph."""
+    def save_as(self, then: Callable[[], object] | None = None) -> None:
+        """Asks for a name and saves the optimized graph; calls `then` once it is saved."""
         session = self._session
         if session.conversion is None or session.busy or session.path is None:
             return
         folder = session.path.parent if session.folder not in session.path.parents else Path.home()
-        path, _ = QFileDialog.getSaveFileName(
+        graph, saved_model = self.tr("Frozen graph (*.pb)"), self.tr("SavedModel folder (*)")
+        path, chosen = QFileDialog.getSaveFileName(
             self,
             self.tr("Save the optimized graph"),
             str(folder / f"{session.stem}.optimized.pb"),
-            self.tr("Frozen graph (*.pb)"),
+            f"{graph};;{saved_model}",
         )
-        if path:
+        if path and then:
+            session.savedChanged.connect(lambda: then(), Qt.ConnectionType.SingleShotConnection)
+        if path and chosen == saved_model:
+            session.save_model(Path(path).with_suffix("") if path.endswith(".pb") else path)
+        elif path:
             session.save(Path(path) if Path(path).suffix else Path(path).with_suffix(".pb"))
+
+    def cancel(self) -> None:
+        """Ends what is going on; asks before a conversion is ended, which may be minutes of work."""
+        session = self._session
+        if session.activity and session.activity.kind == "convert" and session.can_cancel:
+            self.notices.question.ask(
+                self.tr("Cancel the conversion? What it has done so far is lost."),
+                self.tr("Cancel it"), self.tr("Go on"), session.cancel,
+            )  # fmt: skip
+        else:
+            session.cancel()
 
     def show_panel(self, name: str) -> None:
         """Brings a dock to the front: setup, latency, result or log."""
@@ -151,14 +190,16 @@ class Window(QMainWindow):
     def _lose_work(self, warning: str, yes: str, then: Callable[[], object]) -> None:
         """Does `then`, at once if no work is lost by it, else if the user agrees; nothing waits for the answer."""
         session = self._session
+        save = None
         if session.activity and session.activity.kind in ("convert", "measure", "sample", "save"):
             reason = self.tr("Work is going on: it will be cancelled.")
         elif session.unsaved:
             reason = self.tr("The optimized graph has not been saved.")
+            save = self.tr("Save…"), lambda: self.save_as(then)
         else:
             then()
             return
-        self.notices.question.ask(f"{warning} {reason}", yes, self.tr("Stay"), then)
+        self.notices.question.ask(f"{warning} {reason}", yes, self.tr("Stay"), then, other=save)
 
     def _ask_consent(self, effects: str, then: Callable[[], object]) -> None:
         self.notices.question.ask(
@@ -219,6 +260,21 @@ class Window(QMainWindow):
                 lambda: self._session.convert(retry_crashed=True),
             )
 
+    def _exclude(self, names: list[str]) -> None:
+        """Leaves nodes in TensorFlow, says that it shows in the next conversion, and offers to go on or back."""
+        session = self._session
+        before = session.settings.exclude
+        session.exclude(*names)
+        what = formatting.count(len(names), self.tr("1 node stays"), self.tr("{n} nodes stay"))
+        self.notices.question.ask(
+            self.tr("{what} in TensorFlow after the next Convert.").format(what=what),
+            self.tr("Convert again") if session.conversion else self.tr("Convert"),
+            self.tr("Undo"),
+            session.convert,
+            lambda: session.change(exclude=before),
+            focus=False,
+        )
+
     # What the session tells
 
     def _on_graph(self) -> None:
@@ -246,19 +302,26 @@ class Window(QMainWindow):
         name = session.path.name if session.path else ""
         mark = "*" if session.unsaved else ""
         self.setWindowTitle(f"{name}{mark} – Icebreaker" if name else "Icebreaker")
-        self._bar.setVisible(activity is not None)
+        # The bar below the settings tells the same.
+        told = self.docks.setup.isVisible() and not self.docks.setup.visibleRegion().isEmpty()
+        self._bar.setVisible(activity is not None and not told)
+        self._place_strip()
         self._stage.setText(self._status_text())
         if activity:
             self._bar.set_fraction(activity.fraction)
         kind = activity.kind if activity else None
         if kind == "measure" and self._kind != "measure":  # it begins
             self.show_panel("latency")
+        if kind is None and self._kind == "convert":
+            self.notices.question.hide()  # whether to cancel it
         self._kind = kind
 
     def _status_text(self) -> str:
         session = self._session
         if session.activity:
             return self.tr("Cancelling") if session.activity.cancelling else session.activity.stage
+        if session.cancelled:
+            return self.tr("Cancelled: all is as it was before.")
         if session.saved_path:
             return self.tr("Saved as {path}").format(path=session.saved_path)
         if session.unsaved:
@@ -266,7 +329,7 @@ class Window(QMainWindow):
         if session.inspection and session.inspection.engines:
             return self.tr("Optimized already: ready to measure")
         if session.graph:
-            return self.tr("Ready to convert")
+            return self.docks.setup.why_not() or self.tr("Ready to convert")
         return self.tr("Open a graph, or drop one here")
 
     # What Qt asks
@@ -286,9 +349,15 @@ class Window(QMainWindow):
         urls = event.mimeData().urls()
         if len(urls) == 1 and urls[0].isLocalFile():
             event.acceptProposedAction()
+            self.drop_target.offer(urls[0].fileName())
+
+    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:
+        """It goes elsewhere."""
+        self.drop_target.hide()
 
     def dropEvent(self, event: QDropEvent) -> None:
         """Opens what was dropped."""
+        self.drop_target.hide()
         event.acceptProposedAction()
         self.open(event.mimeData().urls()[0].toLocalFile())
 
@@ -302,6 +371,7 @@ class Window(QMainWindow):
         event.accept()
         self.docks.remember()
         self.hide()  # only in here: Qt ends the app as its last window that is seen is closed
+        self.comparer.close()
         self.graph_panel.close()  # Qt tells windows only
         self._session.shutdown()
 

@@ -9,7 +9,7 @@ from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from icebreaker_gui.session.session import Session
-from icebreaker_gui.style import theme
+from icebreaker_gui.style import formatting, theme
 from icebreaker_gui.style.plain_text import caption, tip
 from icebreaker_gui.style.widgets import button, clear, label
 
@@ -104,4 +104,10 @@ class Welcome(QWidget):
             name = link.fontMetrics().elidedText(path.name, Qt.TextElideMode.ElideMiddle, _WIDTH - theme.LARGE)
             link.setText(caption(name))
             link.clicked.connect(lambda _checked=False, path=path: self._session.open(path))
-            self._recent.addWidget(link, 0, Qt.AlignmentFlag.AlignHCenter)
+            row = QHBoxLayout()
+            row.addWidget(link)
+            row.addWidget(label(formatting.last_result(self._session.recent.result(str(path))), "muted"))
+            held = QWidget()
+            held.setLayout(row)
+            row.setContentsMargins(0, 0, 0, 0)
+            self._recent.addWidget(held, 0, Qt.AlignmentFlag.AlignHCenter)

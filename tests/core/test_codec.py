@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from icebreaker import codec, events, reports
 from icebreaker.jobs import requests
 from icebreaker.messages import Message
+from icebreaker.preprocessing import Preprocessing
 from icebreaker.settings import (
     CALIBRATION_METHODS,
     HARDWARE_COMPATIBILITY,
@@ -59,7 +60,8 @@ quantizations = st.builds(
     calibration_method=st.sampled_from(("auto", *CALIBRATION_METHODS)),
     quantizer=st.sampled_from(QUANTIZERS), calibration_table=optional_names,
     calibration_samples=st.none() | st.integers(1, 999), calibration_seed=st.integers(0, 999),
-    preprocessing=st.none() | st.dictionaries(names, plain, max_size=3), accuracy_budget=shares,
+    preprocessing=st.none() | st.builds(Preprocessing, st.integers(1, 999), st.integers(1, 999), st.just("BGR")),
+    accuracy_budget=shares,
     keep_float=tuples(names),
 )  # fmt: skip
 settings = st.builds(

@@ -5,7 +5,7 @@ import pytest
 from icebreaker import codec
 from icebreaker.errors import IcebreakerError
 from icebreaker.reports import EngineStatus
-from icebreaker.settings import PRECISIONS, ConvertSettings, parse_profile, parse_size, profile_text
+from icebreaker.settings import PRECISIONS, ConvertSettings, output_format, parse_profile, parse_size, profile_text
 
 
 def test_settings_survive_the_way_to_the_worker():
@@ -89,3 +89,17 @@ def test_sizes(text, size):
 def test_what_is_no_size(text):
     with pytest.raises(IcebreakerError, match="is not a size"):
         parse_size(text)
+
+
+def test_the_name_of_the_output_says_what_is_written(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "folder.v2").mkdir()
+    (tmp_path / "link").symlink_to("far.pb")
+    for name, form in {
+        "made.pb": "graph", "made": "saved_model", "made.v2/": "saved_model", "made.v2": "graph", "file": "graph",
+        "folder.v2": "saved_model", "link": "graph",
+    }.items():  # fmt: skip
+        assert output_format(f"{tmp_path}/{name}") == form, name
+    assert output_format("/dev/null") == "graph" and output_format("made/", "graph") == "graph"
+    with pytest.raises(IcebreakerError, match="format 'onnx' is unknown"):
+        output_format("made", "onnx")

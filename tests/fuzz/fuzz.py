@@ -40,10 +40,12 @@ from tensorboard.compat.proto.meta_graph_pb2 import MetaGraphDef  # pyright: ign
 from fuzz.damage import damage_arrays, damage_bytes, damage_graph, damage_json, damage_saved_model
 from helpers.paths import GRAPHS as SHARED
 from helpers.paths import ROOT
+from helpers.shown_models import onnx_model, tflite_model
 from icebreaker import codec, events, reports
 from icebreaker.data import dataset, sample_inputs, tfrecord
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files, structure
+from icebreaker.formats.optimized_saved_model import optimized_signature
 from icebreaker.formats.saved_model_effects import saved_model_effects
 from icebreaker.graph import external_weights, limits, shape_inference, side_effects
 from icebreaker.graph.functions import reachable_functions
@@ -178,6 +180,8 @@ def saved_model() -> bytes:
             objects.concrete_functions[name].SetInParent()
             objects.nodes.add().function.concrete_functions.append(name)
             objects.nodes[0].children.add(node_id=len(objects.nodes) - 1, local_name=f"_{name}")
+    graph.node[-1].attr["_icebreaker_output"].list.i.extend((0, 0))  # as a conversion writes it
+    graph.node[-1].attr["_icebreaker_scope"].s = b"call_"
     saver = meta.saver_def
     saver.save_tensor_name, saver.restore_op_name, saver.filename_tensor_name = "call_save:0", "call_restore", "file:0"
     meta.signature_def["serving_default"].inputs["x"].name = "x:0"
@@ -261,6 +265,20 @@ def read_graph(path: Path) -> None:
         layout.Layout(outline).scene(frozenset())
 
 
+def read_shown(path: Path) -> None:
+    """A model that is only looked at, as the app does."""
+    graph = graph_files.read_graph(path, shown=True)
+    try:
+        graph_files.read_graph(path)
+        raise AssertionError("it would be converted")
+    except IcebreakerError:
+        pass
+    shape_inference.infer(graph)
+    json.dumps(graph_files.describe(graph).to_json(), allow_nan=False)
+    if len(graph) < 400:
+        layout.Layout(layout.build(graph, outputs=list(graph.candidate_outputs))).scene(frozenset())
+
+
 def read_saved_model(path: Path) -> None:
     """What is looked at before TensorFlow's loader runs: every op that acts outside must be found, wherever it is."""
     try:
@@ -268,6 +286,9 @@ def read_saved_model(path: Path) -> None:
     except DecodeError:
         raise IcebreakerError("no_saved_model", "no SavedModel") from None
     limits.check_limits(meta.graph_def, str(path))
+    for name in list(meta.signature_def):
+        if (optimized := optimized_signature(meta, name)) is not None:
+            graph_files.describe(Graph(optimized[0]))
     found = {(item.function, item.node) for item in saved_model_effects(meta)}
     bodies = {
         "": meta.graph_def.node,
@@ -381,6 +402,8 @@ def targets() -> list[Target]:
         Target("graphs", read_graph, graphs(), damage_graph, 40),
         Target("optimized graphs", read_graph, [optimized(), weights_beside()], damage_graph, 25),
         Target("SavedModels", read_saved_model, [saved_model()], damage_saved_model, 15),
+        Target("ONNX models", read_shown, [onnx_model().SerializeToString()], damage_bytes, 5, ".onnx"),
+        Target("TensorFlow Lite models", read_shown, [tflite_model()], damage_bytes, 5, ".tflite"),
         Target("arguments of calls", read_call, calls(), damage_json, 8),
         Target("calibration tables", read_table, [calibration_table()], damage_json, 8),
         Target("input values", read_arrays, [arrays(False), arrays(True)], damage_arrays, 5, ".npz"),

@@ -29,7 +29,7 @@ import pytest
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 UPDATE = "ICEBREAKER_UPDATE_SNAPSHOTS"
-COMMANDS = ("inspect", "convert", "calibrate", "benchmark", "compare", "sample", "engines", "demo")
+COMMANDS = ("inspect", "convert", "calibrate", "benchmark", "compare", "diff", "sample", "engines", "demo")
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,7 @@ CASES = (
         after=("convert-profile",),
     ),
     Case("benchmark-alone", "benchmark c.pb --seconds 0.1 --json", after=("convert-profile",), is_long=True),
+    Case("diff", "diff chain.pb mixed.pb --json"),
     Case("compare", "compare digits.pb d.pb --json", after=("convert-digits",)),
     Case(
         "compare-elsewhere",
@@ -208,6 +209,8 @@ FIGURES = (
     (("engines", "tensorrt*", "precisions"), dict, "<precisions>"),
     (("engines", "tensorrt*", "options"), dict, "<options>"),
     (("engines", "tensorrt*", "targets"), list, "<targets>"),
+    (("engines", "xla", "detail"), str, "<detail>"),
+    (("engines", "xla", "precisions"), dict, "<precisions>"),
     (("gpu",), str, "<GPU>"),
     (("gpu_memory_bytes",), int, "<bytes>"),
 )

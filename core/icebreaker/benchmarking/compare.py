@@ -8,6 +8,7 @@ from typing import Any
 from icebreaker import events
 from icebreaker.benchmarking.graph_pair import Emit, GraphPair, warnings_logged
 from icebreaker.errors import IcebreakerError
+from icebreaker.formats.graph_files import BIG_BYTES
 from icebreaker.messages import message
 from icebreaker.reports import Comparison
 from icebreaker.settings import Consent, ConvertSettings
@@ -42,7 +43,7 @@ def compare(
     Raises:
         IcebreakerError: A file, a name or the inputs do not fit.
     """
-    with warnings_logged(), GraphPair(model, optimized, settings, consent, emit) as pair:
+    with warnings_logged(), GraphPair(model, optimized, settings, consent, emit, BIG_BYTES) as pair:
         answers: dict[str, list[Sequence[Any]]] = {"original": [], "optimized": []}
         for feeds, fraction in pair.every_row():
             emit(events.Progress(message("stage_compare", "Comparing the outputs"), 0.15 + 0.85 * fraction))

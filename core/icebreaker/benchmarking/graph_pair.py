@@ -18,6 +18,8 @@ from icebreaker.data.rows import are_rows, every_row
 from icebreaker.data.sample_inputs import rows, sample_run
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph import side_effects
+from icebreaker.graph.external_weights import MOST_BYTES
+from icebreaker.graph.fixed_inputs import fix_inputs
 from icebreaker.graph.random_ops import find_randomness, random_not_compared
 from icebreaker.messages import message
 from icebreaker.metrics.output_difference import difference
@@ -59,23 +61,25 @@ class GraphPair:
     """The original and, if given, the optimized graph, both loaded."""
 
     def __init__(
-        self, model: str, optimized: str | None, settings: ConvertSettings, consent: Consent, emit: Emit
-    ) -> None:
+        self, model: str, optimized: str | None, settings: ConvertSettings, consent: Consent, emit: Emit,
+        big: int = MOST_BYTES,
+    ) -> None:  # fmt: skip
+        """Loads both; of graphs of `big` bytes the weights stay in files, which saves memory and costs speed."""
         self._settings = settings
         emit(events.Progress(message("stage_read_original", "Reading the original graph"), 0.0))
         allowed = consent.side_effects
         self._weights = tempfile.TemporaryDirectory(prefix="icebreaker-", ignore_cleanup_errors=True)
-        self._graph = loader.read(Path(model), allowed, Store(Path(self._weights.name)))
+        whole = loader.read(Path(model), allowed, self._store("original"), settings.signature, big)
+        self._graph = fix_inputs(whole, settings.freeze_inputs)
         side_effects.require_consent(side_effects.find_side_effects(self._graph.definition), allowed, model)
         emit(events.Progress(message("stage_start_tensorflow", "Starting TensorFlow"), 0.02))
         self._original = GraphSession(self._graph.definition, self._settings.memory_fraction, store=self._graph.store)
         self._optimized: Model | None = None
         if optimized is not None:
             emit(events.Progress(message("stage_load", "Loading the optimized graph"), 0.08))
-            faster = loader.read(Path(optimized), allowed)
+            faster = loader.read(Path(optimized), allowed, self._store("optimized"), big=big)
             side_effects.require_consent(side_effects.find_side_effects(faster.definition), allowed, optimized)
-            folder = Path(optimized).absolute().parent
-            self._optimized = Model(faster, folder, trust=consent.engines)
+            self._optimized = Model(faster, loader.home(Path(optimized)), trust=consent.engines)
         wanted = self._settings.outputs or self._graph.candidate_outputs
         names = self._optimized.outputs if self._optimized else wanted
         self._outputs = [self._graph.require(name, "output") for name in names]
@@ -92,6 +96,11 @@ class GraphPair:
     def __exit__(self, *_: object) -> None:
         self._original.close()
         self._weights.cleanup()
+
+    def _store(self, name: str) -> Store:
+        folder = Path(self._weights.name, name)
+        folder.mkdir()
+        return Store(folder)
 
     @property
     def has_engines(self) -> bool:

@@ -14,7 +14,9 @@ from typing import Any
 from icebreaker import codec, sample_models
 from icebreaker.cli import text
 from icebreaker.cli.console import Console
+from icebreaker.cli.diff_text import diff_lines
 from icebreaker.cli.wording import worded
+from icebreaker.diffing.diff import diff_files
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
 from icebreaker.jobs import requests
@@ -29,9 +31,10 @@ def inspect(arguments: argparse.Namespace, console: Console) -> Answer:
     """What is in a graph."""
     path = Path(arguments.model)
     if graph_files.needs_worker(path):
-        found = console.run(requests.Inspect(model=str(path), consent=arguments.consent))
+        request = requests.Inspect(model=str(path), signature=arguments.signature, consent=arguments.consent)
+        found = console.run(request)
     else:
-        found = graph_files.inspect(path)  # needs no TensorFlow: answers at once
+        found = graph_files.inspect(path, signature=arguments.signature)  # needs no TensorFlow: answers at once
     engines = ", ".join(name if here else f"{name} (built elsewhere)" for name, here in found.engines.items())
     inputs = [(entry.name, entry.dtype, text.shape(entry.shape)) for entry in found.inputs]
     ops = [(op, str(count)) for op, count in list(found.ops.items())[: text.FEW]]
@@ -39,9 +42,12 @@ def inspect(arguments: argparse.Namespace, console: Console) -> Answer:
         *text.table([
             ("nodes", str(found.nodes)),
             ("constants", text.size(found.bytes)),
+            ("parameters", text.exact(found.parameters)),
+            ("FLOPs", text.flops(found)),
             ("control flow", "yes" if found.control_flow else "no"),
             ("functions", str(len(found.functions))),
             *([("engines", engines)] if engines else []),
+            *text.signature_rows(found.signature, found.other_signatures),
         ]),
         "",
         *text.table([("input", "type", "shape"), *inputs]),
@@ -64,7 +70,7 @@ def convert(arguments: argparse.Namespace, console: Console) -> Answer:
     """Writes a graph that runs faster."""
     made = console.run(
         requests.Convert(
-            model=arguments.model, output=arguments.output, settings=arguments.settings,
+            model=arguments.model, output=arguments.output, format=arguments.format, settings=arguments.settings,
             consent=arguments.consent, limits=arguments.limits,
         )
     )  # fmt: skip
@@ -117,6 +123,16 @@ def compare(arguments: argparse.Namespace, console: Console) -> Answer:
         )
     )  # fmt: skip
     return found.to_json(), text.difference_lines(found.outputs)
+
+
+def diff(arguments: argparse.Namespace, console: Console) -> Answer:
+    """What is different in a second graph."""
+    files = Path(arguments.model), Path(arguments.other)
+    if any(map(graph_files.needs_worker, files)):
+        found = console.run(requests.Diff(model=str(files[0]), other=str(files[1]), consent=arguments.consent))
+    else:
+        found = diff_files(*files)  # needs no TensorFlow: answers at once
+    return found.to_json(), diff_lines(found)
 
 
 def sample(arguments: argparse.Namespace, console: Console) -> Answer:

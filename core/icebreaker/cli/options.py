@@ -14,10 +14,12 @@ from icebreaker.cli.console import Console
 from icebreaker.cli.wording import worded
 from icebreaker.engine import registry
 from icebreaker.errors import IcebreakerError
+from icebreaker.preprocessing import Preprocessing
 from icebreaker.settings import (
     CALIBRATION_METHODS,
     HARDWARE_COMPATIBILITY,
     MOST_OPTIMIZATION,
+    OUTPUT_FORMATS,
     PRECISIONS,
     QUANTIZERS,
     WEIGHTS,
@@ -26,6 +28,7 @@ from icebreaker.settings import (
     ConvertSettings,
     Limits,
     QuantizationSettings,
+    parse_fixed_input,
     parse_profile,
     parse_size,
 )
@@ -61,6 +64,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.Argume
     _add_calibrate(add("calibrate", commands.calibrate, text))
     _add_benchmark(add("benchmark", commands.benchmark, "measure a graph, or original and optimized in turns"))
     _add_compare(add("compare", commands.compare, "compare what original and optimized answer"))
+    _add_diff(add("diff", commands.diff, "tell what is different in a second graph, whatever it is"))
     _add_sample(add("sample", commands.sample, "write a graph to try things on"))
     add("engines", commands.engines, "tell which engines work here, and why the rest does not")
     _add_demo(add("demo", commands.demo, "convert the digits sample and measure it, with a chart"))
@@ -69,6 +73,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.Argume
 
 def _add_inspect(command: argparse.ArgumentParser) -> None:
     _add_model(command)
+    _add_signature(command)
     command.add_argument(
         "--allow-side-effects", action="store_true", help="load a SavedModel although its initializers read files"
     )
@@ -77,7 +82,12 @@ def _add_inspect(command: argparse.ArgumentParser) -> None:
 def _add_convert(command: argparse.ArgumentParser) -> None:
     defaults = ConvertSettings()
     _add_model(command)
-    command.add_argument("-o", "--output", required=True, metavar="OUT", help="the optimized graph to write")
+    text = "the optimized graph to write; NAME/ is a SavedModel's folder"
+    command.add_argument("-o", "--output", required=True, metavar="OUT", help=text)
+    command.add_argument(
+        "--format", choices=OUTPUT_FORMATS, default="",
+        help="what to write; default: a SavedModel if OUT ends in a slash or has no suffix, else a graph",
+    )  # fmt: skip
     _add_inputs(command)
     _add_outputs(command, "all that carry data")
     command.add_argument("--precision", choices=PRECISIONS, default=defaults.precision, help="default: %(default)s")
@@ -200,6 +210,14 @@ def _add_compare(command: argparse.ArgumentParser) -> None:
     _add_safety(command)
 
 
+def _add_diff(command: argparse.ArgumentParser) -> None:
+    _add_model(command)
+    command.add_argument("other", metavar="OTHER", help="another graph, in any of these forms")
+    command.add_argument(
+        "--allow-side-effects", action="store_true", help="load a SavedModel although its initializers read files"
+    )
+
+
 def _add_sample(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "name", choices=tuple(sample_models.SAMPLES), help="; ".join(map(": ".join, sample_models.SAMPLES.items()))
@@ -220,7 +238,19 @@ def _add_model(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_signature(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--signature", default="", metavar="NAME",
+        help="of a SavedModel; default: serving_default, or the first by name",
+    )  # fmt: skip
+
+
 def _add_input_names(command: argparse.ArgumentParser) -> None:
+    _add_signature(command)
+    command.add_argument(
+        "--freeze-input", dest="freeze_inputs", action="append", type=_checked(parse_fixed_input), default=[],
+        metavar="NAME=VALUE", help="an input that always has this value, such as keras_learning_phase=0",
+    )  # fmt: skip
     command.add_argument(
         "--inputs", type=_checked(_inputs), default=(), metavar="NAME[=DIMxDIM],..",
         help="inputs, with concrete shapes where the graph leaves them open; default: all",
@@ -352,8 +382,8 @@ def _share(text: str) -> float:
     return value
 
 
-def _preprocessing(text: str) -> dict[str, Any]:
-    """`224x224,BGR,mean=104/117/123` as the fields of `calibration.Preprocessing`."""
+def _preprocessing(text: str) -> Preprocessing:
+    """Reads `224x224,BGR,mean=104/117/123`."""
     size, *rest = text.split(",")
     numbers = size.replace("×", "x").split("x")
     if len(numbers) != 2 or not all(item.isascii() and item.isdigit() for item in numbers):
@@ -366,12 +396,12 @@ def _preprocessing(text: str) -> dict[str, Any]:
         if not equals:
             found["channels"] = part.upper()
         elif key in ("mean", "std"):
-            found[key] = [float(item) for item in value.split("/")]
+            found[key] = tuple(float(item) for item in value.split("/"))
         elif key in ("crop", "layout"):
             found[key] = value
         else:
             raise IcebreakerError("preprocessing_unknown", "{subject!r} is unknown", "give_preprocessing", subject=part)
-    return found
+    return Preprocessing(**found)
 
 
 def _duration(text: str) -> float:
@@ -390,6 +420,7 @@ def settings(arguments: argparse.Namespace) -> ConvertSettings:
     given = vars(arguments)
     values = {name: _frozen(given[name]) for name in ConvertSettings().flat if name in given}
     values["inputs"] = tuple(name for name, _ in arguments.inputs)
+    values["freeze_inputs"] = dict(values.get("freeze_inputs", ()))
     if "profiles" in values:
         values["profiles"] = dict(values["profiles"])
     values["input_shapes"] = {name: shape for name, shape in arguments.inputs if shape is not None}

@@ -10,6 +10,7 @@ from typing import Any
 
 from icebreaker import reports
 from icebreaker.cli.wording import worded
+from icebreaker.messages import printable
 
 FEW = 12  # rows of a list that are shown before "and N more"
 
@@ -20,6 +21,7 @@ def conversion_lines(made: reports.Conversion) -> list[str]:
         f"wrote {made.output} in {made.seconds:.1f} s",
         f"{made.coverage:.1%} of the operations run in {count(len(made.segments), 'engine node')}",
     ]
+    lines += [f"{name}: {words}" for name, words in signature_rows(made.signature, made.other_signatures)]
     if made.segments:
         lines += [
             "",
@@ -53,6 +55,14 @@ def conversion_lines(made: reports.Conversion) -> list[str]:
             lines.append(f"and {len(reasons) - FEW} more reasons: --json lists every node")
     lines += [f"warning: {worded(text)}" for text in made.warnings]
     return lines
+
+
+def signature_rows(taken: str, others: Sequence[str]) -> list[tuple[str, str]]:
+    """Which signature of a SavedModel was taken, and which others there are."""
+    if not taken:
+        return []
+    rows = [("signature", printable(taken))]
+    return [*rows, ("others", ", ".join(map(printable, others)))] if others else rows
 
 
 def _accuracy_lines(made: reports.Conversion) -> list[str]:
@@ -172,6 +182,23 @@ def size(number: int) -> str:
         if number >= factor:
             return f"{number / factor:.1f} {unit}"
     return f"{number} bytes"
+
+
+def exact(number: int | None) -> str:
+    """A whole number with its thousands marked."""
+    return "unknown" if number is None else f"{number:,}"
+
+
+def flops(found: reports.Inspection) -> str:
+    """The FLOPs of one row, such as `290 M a row`, and of how many ops they are not known."""
+    unknown = count(found.flops_unknown, "op") if found.flops_unknown else ""
+    if not found.flops:
+        return f"unknown of {unknown}" if unknown else exact(found.flops)
+    for unit, factor in ((" T", 10**12), (" G", 10**9), (" M", 10**6), (" k", 10**3), ("", 1)):
+        if found.flops >= factor:
+            told = f"{_three(found.flops / factor)}{unit} a row"
+            return f"{told}, unknown of {unknown}" if unknown else told
+    return exact(found.flops)
 
 
 def shape(dims: Sequence[int | None] | None) -> str:

@@ -24,6 +24,7 @@ REMEDIES: Mapping[str, str] = {
     "one_engine_or_more_time": "choose one engine in place of auto, or allow it more with --time-limit",
     "other_engine_or_more_patience": "choose another engine or exclude these nodes, or give it more --patience",
     "other_engine_or_more_memory": "choose another engine or a smaller batch, or allow it more with --memory-limit",
+    "choose_signature": "choose the one that shall be frozen as it is with --signature",
     "another_output_folder": "choose another --output-dir",
 }
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from icebreaker import events
 from icebreaker.conversion.sample_values import SampleValues
 from icebreaker.engine.protocol import Engine
+from icebreaker.export.exporter import DTYPES
+from icebreaker.export.recurrent.loops import Recurrence
+from icebreaker.formats.signatures import Frozen
 from icebreaker.graph.graph import Graph
 from icebreaker.messages import Message, message
 from icebreaker.metrics.timing import Race
@@ -74,7 +77,10 @@ class Context:
         samples: Values of inputs, and what the graph computes from them.
         int8: The INT8 side of the conversion; None if that was not asked for.
         notices: How the user is told.
-        spare_inputs: Inputs of the whole graph that the outputs do not need: they stay, so that they may be fed.
+        spare_nodes: Inputs of the whole graph that the outputs do not need, and what fills its tables: they stay, so
+            that they may be fed and run.
+        frozen: What the SavedModel says that the graph is from; None: it is from none.
+        recurrences: The loops that are recurrent networks, by the name of the While.
     """
 
     graph: Graph
@@ -87,4 +93,10 @@ class Context:
     samples: SampleValues
     int8: SegmentQuantizer | None
     notices: Notices
-    spare_inputs: Sequence[Any] = ()
+    spare_nodes: Sequence[Any] = ()
+    frozen: Frozen | None = None
+    recurrences: Mapping[str, Recurrence] = field(default_factory=dict)
+
+    def can_be_handed(self, tensor: Tensor) -> bool:
+        """Whether a tensor is of a type that an engine may read or give; others may be inside of a segment at most."""
+        return self.original.dtype(tensor) in DTYPES

@@ -31,15 +31,20 @@ from icebreaker.engine import registry
 from icebreaker.engine.protocol import Runner
 from icebreaker.errors import IcebreakerError
 from icebreaker.export import exporter
+from icebreaker.export.recurrent.loops import find_recurrences
 from icebreaker.formats import graph_files
+from icebreaker.formats.lookup_tables import spare_initializers, wait_for_tables
+from icebreaker.formats.signatures import Frozen
 from icebreaker.graph import side_effects
+from icebreaker.graph.fixed_inputs import fix_inputs
 from icebreaker.graph.graph import Graph
 from icebreaker.graph.node_patterns import matching_nodes
+from icebreaker.graph.placement import placed_anywhere
 from icebreaker.messages import message
 from icebreaker.partitioning.partition import Refusal, Segment
 from icebreaker.quantization.segment_quantizer import SegmentQuantizer
 from icebreaker.reports import CalibratedSegment, Calibration, Conversion, Left
-from icebreaker.runtime import artifact_reader, artifact_writer
+from icebreaker.runtime import artifact_reader, artifact_writer, loader, saved_model_writer
 from icebreaker.settings import Consent, ConvertSettings
 from icebreaker.storage import crash_journal, trusted_engines
 from icebreaker.storage.weight_store import Store, give_memory_back
@@ -60,16 +65,18 @@ def convert(
     consent: Consent = Consent(),
     emit: Emit = lambda event: None,
     job_id: str = "",
+    form: str = "graph",
 ) -> Conversion:
     """Converts the graph in `model` and writes the optimized one to `output`.
 
     Args:
         model: A frozen graph, SavedModel or Keras model.
-        output: The file to write, or replace.
+        output: The file or folder to write, or replace.
         settings: What the user chose.
         consent: What the user has allowed.
         emit: Receives `Progress` and `Log`.
         job_id: Part of the names of temporary files, by which the parent finds those of a job that died.
+        form: What to write, one of `settings.OUTPUT_FORMATS`.
 
     Raises:
         IcebreakerError: The graph, a setting, or the target is at fault; nothing is written then.
@@ -80,13 +87,13 @@ def convert(
             subject=names[0].replace("_", " "), precision=settings.precision,
         )  # fmt: skip
     registry.require(settings.engine)
-    scope.check_target(output)
+    scope.check_target(output, form)
     table = Path(settings.quantization.calibration_table or f"{output}.calibration.json")
     if settings.precision == "int8":
         scope.check_target(table)
     with tempfile.TemporaryDirectory(prefix="icebreaker-", ignore_cleanup_errors=True) as folder:
         work = _begin(model, settings, consent, emit, Path(folder))
-        _check_side_files(work.context.graph, model, output)
+        _check_side_files(work.context.graph, model, output if form == "graph" else None)
         verified = work.optimize()
         emit(events.Progress(message("stage_write", "Writing the optimized graph"), 0.98))
         written_table = ""
@@ -95,7 +102,14 @@ def convert(
             written_table = str(table)
         nodes = [item.node for item in verified.accepted]
         store = work.context.graph.store
-        built = artifact_writer.write(verified.definition, output, job_id, engines=nodes, store=store)
+        if form == "saved_model":
+            payloads = artifact_writer.payload_files(nodes)
+            saved_model_writer.write(
+                verified.definition, output, job_id, payloads=payloads, store=store, frozen=work.context.frozen
+            )
+            built = artifact_writer.built_engines(verified.definition, nodes)
+        else:
+            built = artifact_writer.write(verified.definition, output, job_id, engines=nodes, store=store)
     trusted_engines.remember_engines(built)
     report = work.report(verified, str(output), written_table)
     emit(events.Progress(message("stage_converted", "Converted"), 1.0))
@@ -310,13 +324,14 @@ def _begin(model: Path, settings: ConvertSettings, consent: Consent, emit: Emit,
     # TensorFlow would bring weights that lie in files to a GPU again in every call.
     store = Store(folder) if gpu.find() is None else None
     big = _BIG_BYTES_INT8 if settings.precision == "int8" else None
-    graph = graph_files.read_graph(model, consent.side_effects, store, big)
-    return _begin_with(graph, settings, consent, emit, str(model))
+    graph, frozen = graph_files.read_model(model, consent.side_effects, store, big, settings.signature)
+    return _begin_with(graph, settings, consent, emit, str(model), frozen=frozen)
 
 
 def _begin_with(
-    graph: Graph, settings: ConvertSettings, consent: Consent, emit: Emit, name: str, *, calibrates: bool = True
-) -> _Work:
+    graph: Graph, settings: ConvertSettings, consent: Consent, emit: Emit, name: str, *, calibrates: bool = True,
+    frozen: Frozen | None = None,
+) -> _Work:  # fmt: skip
     """Runs the graph once, and gathers what a conversion needs.
 
     Args:
@@ -326,11 +341,13 @@ def _begin_with(
         emit: Receives events.
         name: What the graph is called in errors.
         calibrates: False if only the segments are wanted, without INT8's data.
+        frozen: What the SavedModel says that the graph is from.
     """
     registry.require(settings.engine)
+    graph = fix_inputs(placed_anywhere(wait_for_tables(graph)), settings.freeze_inputs)
     # Before TensorFlow sees it: importing a graph already runs what the shapes of others depend on.
     side_effects.require_consent(side_effects.find_side_effects(graph.definition), consent.side_effects, name)
-    outputs = scope.chosen_outputs(graph, settings)
+    outputs = scope.chosen_outputs(graph, settings, frozen)
     excluded = matching_nodes(graph, settings.exclude)
     emit(events.Progress(message("stage_start_tensorflow", "Starting TensorFlow"), 0.02))
     notices = Notices(emit)
@@ -346,15 +363,16 @@ def _begin_with(
     samples = SampleValues(original, graph, outputs, settings)
     if samples.failure is not None:
         notices.warn(nothing_checked(samples.failure))
-    # Its weights take much of what converting may take; a session that is needed again begins anew.
-    original.close()
-    give_memory_back()
+    if graph.store is not None:  # its weights take much of what converting may take; a new session takes a second
+        original.close()
+        give_memory_back()
     int8 = None
     if settings.precision == "int8" and calibrates:
         int8 = _open_int8(graph, original, settings, consent, samples, notices)
     context = Context(
         graph, outputs, original, settings, consent, engines, versions, samples, int8, notices,
-        spare_inputs(whole, graph, named),
+        (*spare_inputs(whole, graph, named), *spare_initializers(whole, graph)), frozen,
+        find_recurrences(graph, original.shape),
     )  # fmt: skip
     selection = EngineSelection(context)
     return _Work(context, selection, SegmentSearch(context, selection, excluded), started)
@@ -376,9 +394,12 @@ def _open_int8(
     return int8
 
 
-def _check_side_files(graph: Graph, model: Path, output: Path) -> None:
-    """Raises IcebreakerError if the graph has engines in files beside it, and is to be written into another folder."""
-    if model.absolute().parent != output.absolute().parent and any(
+def _check_side_files(graph: Graph, model: Path, output: Path | None) -> None:
+    """Raises IcebreakerError if the graph has engines in files beside it, and is to be written into another folder.
+
+    `output` is None for one of its own.
+    """
+    if (output is None or loader.home(model) != output.absolute().parent) and any(
         stored.has_side_file for stored in artifact_reader.stored_engines(graph, Path())
     ):
         raise IcebreakerError(

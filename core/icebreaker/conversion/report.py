@@ -62,6 +62,8 @@ def conversion_report(
         calibration_table=table,
         others=notices.others,
         tensors=_tensors(context),
+        signature=context.frozen.signature.name if context.frozen else "",
+        other_signatures=context.frozen.others if context.frozen else (),
     )
 
 

@@ -11,35 +11,38 @@ from icebreaker.conversion.context import Notices
 from icebreaker.engine import registry
 from icebreaker.engine.protocol import Engine
 from icebreaker.errors import IcebreakerError
+from icebreaker.formats.signatures import Frozen
 from icebreaker.graph.graph import Graph
 from icebreaker.reports import EngineStatus
 from icebreaker.settings import ConvertSettings
 from icebreaker.storage.files import place_to_write
+from icebreaker.storage.folders import place_for_folder
 from icebreaker.tensors import Tensor
 from icebreaker.tf.rewrite import prune, to_tensorflow
 from icebreaker.tf.session import GraphSession
 
 
-def check_target(output: Path) -> None:
-    """Finds out before an hour of work whether a file can be written.
+def check_target(output: Path, form: str = "graph") -> None:
+    """Finds out before an hour of work whether a file, or a SavedModel's folder, can be written.
 
     Raises:
         IcebreakerError: It is a folder or no file, or its folder is missing or cannot be written to.
     """
-    folder = place_to_write(output).parent
+    folder = (place_for_folder if form == "saved_model" else place_to_write)(output).parent
     if not folder.is_dir():
         raise IcebreakerError("target_folder_missing", "{subject} does not exist", "make_folder", subject=folder)
     if not os.access(folder, os.W_OK):
         raise IcebreakerError("target_read_only", "{subject} cannot be written to", "another_folder", subject=folder)
 
 
-def chosen_outputs(graph: Graph, settings: ConvertSettings) -> tuple[Tensor, ...]:
-    """The tensors to keep, each once: those of the settings, or the graph's candidate outputs.
+def chosen_outputs(graph: Graph, settings: ConvertSettings, frozen: Frozen | None = None) -> tuple[Tensor, ...]:
+    """The tensors to keep, each once: those of the settings, of a SavedModel's signature, or the candidate outputs.
 
     Raises:
         IcebreakerError: A name is not in the graph, or there is nothing that could be an output.
     """
-    tensors = [graph.require(name, "output") for name in settings.outputs or graph.candidate_outputs]
+    given = [item.tensor for item in frozen.signature.outputs] if frozen else ()
+    tensors = [graph.require(name, "output") for name in settings.outputs or given or graph.candidate_outputs]
     if not tensors:
         raise IcebreakerError("outputs_missing", "the graph has no node that could be an output", "name_an_output")
     return tuple(dict.fromkeys(tensors))
@@ -108,7 +111,11 @@ def usable_engines(settings: ConvertSettings, notices: Notices) -> tuple[list[En
             )  # fmt: skip
         statuses = [status]
     else:
-        statuses = [status for name in registry.names() if (status := registry.status(name)).runs]
+        statuses = [
+            status
+            for name in registry.names()
+            if (status := registry.status(name)).runs and registry.get(name).joins_auto()
+        ]
         if not statuses:
             raise IcebreakerError("no_engine_runs", "no engine can run here", "install_an_engine")
     check_options(settings, statuses, notices)

@@ -11,6 +11,7 @@ from icebreaker.conversion.context import Context
 from icebreaker.conversion.engine_selection.segment_forms import SegmentForms, Shape
 from icebreaker.conversion.engine_selection.selection import EngineSelection
 from icebreaker.export import exporter, fake_quant
+from icebreaker.export.ops import spectra
 from icebreaker.graph.graph import Node
 from icebreaker.graph.ops import PASSIVE
 from icebreaker.messages import message
@@ -21,6 +22,7 @@ from icebreaker.tensors import Tensor
 _log = logging.getLogger(__name__)
 
 _MOST_ROUNDS = 12
+_COMPLEX = frozenset({"complex64", "complex128"})
 
 # Of a segment, `Segment.key` → what is made of it.
 Found = Mapping[Any, SegmentForms]
@@ -45,7 +47,11 @@ class SegmentSearch:
         self._refusals: dict[str, Refusal] | None = None
         self._found: dict[Any, SegmentForms] = {}
         # Ops that some engine takes as TensorFlow has them.
-        self._native = frozenset[str]().union(*(engine.supported_ops() for engine in context.engines))
+        self._native = frozenset[str]().union(*(engine.supported_ops() for engine in selection.deciding))
+        loops = context.recurrences.values() if wants_onnx else ()
+        self._of_loops = frozenset[str]().union(*(item.nodes for item in loops))
+        self._loops = frozenset(item.name for item in loops)
+        self._spectral = spectra.OPS if wants_onnx else frozenset[str]()
 
     def run(self, more: Mapping[str, Refusal] | None = None) -> tuple[Partition, Found]:
         """Partitions and exports until converter and engines take every segment.
@@ -66,7 +72,8 @@ class SegmentSearch:
             context.notices.progress(
                 message("stage_find_segments", "Finding segments"), 0.1 + 0.2 * min(turn / _MOST_ROUNDS, 1)
             )
-            split = partition(context.graph, context.outputs, refusals, context.settings.minimum_segment_size)
+            minimum = context.settings.minimum_segment_size
+            split = partition(context.graph, context.outputs, refusals, minimum, self._loops)
             split = replace(
                 split,
                 segments=tuple(segment_graph.complete_outputs(segment, context.outputs) for segment in split.segments),
@@ -97,10 +104,16 @@ class SegmentSearch:
         original = self._context.original
         if node.name in self._excluded:
             return Refusal("excluded", message("node_excluded", "excluded by you", subject=node.name))
-        if node.op in PASSIVE and node.op not in ("Identity", "IdentityN"):
+        if (node.op in PASSIVE and node.op not in ("Identity", "IdentityN")) or node.name in self._of_loops:
             return None
+        if node.op in self._spectral:
+            kinds = {original.dtype(tensor) for tensor in self._tensors(node)}
+            if kinds & _COMPLEX:
+                odd = sorted(kinds - exporter.DTYPES - _COMPLEX)
+                return self._odd_type(node, odd[0]) if odd else None
         if node.op not in self._convertible and node.op not in self._native:
-            told = message("op_unsupported", "no converter for {op}", subject=node.name, op=node.op)
+            said = next(filter(None, (engine.why_not(node.op) for engine in self._selection.deciding)), None)
+            told = said or message("op_unsupported", "no converter for {op}", subject=node.name, op=node.op)
             return Refusal("unsupported_op", told)
         if original.is_stateful(node.name):
             told = message(
@@ -109,21 +122,24 @@ class SegmentSearch:
             return Refusal("side_effect", told)
         if node.op in self._native:
             return None
-        tensors = [*node.inputs, *(Tensor(node.name, port) for port in range(original.output_count(node.name)))]
-        odd = [kind for tensor in tensors if (kind := original.dtype(tensor)) not in exporter.DTYPES]
+        odd = [kind for tensor in self._tensors(node) if (kind := original.dtype(tensor)) not in exporter.DTYPES]
         if not odd and node.inputs and (kind := original.dtype(node.inputs[0])) in exporter.IN_FLOATS.get(node.op, ()):
             told = message(
                 "computed_in_floats", "{op} of {dtype} would be computed in floats, which have not all of its numbers",
                 subject=node.name, op=node.op, dtype=kind,
             )  # fmt: skip
             return Refusal("unsupported_attribute", told)
-        if not odd:
-            return None
-        told = message("dtype_unsupported", "{op} works on {dtype} here", subject=node.name, op=node.op, dtype=odd[0])
-        return Refusal("unsupported_attribute", told)
+        return self._odd_type(node, odd[0]) if odd else None
+
+    def _tensors(self, node: Node) -> list[Tensor]:
+        """What a node reads and gives."""
+        count = self._context.original.output_count(node.name)
+        return [*node.inputs, *(Tensor(node.name, port) for port in range(count))]
 
     def _show(self, segment: Segment, found: dict[Any, SegmentForms]) -> dict[str, Refusal]:
         """Shows a segment to the engines; one that is taken goes to `found`, of others the nodes that are refused."""
+        if cut := self._cut(segment):
+            return cut
         shapes: dict[Tensor, Shape] = {}
         for tensor in segment.inputs:
             shape = self._shape(tensor)
@@ -137,6 +153,35 @@ class SegmentSearch:
         if not refused:
             found[segment.key] = forms
         return refused
+
+    def _cut(self, segment: Segment) -> dict[str, Refusal]:
+        """Members that read or give what no engine can be handed, such as a list: that must stay inside, or outside."""
+        context = self._context
+        graph, kept, refused = context.graph, {*segment.nodes, *segment.constants}, dict[str, Refusal]()
+        links = [(name, tensor) for name in segment.nodes for tensor in graph[name].inputs]
+        links += [
+            (reader, tensor) for name in segment.nodes for reader in graph.consumers[name]
+            for tensor in graph[reader].inputs if tensor.node == name
+        ]  # fmt: skip
+        links += [("", tensor) for tensor in context.outputs if tensor.node in kept]
+        links = [link for link in dict.fromkeys(links) if not context.can_be_handed(link[1])]
+        again = True
+        while again:
+            again = False
+            for reader, tensor in links:
+                if (reader in kept) != (tensor.node in kept):
+                    name = reader if reader in kept else tensor.node
+                    kept.discard(name)
+                    refused[name] = self._odd_type(graph[name], context.original.dtype(tensor))
+                    again = True
+        return {name: refusal for name, refusal in refused.items() if name in segment.nodes}
+
+    def _odd_type(self, node: Node, dtype: str) -> Refusal:
+        if node.name in self._loops:
+            told = message("is_control_flow", "{op} is control flow, which stays in TensorFlow", op=node.op)
+            return Refusal("control_flow", told)
+        told = message("dtype_unsupported", "{op} works on {dtype} here", subject=node.name, op=node.op, dtype=dtype)
+        return Refusal("unsupported_attribute", told)
 
     def _shape(self, tensor: Tensor) -> Shape | None:
         """A tensor's shape as TensorFlow infers it; of unknown rank, with as many open dimensions as the samples."""

@@ -76,7 +76,7 @@ def verify(context: Context, accepted: list[Accepted]) -> Verified:
     while True:
         nodes = [item.node for item in accepted]
         definition = artifact_writer.assemble(
-            context.graph, context.outputs, nodes, context.original, context.spare_inputs
+            context.graph, context.outputs, nodes, context.original, context.spare_nodes
         )
         if not accepted or not all(item.report.runs_here for item in accepted):
             return Verified(definition, accepted, left, accuracy)

@@ -18,7 +18,6 @@ import numpy as np
 
 from icebreaker.data import arrays, images, made_up, python_file, tfrecord
 from icebreaker.data.made_up import RANDOM_WARNING
-from icebreaker.data.preprocessing import Preprocessing
 from icebreaker.data.source import (
     GOOD_SAMPLES,
     LABELS,
@@ -33,9 +32,10 @@ from icebreaker.data.source import (
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.graph import Placeholder
 from icebreaker.messages import message
+from icebreaker.preprocessing import Preprocessing
 from icebreaker.storage.files import check_file, exists
 
-__all__ = ["LABELS", "RANDOM_WARNING", "Batch", "Data", "Input", "Preprocessing", "open_data"]
+__all__ = ["LABELS", "RANDOM_WARNING", "Batch", "Data", "Input", "open_data"]
 
 Input = Placeholder
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from icebreaker.data.preprocessing import Preprocessing
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.graph import Placeholder
 from icebreaker.messages import Message, message
+from icebreaker.preprocessing import Preprocessing
 from icebreaker.reports import Words
 
 # Input name → values, [rows, …]; an input without axes has no rows.

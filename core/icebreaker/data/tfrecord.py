@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from icebreaker.data.images import image_input
-from icebreaker.data.preprocessing import Preprocessing
 from icebreaker.data.source import Batch, Data, Request, Source, pick
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.graph import Placeholder
+from icebreaker.preprocessing import Preprocessing
 
 
 def _open(path: Path, request: Request) -> Data:

@@ -1,12 +1,9 @@
 """Converts an ONNX model's types from FP32 to FP16, for engines that compute in the types a network states.
 
 Inputs and outputs keep their types. A float tensor has up to two forms: FP32 under its own name, FP16 under a new one.
-Each node works in one of the two, and a Cast appears where a tensor is needed in the other. Convolutions and matrix
-products work in FP16, and so does what follows them. What FP16 cannot hold (largest number 65504, 11 bits) stays in
-FP32: sums, squares and exponentials, small constants such as the epsilon of a normalization, whole numbers such as
-pixels and positions, masks of -1e9; and with sample values, whatever was seen to leave its range. So does what must be
-exact (`exactness`): ids, indices, coordinates, counts. Where a matrix product is among that, the model says so, for
-engines that would round its operands.
+Each node works in one of the two (`half_rules`), and a Cast appears where a tensor is needed in the other. What must be
+exact stays in FP32 (`exactness`): ids, indices, coordinates, counts. Where a matrix product is among that, the model
+says so, for engines that would round its operands.
 """
 
 from __future__ import annotations
@@ -19,38 +16,17 @@ from typing import Any
 import numpy as np
 
 from icebreaker.engine.exactness import Network, Step, exact_nodes
+from icebreaker.engine.half_rules import HEAVY, HELD, MAX, SMALLEST, Facts, halved, judge
 from icebreaker.errors import IcebreakerError
 
 EXACT_PRODUCTS = "icebreaker.exact_products"  # in a model's metadata: some of its products must be FP32, not TF32
-_MAX = float(np.finfo(np.float16).max)
-_SMALLEST = float(np.finfo(np.float16).smallest_normal)  # 6.1e-5: below, digits are lost
 _STEP = 2.0**-24  # the smallest number at all
 _LEAST_SCALE = 2.0**-17  # with 7 bits left, which is what INT8 has
-# Between these a tensor's largest value may lie: room for samples that were not seen, and for its smaller values.
-_SEEN_LEAST, _SEEN_MOST = 32 * _SMALLEST, _MAX / 4
 _FLOAT, _HALF = 1, 10  # onnx.TensorProto.FLOAT, FLOAT16
 _FLOATS = frozenset({_FLOAT, _HALF, 11, 16})  # with DOUBLE and BFLOAT16
 
-# They begin FP16: here it pays.
-_HEAVY = frozenset({"Conv", "ConvTranspose", "DequantizeLinear", "Einsum", "Gemm", "GRU", "LSTM", "MatMul", "RNN"})
-# Their results leave FP16's range or digits easily, or they make values from nothing.
-_STAY = frozenset({
-    "Constant", "ConstantOfShape", "CumSum", "Exp", "Log", "Pow", "Reciprocal", "ReduceL1", "ReduceL2", "ReduceLogSum",
-    "ReduceLogSumExp", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Softplus",
-})  # fmt: skip
-_ATTRIBUTE_TYPED = frozenset({"EyeLike", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"})
-# A huge number that enters them leaves as a small one.
-_BOUNDED = frozenset({"Clip", "Erf", "HardSigmoid", "Sigmoid", "Softmax", "Tanh"})
-# Bounds and fillers: infinity's stand-in (3.4e38, -1e9) may become FP16's largest number.
-_SATURATE = frozenset({"Clip", "Max", "Min", "Pad", "Where"})
 _QUANTIZE = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _QUANTIZE_OPSET = 19  # the first in which a scale may be FP16
-
-# What is known of a float tensor. A node goes on in FP16 if all that flows in is _IN_HALF or _FREE.
-_IN_HALF = "half"
-_FREE = "free"  # in FP32, but nothing speaks against FP16
-_HELD = "held"  # in FP32, as are the nodes behind it, until it meets FP16 or a heavy node
-_HUGE = "huge"  # in FP32, and outside FP16's range: so are the nodes behind it, until one brings it back
 
 
 def to_half(model: bytes, samples: Sequence[Sequence[np.ndarray]] = ()) -> bytes:
@@ -110,10 +86,10 @@ def _with_half_scales(onnx: Any, proto: Any) -> Any:
         if data is not None and scales.ndim == 1 and dead.any():  # channels whose weights are 0 in FP16 anyway
             axis = next((item.i for item in node.attribute if item.name == "axis"), 1)
             values = np.moveaxis(onnx.numpy_helper.to_array(data).copy(), axis, 0)
-            values[dead], scales[dead] = 0, _SMALLEST
+            values[dead], scales[dead] = 0, SMALLEST
             data.CopyFrom(onnx.numpy_helper.from_array(np.ascontiguousarray(np.moveaxis(values, 0, axis)), data.name))
             scale.CopyFrom(onnx.numpy_helper.from_array(scales, scale.name))
-        if scales.min() < _LEAST_SCALE or scales.max() > _MAX:
+        if scales.min() < _LEAST_SCALE or scales.max() > MAX:
             return None
     return proto
 
@@ -162,7 +138,7 @@ class _Converter:
         self._nodes: list[Any] = []
         self._exact = exact_nodes(_network(graph, self._elem_types))
         self.has_exact_products = any(
-            node.op_type in _HEAVY for index, node in enumerate(graph.node) if str(index) in self._exact
+            node.op_type in HEAVY for index, node in enumerate(graph.node) if str(index) in self._exact
         )
 
     def convert(self, largest: Mapping[str, float]) -> None:
@@ -170,7 +146,7 @@ class _Converter:
         for item in (*graph.input, *graph.initializer):
             if self._is_float(item.name):
                 self._forms[item.name] = {_FLOAT: item.name}
-                self._states[item.name] = _HELD
+                self._states[item.name] = HELD
         for index, node in enumerate(graph.node):
             self._convert_node(node, str(index) in self._exact)
         for item in graph.output:
@@ -224,29 +200,16 @@ class _Converter:
 
     def _judge(self, node: Any, demands: set[int], is_exact: bool) -> tuple[int, str]:
         """The form that a node works in, and what is known of its results."""
-        op = node.op_type
         floats = [name for slot, name in enumerate(node.input) if self._is_float(name) and slot not in demands]
-        constants = [self._values(name) for name in floats if name in self._constants]
-        states = {self._states[name] for name in floats if name not in self._constants}
-        half, held = (_HALF, _IN_HALF), (_FLOAT, _HELD)
-        seen = [self._seen[name] for name in node.output if name in self._seen]
-        if not all(value == 0 or _SEEN_LEAST <= value <= _SEEN_MOST for value in seen):
-            return (_FLOAT, _HUGE)
-        if _HUGE in states:
-            return (_FLOAT, _FREE if seen or op in _BOUNDED else _HUGE)
-        if is_exact or not self._takes_half(node) or op in _STAY | _ATTRIBUTE_TYPED:
-            return held
-        if op not in _SATURATE and any(_overflows(values) for values in constants):
-            return held if op == "Div" else (_FLOAT, _HUGE)
-        if any(0 < np.abs(values).max(initial=0) < _SMALLEST for values in constants):
-            return held
-        if op == "Mul" and node.input[0] == node.input[1]:
-            return held
-        if op in _HEAVY or (constants and not states):
-            return half
-        if not states or states == {_HELD}:
-            return held
-        return (_FLOAT, _FREE) if _HELD in states else half
+        in_half, state = judge(Facts(
+            node.op_type,
+            states={self._states[name] for name in floats if name not in self._constants},
+            constants=[self._values(name) for name in floats if name in self._constants],
+            seen=[self._seen[name] for name in node.output if name in self._seen],
+            is_exact=is_exact, takes_half=self._takes_half(node),
+            is_square=node.op_type == "Mul" and node.input[0] == node.input[1],
+        ))  # fmt: skip
+        return _HALF if in_half else _FLOAT, state
 
     def _takes_half(self, node: Any) -> bool:
         """Whether ONNX allows FP16 for this node's float results, and they are known at all."""
@@ -278,8 +241,7 @@ class _Converter:
             source = next(iter(forms.values()))
             forms[form] = name if form == _FLOAT else self._new_name(f"{name}/half")
             if name in self._constants:
-                values = self._values(name)
-                values = np.where(np.isfinite(values), values.clip(-_MAX, _MAX), values).astype(np.float16)
+                values = halved(self._values(name))
                 self._graph.initializer.append(self._onnx.numpy_helper.from_array(values, forms[form]))
             else:
                 node_name = self._new_name(f"{name}/cast")
@@ -306,10 +268,6 @@ def _network(graph: Any, kinds: Mapping[str, int]) -> Network:
         constants={item.name for item in graph.initializer},
         outputs={item.name for item in graph.output},
     )
-
-
-def _overflows(values: np.ndarray) -> bool:
-    return bool(np.any(np.isfinite(values) & (np.abs(values) > _MAX)))
 
 
 def _types(schema: Any, parameters: Any, slot: int) -> Any:

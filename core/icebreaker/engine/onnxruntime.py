@@ -33,7 +33,7 @@ _RULES = NumberRules(
     exact=dict.fromkeys(("ReduceSum", "ReduceMean", "ReduceProd", "Pow"), 53),
     hides_nan=frozenset({
         "ReduceMax", "ReduceMin", "MaxPool", "GlobalMaxPool", "TopK", "ArgMax", "ArgMin", "ThresholdedRelu",
-        "NonMaxSuppression", "ScatterND", "Unique",
+        "NonMaxSuppression", "ScatterND", "Unique", "LSTM", "GRU", "RNN",
     }),
 )  # fmt: skip
 # A CUDA graph has a session of its own, with the weights; further shapes run without one.

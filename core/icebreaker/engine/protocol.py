@@ -16,6 +16,7 @@ import numpy as np
 
 from icebreaker.engine.segment_model import Model, SegmentModel
 from icebreaker.errors import IcebreakerError
+from icebreaker.messages import Message
 from icebreaker.reports import EngineLayer, EngineStatus, Words
 
 Shape = tuple[int, ...]
@@ -129,9 +130,12 @@ class Engine(ABC):
         title: What users read: its name as its makers write it, such as `ONNX Runtime`.
         colour: Of its segments in the app's graph; at least 3:1 against both backgrounds. None: the app's accent.
         payload: What `build` gives: `model`, if that is an ONNX model or the vendor's own form of one, so that building
-            costs next to nothing and `load` compiles; `code`, if it is machine code for a device.
+            costs next to nothing and `load` compiles; `code`, if it is machine code for a device; `function`, if it is
+            a FunctionDef that goes into the written graph, where TensorFlow itself runs it.
         precisions: What can be asked of `build`, of `settings.PRECISIONS`. Asked for another, it is built in the next
             higher one that it has.
+        widens_segments: Whether ops that it alone takes may be part of segments. If not, `auto` tries it on those that
+            others take; only if it is chosen by name it has all that it takes.
         takes_open_shapes: Whether what it builds runs on other shapes than those of the usual sample. If not, it is
             checked and used for these alone.
         takes_unsigned_int8: Whether INT8 activations that are never negative come as unsigned numbers, which has twice
@@ -146,8 +150,9 @@ class Engine(ABC):
     title: ClassVar[str]
     colour: ClassVar[Colour | None] = None
     starts_from: ClassVar[Literal["onnx", "tensorflow"]] = "onnx"
-    payload: ClassVar[Literal["model", "code"]] = "code"
+    payload: ClassVar[Literal["model", "code", "function"]] = "code"
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    widens_segments: ClassVar[bool] = True
     takes_open_shapes: ClassVar[bool] = True
     takes_unsigned_int8: ClassVar[bool] = False
     takes_nncf: ClassVar[bool] = False
@@ -158,9 +163,17 @@ class Engine(ABC):
     def status(self) -> EngineStatus:
         """Whether it builds and runs on this machine, and if not, why, with what to install."""
 
+    def joins_auto(self) -> bool:
+        """Whether `auto` tries it, where it runs: one that would hardly ever win there only takes time."""
+        return True
+
     def supported_ops(self) -> frozenset[str]:
         """TensorFlow ops that it takes, if it starts from TensorFlow; for ONNX the converter knows them."""
         return frozenset()
+
+    def why_not(self, op: str) -> Message | None:
+        """Why a TensorFlow op is not among these; None if there is no more to say."""
+        return None
 
     def refusals(self, segment: SegmentModel) -> Mapping[str, Words]:
         """Node of the form it starts from → why this engine does not take it; empty if it takes the whole segment.

@@ -26,6 +26,7 @@ BUILT_IN = (
     "icebreaker.engine.onnxruntime:OnnxRuntime",
     "icebreaker.engine.tensorrt.engine:TensorRT",
     "icebreaker.engine.tensorrt.rtx:TensorRTRTX",
+    "icebreaker.engine.xla.engine:XLA",
 )
 ENTRY_POINTS = "icebreaker.engines"
 VARIABLE = "ICEBREAKER_ENGINES"

@@ -28,6 +28,7 @@ from icebreaker.export.weights import attach, groups, weights_as_placeholders, w
 from icebreaker.messages import Message, message
 from icebreaker.storage.weight_store import Store, give_memory_back
 from icebreaker.tensors import Tensor
+from icebreaker.tf.folding import folded as folded_graph
 from icebreaker.tf.rewrite import from_store
 
 os.environ.setdefault("TF2ONNX_CATCH_ERRORS", "FALSE")  # else every optimizer pass deep-copies the graph
@@ -139,10 +140,10 @@ def export(
         folded, store = without_weights(segment, aside, store), None
         for names in groups(aside):
             given = with_weights(folded, {name: aside.pop(name) for name in names})
-            folded = without_weights(_grappler(given, input_names, output_names), aside)
+            folded = without_weights(folded_graph(given, input_names, output_names), aside)
             give_memory_back()
     else:
-        folded = _grappler(from_store(without_weights(segment, aside), store), input_names, output_names)
+        folded = folded_graph(from_store(without_weights(segment, aside), store), input_names, output_names)
     slim, weights = weights_as_placeholders(folded, aside)
     with _quiet_tf2onnx() as complaints, tf.Graph().as_default() as graph:
         tf.import_graph_def(slim, name="")
@@ -227,27 +228,6 @@ def _optimized(convert: Callable[[], Any]) -> Any:
         return optimizer.optimize_graph(graph, catch_errors=False, optimizers=passes)
     except Exception:  # and the graph is half changed; now each pass works on a copy, which is slower
         return optimizer.optimize_graph(convert(), catch_errors=True, optimizers=passes)
-
-
-def _grappler(definition: Any, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
-    """Folds constants and batch norms; the named tensors stay."""
-    from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
-    from tensorflow.python.grappler import tf_optimizer
-
-    config = config_pb2.ConfigProto()
-    rewrite: Any = config.graph_options.rewrite_options
-    rewrite.optimizers[:] = ["constfold", "function", "dependency"]
-    rewrite.meta_optimizer_iterations = rewrite.TWO
-    rewrite.experimental_disable_folding_quantization_emulation = True
-    config.graph_options.infer_shapes = True
-    meta = meta_graph_pb2.MetaGraphDef(graph_def=definition)
-    fetches = meta_graph_pb2.CollectionDef()
-    fetches.node_list.value.extend([*inputs, *outputs])
-    meta.collection_def["train_op"].CopyFrom(fetches)
-    try:
-        return tf_optimizer.OptimizeGraph(config, meta)
-    except Exception:  # Grappler is a help, not a need
-        return definition
 
 
 def _finish(model: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from icebreaker.errors import IcebreakerError
-from icebreaker.formats import graphdef, keras, saved_model, structure
+from icebreaker.formats import graphdef, keras, onnx_model, saved_model, structure, tflite_model
 from icebreaker.formats.format import Format
-from icebreaker.graph import external_weights, limits, side_effects
+from icebreaker.formats.lookup_tables import wait_for_tables
+from icebreaker.formats.shown import refuse_shown
+from icebreaker.formats.signatures import Frozen
+from icebreaker.graph import costs, external_weights, limits, side_effects
 from icebreaker.graph.graph import Graph, Node
+from icebreaker.graph.placement import placed_anywhere
 from icebreaker.reports import GraphInput, Inspection
 from icebreaker.storage import trusted_engines
 from icebreaker.storage.files import exists, write_together
@@ -23,7 +28,7 @@ from icebreaker.storage.weight_store import Store
 # A graph of so many bytes is big: converted in memory, it would take some 25 times as much there.
 BIG_BYTES = 128 << 20
 # Asked in this order; the last one takes every file that is left.
-FORMATS: tuple[Format, ...] = (saved_model, keras, graphdef)
+FORMATS: tuple[Format, ...] = (saved_model, keras, onnx_model, tflite_model, graphdef)
 
 
 def needs_worker(path: Path) -> bool:
@@ -41,7 +46,7 @@ def name_patterns() -> tuple[str, ...]:
 
 
 def read_definition(path: Path, allow_side_effects: bool = False) -> Any:
-    """The frozen GraphDef (tensorboard's message) in a file or folder.
+    """The frozen GraphDef message in a file or folder.
 
     Args:
         path: A graph in any form.
@@ -50,33 +55,78 @@ def read_definition(path: Path, allow_side_effects: bool = False) -> Any:
     Raises:
         IcebreakerError: There is no such file, it holds no graph, or one beyond what `limits` takes.
     """
-    definition = _format_of(path).read(path, allow_side_effects)
-    if not definition.node:
-        raise IcebreakerError("graph_empty", "{subject} holds an empty graph", "export_with_nodes", subject=path)
-    limits.check_limits(definition, str(path))
+    definition = _read(path, allow_side_effects, "")[0]
+    refuse_shown(definition, str(path))
     return definition
 
 
+def _read(path: Path, allow_side_effects: bool, signature: str) -> tuple[Any, Frozen | None]:
+    form, frozen = _format_of(path), None
+    if form is saved_model:
+        definition, frozen = saved_model.read_frozen(path, allow_side_effects, signature)
+    else:
+        definition = form.read(path, allow_side_effects)
+    if not definition.node:
+        raise IcebreakerError("graph_empty", "{subject} holds an empty graph", "export_with_nodes", subject=path)
+    limits.check_limits(definition, str(path))
+    return definition, frozen
+
+
 def read_graph(
-    path: Path, allow_side_effects: bool = False, store: Store | None = None, big: int | None = None
-) -> Graph:
-    """The frozen graph in a file or folder.
+    path: Path, allow_side_effects: bool = False, store: Store | None = None, big: int | None = None,
+    signature: str = "", shown: bool = False,
+) -> Graph:  # fmt: skip
+    """The frozen graph in a file or folder, as `read_model` gives it."""
+    return read_model(path, allow_side_effects, store, big, signature, shown)[0]
+
+
+def read_model(
+    path: Path, allow_side_effects: bool = False, store: Store | None = None, big: int | None = None,
+    signature: str = "", shown: bool = False,
+) -> tuple[Graph, Frozen | None]:  # fmt: skip
+    """The frozen graph in a file or folder, and what its SavedModel says beside it.
 
     Args:
         path: A graph in any form.
         allow_side_effects: As in `read_definition`.
         store: Where big weights of a big graph shall lie instead of in memory.
         big: From how many bytes on a graph is big; None: `BIG_BYTES`.
+        signature: Which signature of a SavedModel; empty: `serving_default`, or the first by name.
+        shown: Read also what is only to be looked at, such as ONNX.
+
+    Returns:
+        The graph; of a SavedModel, which signature it is, and what others there are.
 
     Raises:
-        IcebreakerError: As in `read_definition`.
+        IcebreakerError: As in `read_definition`; the signature is not there.
     """
+    form = _format_of(path)
+    if signature and form is not saved_model:
+        raise IcebreakerError(
+            "signature_of_no_saved_model", "{subject} is no SavedModel, so it has no signature {name!r}",
+            "leave_signature_out", subject=path, name=signature,
+        )  # fmt: skip
+    frozen = None
     big = BIG_BYTES if big is None else big
-    if store is not None and exists(path):
-        definition = _format_of(path).read_apart(path, store, big, allow_side_effects)
+    if store is not None:
+        if form is not saved_model:
+            definition = form.read_apart(path, store, big, allow_side_effects)
+        elif found := saved_model.read_frozen_apart(path, store, big, allow_side_effects, signature):
+            definition, frozen = found
+        else:
+            definition = None
         if definition is not None:
-            return _apart(definition, path, store)
-    definition = read_definition(path, allow_side_effects)
+            if not shown:
+                refuse_shown(definition, str(path))
+            return placed_anywhere(wait_for_tables(_apart(definition, path, store))), frozen
+    definition, frozen = _read(path, allow_side_effects, signature)
+    if not shown:
+        refuse_shown(definition, str(path))
+    return placed_anywhere(wait_for_tables(_whole(definition, path, store, big))), frozen
+
+
+def _whole(definition: Any, path: Path, store: Store | None, big: int) -> Graph:
+    """A graph that is in memory, the weights beside it included; those of a big one go to `store`."""
     if beside := external_weights.take_in(definition, path.absolute().parent, store):
         return Graph(definition, beside)
     if store is None or definition.ByteSize() < big:
@@ -109,9 +159,9 @@ def read_structure(path: Path) -> Graph:
     try:
         definition = structure.read(path)
     except (OSError, ValueError):  # text, gzip, or broken: read it all, and have the error in words
-        return read_graph(path)
+        return read_graph(path, shown=True)
     if not definition.node:
-        return read_graph(path)
+        return read_graph(path, shown=True)
     limits.check_limits(definition, str(path))
     external_weights.show(definition)
     return Graph(definition)
@@ -125,7 +175,9 @@ def read_constant(path: Path, name: str) -> Node | None:
     return Node(message.name, message.op, (), (), message.device, message)
 
 
-def inspect(path: Path, frozen: str | None = None, allow_side_effects: bool = False, job_id: str = "") -> Inspection:
+def inspect(
+    path: Path, frozen: str | None = None, allow_side_effects: bool = False, job_id: str = "", signature: str = ""
+) -> Inspection:
     """What is in a graph file or folder.
 
     Args:
@@ -133,20 +185,21 @@ def inspect(path: Path, frozen: str | None = None, allow_side_effects: bool = Fa
         frozen: Where to write what had to be frozen on the way in, as a .pb; None: nowhere.
         allow_side_effects: As in `read_definition`.
         job_id: As in `files.write_whole`.
+        signature: As in `read_model`.
 
     Raises:
         IcebreakerError: As in `read_definition`, or `frozen` cannot be written.
     """
     if not needs_worker(path):
-        return describe(read_graph(path, allow_side_effects))
+        return _counted(read_graph(path, allow_side_effects, signature=signature, shown=True))
     with tempfile.TemporaryDirectory(prefix="icebreaker-", ignore_cleanup_errors=True) as folder:
-        graph = read_graph(path, allow_side_effects, Store(Path(folder)))
+        graph, model = read_model(path, allow_side_effects, Store(Path(folder)), signature=signature, shown=True)
         if frozen:
             write_together(external_weights.files(Path(frozen), graph.definition, graph.store), job_id)
-        return describe(graph, frozen or "")
+        return _counted(graph, frozen or "", model)
 
 
-def describe(graph: Graph, frozen_path: str = "") -> Inspection:
+def describe(graph: Graph, frozen_path: str = "", model: Frozen | None = None) -> Inspection:
     """What is in a graph that has been read; `frozen_path` is where it was written, if it had to be frozen."""
     return Inspection(
         nodes=len(graph),
@@ -159,7 +212,18 @@ def describe(graph: Graph, frozen_path: str = "") -> Inspection:
         frozen_path=frozen_path,
         side_effects=side_effects.find_side_effects(graph.definition),
         engines=_engines(graph),
+        signature=model.signature.name if model else "",
+        other_signatures=model.others if model else (),
     )
+
+
+def _counted(graph: Graph, frozen_path: str = "", model: Frozen | None = None) -> Inspection:
+    """As `describe`, with what its ops cost."""
+    totals = costs.totals(graph)
+    return replace(
+        describe(graph, frozen_path, model),
+        flops=totals.flops, flops_unknown=totals.unknown, parameters=totals.parameters,
+    )  # fmt: skip
 
 
 def _engines(graph: Graph) -> Mapping[str, bool]:

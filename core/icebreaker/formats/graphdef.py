@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,16 @@ from icebreaker.storage.weight_store import Store
 _MOST_BYTES = (1 << 31) - 1
 _MOST_TEXT_BYTES = 1 << 28  # read at about 10 MB a second
 _PIECE_BYTES = 1 << 22
+# What people name .pb although it is something else, and how that begins.
+_OTHERS: Mapping[str, re.Pattern[bytes]] = {
+    "a PyTorch file": re.compile(
+        rb"\x80.\x8a\x0al\xfc\x9cF\xf9 j\xa8P|PK\x03\x04.{26}[^/]{1,200}/(data\.pkl|version|byteorder)", re.DOTALL
+    ),
+    "a pickled Python object": re.compile(rb"\x80[\x02-\x05][\x95}c(]"),
+    "a zip archive": re.compile(rb"PK\x03\x04"),
+    "an HDF5 file, as Keras writes": re.compile(rb"\x89HDF\r\n\x1a\n"),
+    "a TensorFlow Lite model": re.compile(rb".{4}TFL3", re.DOTALL),
+}
 _GRAPH_IN_TEXT = re.compile(rb"^\s*(node|library|versions)\s*:?\s*\{", re.MULTILINE)
 
 
@@ -52,6 +63,11 @@ def read(path: Path, allow_side_effects: bool = False) -> Any:
         raise IcebreakerError("file_empty", "{subject} is empty", "export_graph_again", subject=path)
     if _is_text(data):
         return _parse_text(path, data)
+    if other := next((name for name, begin in _OTHERS.items() if begin.match(data)), ""):
+        raise IcebreakerError(
+            "graph_of_another_kind", "{subject} is {kind}, not a frozen graph of TensorFlow",
+            "give_frozen_or_saved_model", subject=path, kind=other,
+        )  # fmt: skip
     definition = GraphDef()
     try:
         definition.ParseFromString(data)

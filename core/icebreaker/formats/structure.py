@@ -86,6 +86,29 @@ def read_node(path: Path, name: str) -> Any | None:
     return None
 
 
+def node_places(path: Path) -> dict[str, tuple[int, int]]:
+    """Name → where each node of a binary file begins and ends; empty if it cannot be read any more."""
+    found: dict[str, tuple[int, int]] = {}
+    try:
+        with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            for number, _, inside, end in _fields(data, 0, len(data)):
+                if number == 1:
+                    found[_name(data, inside, end).decode("utf-8", "replace")] = inside, end
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def node_at(path: Path, begin: int, end: int) -> Any | None:
+    """The node that `node_places` found there; None if it is not there any more."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(begin)
+            return NodeDef.FromString(stream.read(end - begin))
+    except (OSError, DecodeError):
+        return None
+
+
 def _name(data: mmap.mmap, at: int, end: int) -> bytes:
     """The name in a NodeDef that lies from `at` to `end`; empty if it is no NodeDef."""
     while at < end:

@@ -48,6 +48,24 @@ def _values(values: Any) -> Iterator[Any]:
             stack.extend(function.attr.values())
 
 
+def rename_functions(definition: Any, names: Mapping[str, str]) -> None:
+    """Gives functions of a GraphDef other names, wherever they are named; changes the message."""
+    library = definition.library
+    bodies = [definition.node, *(function.node_def for function in library.function)]
+    nodes = [node for body in bodies for node in body]
+    for node in nodes:
+        node.op = names.get(node.op, node.op)
+    attributes = [node.attr for node in nodes] + [function.attr for function in library.function]
+    for value in _values([value for item in attributes for value in item.values()]):
+        for function in _functions(value):
+            function.name = names.get(function.name, function.name)
+    for function in library.function:
+        function.signature.name = names.get(function.signature.name, function.signature.name)
+    for gradient in library.gradient:
+        gradient.function_name = names.get(gradient.function_name, gradient.function_name)
+        gradient.gradient_func = names.get(gradient.gradient_func, gradient.gradient_func)
+
+
 def reachable_functions(nodes: Sequence[Any], library: Any) -> list[str]:
     """The functions that may run when nodes of a graph do.
 

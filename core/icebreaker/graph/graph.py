@@ -20,6 +20,7 @@ from icebreaker.graph.ops import (
     FEWEST_INPUTS,
     FLOATS,
     ITEM_BYTES,
+    KNOWN_SCALARS,
     NEVER_OUTPUTS,
     PLACEHOLDERS,
     WEIGHT_SLOTS,
@@ -186,8 +187,7 @@ class Graph:
                         "placeholder_malformed", "input {subject!r} has no proper dtype and shape",
                         "export_graph_again", subject=node.name,
                     )  # fmt: skip
-                # Before GraphDef version 24 an empty shape meant "unknown"; a scalar input cannot be told from it.
-                if shape == () and 0 < self.definition.versions.producer < 24:
+                if shape == () and node.op == "Placeholder" and self.definition.versions.producer < KNOWN_SCALARS:
                     shape = None
                 known = cast("tuple[int | None, ...] | None", shape)
                 placeholders.append(Placeholder(node.name, dtype, known, optional))

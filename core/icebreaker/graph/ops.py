@@ -20,6 +20,9 @@ ITEM_BYTES: Mapping[str, int] = {
 FLOATS = frozenset({"float16", "float32", "float64"})  # dtypes of weights
 
 PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2", "PlaceholderWithDefault"})
+# The version of GraphDefs from which on a Placeholder's empty shape is a scalar's: before, and where the version was
+# not kept, as TensorFlow 1's freezing did not, it means that nothing is known.
+KNOWN_SCALARS = 22
 # Ops that give what they read, unchanged.
 FORWARDING = frozenset({"Identity", "Snapshot", "StopGradient"})
 # Ops that move a value on unchanged or carry none: they never count as work that an engine could do.

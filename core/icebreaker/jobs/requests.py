@@ -39,10 +39,15 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, tag_field="job", forbid
 
 
 class Inspect(Request, frozen=True, tag="inspect"):
-    """What is in a graph; one that has to be frozen first is written to `frozen`, if that is given."""
+    """What is in a graph; one that has to be frozen first is written to `frozen`, if that is given.
+
+    Attributes:
+        signature: Which signature of a SavedModel; empty: `serving_default`, or the first by name.
+    """
 
     model: str
     frozen: str = ""
+    signature: str = ""
     result: ClassVar[Any] = reports.Inspection
 
     @property
@@ -71,16 +76,46 @@ class MakeSample(Request, frozen=True, tag="sample"):
 
 
 class Convert(Request, frozen=True, tag="convert"):
-    """Converts the graph in `model` and writes the optimized one to `output`."""
+    """Converts the graph in `model` and writes the optimized one to `output`.
+
+    Attributes:
+        model: The graph to convert.
+        output: The file or folder to write.
+        format: One of `settings.OUTPUT_FORMATS`; empty: as the name of `output` says (`settings.output_format`).
+        settings: What the user chose.
+    """
 
     model: str
     output: str
+    format: str = ""
     settings: ConvertSettings = ConvertSettings()
     result: ClassVar[Any] = reports.Conversion
 
     @property
     def written(self) -> str:
         """The optimized graph."""
+        return self.output
+
+
+class WriteSavedModel(Request, frozen=True, tag="write-saved-model"):
+    """Writes the graph in `optimized`, which a conversion of `model` made, as a SavedModel to the folder `output`.
+
+    Attributes:
+        model: The original: of a SavedModel, signatures, assets and variables come along.
+        optimized: What the conversion made.
+        output: The folder to write.
+        settings: What it was converted with.
+    """
+
+    model: str
+    optimized: str
+    output: str
+    settings: ConvertSettings = ConvertSettings()
+    result: ClassVar[Any] = reports.SavedFolder
+
+    @property
+    def written(self) -> str:
+        """The folder."""
         return self.output
 
 
@@ -126,3 +161,17 @@ class Compare(Request, frozen=True, tag="compare"):
     optimized: str
     settings: ConvertSettings = ConvertSettings()
     result: ClassVar[Any] = reports.Comparison
+
+
+class Diff(Request, frozen=True, tag="diff"):
+    """Says what is different in the graph `other`; if it has to be frozen, it is written to `frozen`, if given."""
+
+    model: str
+    other: str
+    frozen: str = ""
+    result: ClassVar[Any] = reports.GraphDiff
+
+    @property
+    def written(self) -> str:
+        """The frozen graph."""
+        return self.frozen

@@ -7,6 +7,8 @@ that count before its first session are known.
 from __future__ import annotations
 
 import contextlib
+import importlib.abc
+import importlib.machinery
 import logging
 import os
 import shutil
@@ -21,6 +23,7 @@ from icebreaker import codec, events, gpu, reports
 from icebreaker.errors import IcebreakerError
 from icebreaker.jobs import requests, supervisor
 from icebreaker.messages import Message, message, one_line
+from icebreaker.settings import output_format
 from icebreaker.storage import crash_journal
 
 Emit = Callable[[events.Event], None]
@@ -31,7 +34,9 @@ def _inspect(request: requests.Inspect, emit: Emit, job_id: str) -> reports.Insp
     from icebreaker.formats import graph_files
 
     emit(events.Progress(message("stage_read", "Reading the graph"), 0.0))
-    return graph_files.inspect(Path(request.model), request.frozen or None, request.consent.side_effects, job_id)
+    return graph_files.inspect(
+        Path(request.model), request.frozen or None, request.consent.side_effects, job_id, request.signature
+    )
 
 
 def _engines(request: requests.AskEngines, emit: Emit, job_id: str) -> reports.Machine:
@@ -53,8 +58,20 @@ def _convert(request: requests.Convert, emit: Emit, job_id: str) -> reports.Conv
     from icebreaker.conversion import pipeline
 
     return pipeline.convert(
-        Path(request.model), Path(request.output), request.settings, request.consent, emit=emit, job_id=job_id
-    )
+        Path(request.model), Path(request.output), request.settings, request.consent, emit=emit, job_id=job_id,
+        form=output_format(request.output, request.format),
+    )  # fmt: skip
+
+
+def _write_saved_model(request: requests.WriteSavedModel, emit: Emit, job_id: str) -> reports.SavedFolder:
+    from icebreaker.runtime import saved_model_writer
+
+    emit(events.Progress(message("stage_write", "Writing the optimized graph"), 0.0))
+    saved_model_writer.write_from_file(
+        Path(request.model), Path(request.optimized), Path(request.output), job_id,
+        signature=request.settings.signature,
+    )  # fmt: skip
+    return reports.SavedFolder(request.output)
 
 
 def _calibrate(request: requests.Calibrate, emit: Emit, job_id: str) -> reports.Calibration:
@@ -80,6 +97,15 @@ def _compare(request: requests.Compare, emit: Emit, job_id: str) -> reports.Comp
     return compare.compare(request.model, request.optimized, request.settings, request.consent, emit)
 
 
+def _diff(request: requests.Diff, emit: Emit, job_id: str) -> reports.GraphDiff:
+    from icebreaker.diffing import diff
+
+    emit(events.Progress(message("stage_diff", "Comparing the graphs"), 0.0))
+    return diff.diff_files(
+        Path(request.model), Path(request.other), request.frozen, request.consent.side_effects, job_id
+    )
+
+
 class _EventHandler(logging.Handler):
     """Sends what the library logs to the parent, messages as values."""
 
@@ -99,10 +125,35 @@ JOBS: Mapping[type[requests.Request], Callable[[Any, Emit, str], Any]] = {
     requests.AskEngines: _engines,
     requests.MakeSample: _sample,
     requests.Convert: _convert,
+    requests.WriteSavedModel: _write_saved_model,
     requests.Calibrate: _calibrate,
     requests.Benchmark: _benchmark,
     requests.Compare: _compare,
+    requests.Diff: _diff,
 }
+
+
+class KerasWhenAsked(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Keeps Keras out while TensorFlow is being imported.
+
+    TensorFlow imports it, if it is there, for the names of its optimizers; with all that Keras imports, that is half of
+    the time that a worker needs to begin. Afterwards a Keras file has it imported as usual.
+    """
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+        """Where Keras is, for TensorFlow asks that, too; but it cannot be loaded."""
+        tensorflow = getattr(sys.modules.get("tensorflow"), "__spec__", None)
+        if fullname not in ("keras", "tf_keras") or not getattr(tensorflow, "_initializing", False):
+            return None
+        found = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        return found and importlib.machinery.ModuleSpec(fullname, self, origin=found.origin, is_package=True)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
+        """Refuses, in the way that TensorFlow is prepared for."""
+        raise ModuleNotFoundError("Keras is imported when it is asked for", name=spec.name)
+
+    def exec_module(self, module: Any) -> None:
+        """Is not reached."""
 
 
 def main() -> None:
@@ -123,10 +174,12 @@ def main() -> None:
     logger.propagate = False
     order = codec.decode(sys.stdin.readline(), supervisor.Order)
     crash_journal.begin(order.folder, order.denied)
+    sys.meta_path.insert(0, KerasWhenAsked())
     threading.Thread(target=_end_with_parent, args=(order,), daemon=True).start()
     try:
         kinds = {str(kind.__struct_config__.tag): kind for kind in JOBS}
         request = codec.from_plain(order.request, kinds[order.request["job"]])
+        _bind(request.limits.threads)
         emit(events.Done(codec.to_plain(JOBS[type(request)](request, emit, order.id))))
     except IcebreakerError as error:
         emit(events.Failed(_with_advice(error.message, order.request)))
@@ -148,6 +201,12 @@ def _with_advice(failure: Message, request: Mapping[str, Any]) -> Message:
     settings: Mapping[str, Any] = request.get("settings") or {}
     advice = gpu.memory_advice(str(failure), settings.get("memory_fraction"))
     return message("gpu_memory_full", "{failure}{advice}", failure=failure, advice=advice) if advice else failure
+
+
+def _bind(threads: int | None) -> None:
+    """Keeps to so many of the processor cores that there are; TensorFlow and the engines count those they find."""
+    if threads is not None and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
 def _end_with_parent(order: supervisor.Order) -> None:

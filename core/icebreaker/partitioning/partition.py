@@ -17,12 +17,13 @@ nodes with equal sets are joined. Then, if one member is alive, all are, hence e
 waits for is alive, hence the call is. If the call is alive, so is all that comes from outside, hence, in topological
 order, every member.
 
-*No loop.* Members of a v1 loop run once per iteration: they stay in TensorFlow.
+*No loop.* Members of a v1 loop run once per iteration: they stay in TensorFlow. A While is a loop as a whole, and goes
+to an engine where its caller knows how.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from icebreaker.graph.graph import Graph
 from icebreaker.graph.ops import PASSIVE
@@ -36,8 +37,9 @@ from icebreaker.tensors import Tensor
 
 
 def partition(
-    graph: Graph, outputs: Sequence[Tensor], refusals: Mapping[str, Refusal], minimum_segment_size: int = 3
-) -> Partition:
+    graph: Graph, outputs: Sequence[Tensor], refusals: Mapping[str, Refusal], minimum_segment_size: int = 3,
+    loops: Collection[str] = (),
+) -> Partition:  # fmt: skip
     """Splits what the outputs need into segments, as large as they can be made, and the rest.
 
     The result does not depend on the order of nodes in the file.
@@ -47,20 +49,23 @@ def partition(
         outputs: The tensors that must keep their names and values.
         refusals: Nodes that may not go into an engine. All others may, but for inputs and control flow.
         minimum_segment_size: Segments with fewer real ops (all but `ops.PASSIVE`) stay in TensorFlow.
+        loops: Nodes that are a loop as a whole, and may go into an engine like any other.
 
     Raises:
         IcebreakerError: An output is not in the graph, or the graph has a cycle that is not a loop.
     """
     for tensor in outputs:
         graph.require(tensor.node, "output")
-    return _Partitioner(graph, outputs, refusals).result(max(minimum_segment_size, 1))
+    return _Partitioner(graph, outputs, refusals, loops).result(max(minimum_segment_size, 1))
 
 
 class _Partitioner:
     """Makes segments of clusters, and says why the other nodes stay."""
 
-    def __init__(self, graph: Graph, outputs: Sequence[Tensor], refusals: Mapping[str, Refusal]) -> None:
-        self.nodes = SegmentGraph(graph, outputs, refusals)
+    def __init__(
+        self, graph: Graph, outputs: Sequence[Tensor], refusals: Mapping[str, Refusal], loops: Collection[str]
+    ) -> None:
+        self.nodes = SegmentGraph(graph, outputs, refusals, loops)
         self.taken = {node.name for node in graph} | set(graph.functions)  # names that are no segment's
 
     def result(self, minimum: int) -> Partition:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.graph import Graph, Node
@@ -32,13 +32,15 @@ class SegmentGraph:
         tensors: Of each node: its tensors that are outputs or are read, sorted.
     """
 
-    def __init__(self, graph: Graph, outputs: Sequence[Tensor], refusals: Mapping[str, Refusal]) -> None:
+    def __init__(
+        self, graph: Graph, outputs: Sequence[Tensor], refusals: Mapping[str, Refusal], loops: Collection[str] = ()
+    ) -> None:
         """Numbers what the outputs need.
 
         Raises:
             IcebreakerError: The graph has a cycle that is not a loop.
         """
-        self.outputs = frozenset(outputs)
+        self.outputs, self._loops = frozenset(outputs), frozenset(loops)
         self.order = _topological(graph, graph.ancestors(tensor.node for tensor in outputs))
         self.number = {node.name: index for index, node in enumerate(self.order)}
         self.waits: dict[int, list[int]] = {}
@@ -94,7 +96,7 @@ class SegmentGraph:
             return refusal
         if node.op in PLACEHOLDERS:
             return Refusal("passive", message("graph_input", "an input of the graph"))
-        if node.op in CONTROL_FLOW:
+        if node.op in CONTROL_FLOW and node.name not in self._loops:
             return Refusal(
                 "control_flow",
                 message("is_control_flow", "{op} is control flow, which stays in TensorFlow", op=node.op),

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 from icebreaker.data import dataset
-from icebreaker.data.preprocessing import Preprocessing
 from icebreaker.data.source import Batch, Data
 from icebreaker.errors import IcebreakerError
 from icebreaker.export.exporter import Exported
@@ -86,12 +85,11 @@ class SegmentData:
         if Path(path).is_dir():
             inputs = [item for item in inputs if item.shape != () and item.name not in self.defaults]
         chosen = settings.quantization
-        how = None if chosen.preprocessing is None else Preprocessing.from_json(chosen.preprocessing)
         # Of few samples, a quarter is held back only if the batches are small.
         for batch in (_BATCH, 1):
             data = dataset.open_data(
                 path, inputs, samples=chosen.calibration_samples, seed=chosen.calibration_seed, batch=batch,
-                preprocessing=how, allow_code=self._allow_python,
+                preprocessing=chosen.preprocessing, allow_code=self._allow_python,
             )  # fmt: skip
             if not data.samples or data.samples >= 8 * data.batch:
                 break

@@ -1,7 +1,7 @@
 """Results as values: what a job found out, for the app to show and the command line to print.
 
-The shapes that `to_json` of `Inspection`, `Conversion`, `Calibration`, `Benchmark`, `Comparison` and `Machine` gives
-are a contract: others script against them. `codec` carries whole values between processes.
+The shapes that `to_json` of `Inspection`, `Conversion`, `Calibration`, `Benchmark`, `Comparison`, `GraphDiff` and
+`Machine` gives are a contract: others script against them. `codec` carries whole values between processes.
 
 Each subject has its module in here; all other packages import the values from `icebreaker.reports` itself.
 """
@@ -11,7 +11,8 @@ from __future__ import annotations
 from icebreaker.reports.accuracy import Accuracy, Comparison, OutputDifference
 from icebreaker.reports.benchmark import Benchmark, Latency, LayerTime, NodeTime, Profile, Speedup
 from icebreaker.reports.conversion import REASONS, Conversion, EngineLayer, Left, SegmentReport, Tried
-from icebreaker.reports.inspection import GraphInput, Inspection, SampleFile, SideEffect
+from icebreaker.reports.diff import GraphDiff, NodeChange, OneSided
+from icebreaker.reports.inspection import GraphInput, Inspection, SampleFile, SavedFolder, SideEffect
 from icebreaker.reports.machine import EngineStatus, Machine
 from icebreaker.reports.quantization import (
     CalibratedSegment,
@@ -33,6 +34,7 @@ __all__ = [
     "Conversion",
     "EngineLayer",
     "EngineStatus",
+    "GraphDiff",
     "GraphInput",
     "Inspection",
     "Latency",
@@ -40,11 +42,14 @@ __all__ = [
     "LayerTime",
     "Left",
     "Machine",
+    "NodeChange",
     "NodeTime",
+    "OneSided",
     "OutputDifference",
     "Profile",
     "Quantization",
     "SampleFile",
+    "SavedFolder",
     "SegmentReport",
     "SideEffect",
     "Speedup",

@@ -138,6 +138,8 @@ class Conversion:
         others: Largest share of the processors' time that other programs had while engines were timed, 0 to 1. Where it
             is large, a warning says so, and times are processor time.
         tensors: Canonical tensor name → dtype and shape as TensorFlow infers them, such as `float32[?,56,56,64]`.
+        signature: Of a SavedModel, the signature that was converted.
+        other_signatures: Its other signatures.
     """
 
     output: str
@@ -150,19 +152,21 @@ class Conversion:
     calibration_table: str = ""
     others: float = 0.0
     tensors: Mapping[str, str] = field(default_factory=dict[str, str])
+    signature: str = ""
+    other_signatures: tuple[str, ...] = ()
 
     def to_json(self, word: Word = str) -> dict[str, Any]:
         """The contract of `icebreaker convert --json`; what INT8 adds is there only where it was asked for."""
         segment_keys = ["name", "engine", "precision", "nodes", "inputs", "outputs", "build_seconds"]
         data = codec.to_plain(self)
-        extra = {}
+        extra = {key: data[key] for key in ("signature", "other_signatures") if data[key]}
         if any(segment.quantization for segment in self.segments):
             segment_keys.append("quantization")
             for plain, segment in zip(data["segments"], self.segments, strict=True):
                 if segment.quantization:
                     plain["quantization"]["message"] = word(segment.quantization.message)
                     del plain["quantization"]["tensors"]  # for the app: long, and in the table
-            extra = {key: data[key] for key in ("accuracy", "calibration_table")}
+            extra |= {key: data[key] for key in ("accuracy", "calibration_table")}
             extra["warnings"] = [word(warning) for warning in self.warnings]
         return {
             "output": self.output,

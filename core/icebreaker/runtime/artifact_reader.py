@@ -13,18 +13,24 @@ segment). What an engine needs rides along in private attributes (a leading unde
 `_icebreaker_file`          the name of a side file beside the graph that holds it
 `_icebreaker_weights`       the folder beside the graph with the weights of a payload in a side file
 `_icebreaker_shapes`        input shapes that the engine takes; an open dimension is unknown there
+`_icebreaker_native`        the native segment, where the node calls a function that is the engine (see below)
 `_icebreaker_output`        on the graph's output nodes: pairs of (position among the outputs, port)
 `_icebreaker_function`      on engine nodes that are live in a process (`live_graph.live`): their native segment
 ==========================  =========================================================================
+
+An engine that is a function (`Engine.payload`) has no payload beside it: the node calls it, so that plain TensorFlow
+runs it too, and attributes without `icebreaker` in their name say how (`_XlaMustCompile`).
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from icebreaker.engine import registry
 from icebreaker.engine.segment_model import Model
 from icebreaker.errors import IcebreakerError
 from icebreaker.export import external_data
@@ -34,6 +40,7 @@ from icebreaker.storage.files import read_beside
 from icebreaker.tensors import Tensor
 
 PREFIX = "_icebreaker_"
+NATIVE = f"{PREFIX}native"
 MOST_PAYLOAD_BYTES = 1 << 33  # of an engine in a side file
 
 
@@ -52,6 +59,7 @@ class StoredEngine:
         inputs: The tensors it reads.
         output_dtypes: TensorFlow's names of its outputs' types.
         function: The library function with the original nodes.
+        compiled: The library function that is the engine, and that the node calls; None if the engine is a payload.
     """
 
     node: str
@@ -67,6 +75,7 @@ class StoredEngine:
     _inline: bytes
     _file: Path | None
     _weights_apart: bool = False
+    compiled: Any = None
 
     @property
     def has_side_file(self) -> bool:
@@ -79,7 +88,7 @@ class StoredEngine:
         Raises:
             IcebreakerError: A side file is missing or no file, or the bytes are not those that were written.
         """
-        data = self._inline
+        data = self._inline if self.compiled is None else self.compiled.SerializeToString(deterministic=True)
         if self._file is not None:
             try:
                 data = read_beside(self._file.parent, self._file.name, MOST_PAYLOAD_BYTES)
@@ -130,8 +139,10 @@ def stored_engines(graph: Graph, folder: Path) -> tuple[StoredEngine, ...]:
                 subject=node.name, op=node.op,
             )  # fmt: skip
         shapes = attributes[f"{PREFIX}shapes"].list.shape
-        if not len(shapes) == len(node.inputs) == len(attributes["Tin"].list.type) or (
-            attributes["f"].func.name not in graph.functions
+        called = attributes["f"].func.name
+        native = attributes[NATIVE].func.name if NATIVE in attributes else called
+        if not len(shapes) == len(node.inputs) == len(attributes["Tin"].list.type) or not (
+            {called, native} <= set(graph.functions)
         ):
             raise IcebreakerError(
                 "engine_node_damaged", "engine {subject} is not as it was written", "convert_again", subject=node.name
@@ -143,13 +154,45 @@ def stored_engines(graph: Graph, folder: Path) -> tuple[StoredEngine, ...]:
                 shapes=tuple(node.attrs[f"{PREFIX}shapes"] or ()),
                 inputs=node.inputs,
                 output_dtypes=tuple(DTYPES.get(item, f"type {item}") for item in attributes["Tout"].list.type),
-                function=attributes["f"].func.name,
+                function=native,
                 _inline=attributes[f"{PREFIX}payload"].s if f"{PREFIX}payload" in attributes else b"",
                 _file=file,
                 _weights_apart=f"{PREFIX}weights" in attributes,
+                compiled=None if native == called else _function(graph, called),
             )
         )
     return tuple(found)
+
+
+def is_function(engine: str) -> bool:
+    """Whether an engine is a function of the graph that TensorFlow itself runs."""
+    found = registry.find(engine)
+    return found is not None and found.payload == "function"
+
+
+def _function(graph: Graph, name: str) -> Any:
+    return next(item for item in graph.definition.library.function if item.signature.name == name)
+
+
+def call_native(node: Any) -> None:
+    """Makes an engine node (NodeDef) that calls the function that its engine is call its native segment instead."""
+    if NATIVE in node.attr:
+        node.attr["f"].func.name = node.attr[NATIVE].func.name
+        for key in [key for key in node.attr if key.startswith("_") and not key.startswith(PREFIX)]:
+            del node.attr[key]
+        del node.attr[NATIVE]
+
+
+def with_native(graph: Graph, kept: Collection[str]) -> Graph:
+    """The graph with native segments in the place of functions that are engines, but for the nodes that are `kept`."""
+    if not any(NATIVE in node.definition.attr and node.name not in kept for node in graph):
+        return graph
+    definition = type(graph.definition)()
+    definition.CopyFrom(graph.definition)
+    for node in definition.node:
+        if node.name not in kept:
+            call_native(node)
+    return Graph(definition, graph.store)
 
 
 def stored_outputs(graph: Graph) -> tuple[Tensor, ...]:
@@ -182,6 +225,16 @@ def without_payloads(definition: Any) -> Any:
         for key, value in node.attr.items():
             if not key.startswith(PREFIX):
                 copy.attr[key].CopyFrom(value)
+    return result
+
+
+def without_engines(definition: Any) -> Any:
+    """The same graph with calls of the native segments in the place of engine nodes, so that TensorFlow runs all."""
+    result = type(definition)()
+    result.CopyFrom(definition)
+    for node in result.node:
+        for key in [key for key in node.attr if key.startswith(PREFIX) and key != f"{PREFIX}output"]:
+            del node.attr[key]
     return result
 
 

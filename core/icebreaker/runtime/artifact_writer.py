@@ -17,7 +17,7 @@ from icebreaker.export import external_data
 from icebreaker.graph import external_weights
 from icebreaker.graph.graph import Graph
 from icebreaker.partitioning.partition import Segment
-from icebreaker.runtime.artifact_reader import PREFIX
+from icebreaker.runtime.artifact_reader import NATIVE, PREFIX, is_function
 from icebreaker.runtime.segment_graph import ENUMS, copy_inside
 from icebreaker.storage.files import Pieces, digest_of, size_of, write_together
 from icebreaker.storage.trusted_engines import BuiltEngine
@@ -146,7 +146,10 @@ def _add_engine(
     call = result.node.add(name=segment.name, op="PartitionedCall")
     call.input.extend(spelled(tensor) for tensor in segment.inputs)
     call.input.extend(dict.fromkeys(control(name) for name in segment.controls))
-    call.attr["f"].func.name = signature.name
+    if is_function(item.engine):
+        _call_compiled(result, call, type(function).FromString(built.payload), signature.name)
+    else:
+        call.attr["f"].func.name = signature.name
     call.attr["Tin"].list.SetInParent()
     call.attr["Tin"].list.type.extend(argument.type for argument in signature.input_arg)
     call.attr["Tout"].list.type.extend(argument.type for argument in signature.output_arg)
@@ -162,13 +165,23 @@ def _add_engine(
         ),
     }.items():
         call.attr[PREFIX + key].s = text.encode()
-    if isinstance(built.payload, bytes):
+    if isinstance(built.payload, bytes) and not is_function(item.engine):
         call.attr[f"{PREFIX}payload"].s = built.payload
     call.attr[f"{PREFIX}shapes"].list.SetInParent()
     for shape in item.shapes:
         stored = call.attr[f"{PREFIX}shapes"].list.shape.add()
         for dim in shape:
             stored.dim.add(size=-1 if dim is None else dim)
+
+
+def _call_compiled(result: Any, call: Any, made: Any, native: str) -> None:
+    """Makes an engine node call the function that its engine is, which says how it is to be called."""
+    if all(item.signature.name != made.signature.name for item in result.library.function):
+        result.library.function.append(made)
+    call.attr["f"].func.name = made.signature.name
+    for key, value in made.attr.items():
+        call.attr[key].CopyFrom(value)
+    call.attr[NATIVE].func.name = native
 
 
 def _keep_names(result: Any, outputs: Sequence[Tensor], moved: Mapping[Tensor, str], original: GraphSession) -> None:
@@ -211,25 +224,15 @@ def write(
     Raises:
         IcebreakerError: The graph is too big for protobuf even so, or the disk refuses.
     """
-    payloads = {
-        item.segment.name: external_data.whole(item.built.payload)
-        for item in engines
-        if isinstance(item.built.payload, Path)
-    }
+    payloads = payload_files(engines)
     inline = {name: (f"{PREFIX}payload", payload) for name, payload in payloads.items()}
     try:
         graph = external_weights.pieces(definition, store, inline)
         files: dict[Path, bytes | Pieces] = {}
         if size_of(graph) > INLINE_BYTES:
             definition = to_tensorflow(definition)
-            for node in definition.node:
-                if f"{PREFIX}payload" in node.attr:
-                    payloads.setdefault(node.name, [node.attr.pop(f"{PREFIX}payload").s])
-                if node.name in payloads:
-                    digest = node.attr[f"{PREFIX}sha256"].s.decode()
-                    name = f"{path.name}.{node.name.replace('/', '_')}.{digest[:8]}.engine"
-                    files[path.with_name(name)] = payloads[node.name]
-                    node.attr[f"{PREFIX}file"].s = name.encode()
+            sides = payloads_apart(definition, payloads, path.name)
+            files = {path.with_name(name): payload for name, payload in sides.items()}
             graph = external_weights.pieces(definition, store)
         if size_of(graph) > external_weights.MOST_BYTES and store is not None:
             definition, files = _set_apart(definition, path, engines, store, files)
@@ -244,6 +247,38 @@ def write(
     write_together(files, job_id)
     external_weights.sweep(path, files)
     return built_engines(definition, engines)
+
+
+def payload_files(engines: Sequence[EngineNode]) -> dict[str, Pieces]:
+    """Engine node → its payload, of those that have it in a file until the graph is written."""
+    return {
+        item.segment.name: external_data.whole(item.built.payload)
+        for item in engines
+        if isinstance(item.built.payload, Path)
+    }
+
+
+def payloads_apart(definition: Any, payloads: Mapping[str, Pieces], name: str) -> dict[str, Pieces]:
+    """Takes the payloads out of a graph's engine nodes, and has the nodes name side files; changes the message.
+
+    Args:
+        definition: TensorFlow's GraphDef.
+        payloads: Engine node → its payload, of those that have it in a file.
+        name: The graph's file, beside which they will lie.
+
+    Returns:
+        Side file → its content.
+    """
+    files: dict[str, Pieces] = {}
+    for node in definition.node:
+        if f"{PREFIX}payload" in node.attr or node.name in payloads:
+            payload = payloads.get(node.name) or [node.attr[f"{PREFIX}payload"].s]
+            node.attr.pop(f"{PREFIX}payload", None)
+            digest = node.attr[f"{PREFIX}sha256"].s.decode()
+            side = f"{name}.{node.name.replace('/', '_')}.{digest[:8]}.engine"
+            files[side] = payload
+            node.attr[f"{PREFIX}file"].s = side.encode()
+    return files
 
 
 def built_engines(definition: Any, engines: Sequence[EngineNode]) -> list[BuiltEngine]:

@@ -14,7 +14,7 @@ from icebreaker.engine.protocol import GivesWay, Runner
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.graph import Graph
 from icebreaker.messages import Message, message
-from icebreaker.runtime.artifact_reader import StoredEngine
+from icebreaker.runtime.artifact_reader import StoredEngine, is_function
 from icebreaker.runtime.call_values import fits, numpy_type, shape_words
 from icebreaker.runtime.native_segment import NativeSegment
 from icebreaker.storage import crash_journal, trusted_engines
@@ -33,11 +33,14 @@ def load_engine(stored: StoredEngine, trust: bool) -> Runner:
     """Makes a stored engine runnable, its payload checked first.
 
     Raises:
-        IcebreakerError: It is damaged, comes from elsewhere, crashed before, or does not fit this machine.
+        IcebreakerError: It is damaged, comes from elsewhere (which of a function in the graph is no matter: that is
+            TensorFlow's as the rest is), crashed before, or does not fit this machine.
     """
-    payload = stored.payload()
+    payload, in_graph = stored.payload(), is_function(stored.engine)
+    if in_graph != (stored.compiled is not None):  # what is no part of the graph was not judged as one
+        raise IcebreakerError("engine_node_damaged", "it is not as it was written", "convert_again")
     built = trusted_engines.BuiltEngine(stored.engine, stored.precision, stored.sha256)
-    if not trust and not trusted_engines.built_here(built):
+    if not trust and not in_graph and not trusted_engines.built_here(built):
         raise IcebreakerError("engine_untrusted", "it was not built by you on this machine", "convert_here_or_trust")
     attempt = crash_journal.Attempt(
         stored.engine, crash_journal.key("load", stored.engine, stored.sha256), lasting=False

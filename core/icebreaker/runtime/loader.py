@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from icebreaker.engine.protocol import Runner
-from icebreaker.formats import graph_files
+from icebreaker.formats import graph_files, saved_model
 from icebreaker.graph import external_weights, side_effects
 from icebreaker.graph.graph import Graph
 from icebreaker.runtime import artifact_reader
@@ -37,15 +37,24 @@ def load(
     path = Path(path)
     graph = read(path, allow_side_effects)
     side_effects.require_consent(side_effects.find_side_effects(graph.definition), allow_side_effects, str(path))
-    return Model(graph, path.absolute().parent, fallback=fallback, trust=trust)
+    return Model(graph, home(path), fallback=fallback, trust=trust)
 
 
-def read(path: Path, allow_side_effects: bool = False, store: Store | None = None) -> Graph:
+def home(path: Path) -> Path:
+    """Where the side files of a graph lie: beside its file, or in a SavedModel's folder."""
+    return saved_model.folder_of(path.absolute()) if path.is_dir() else path.absolute().parent
+
+
+def read(
+    path: Path, allow_side_effects: bool = False, store: Store | None = None, signature: str = "",
+    big: int = external_weights.MOST_BYTES,
+) -> Graph:  # fmt: skip
     """The graph in a file; engine nodes that were live as it was written are calls again. Errors as `formats`.
 
-    Weights of more than protobuf holds go to `store`.
+    Weights of graphs of at least `big` bytes, at first as many as protobuf holds, go to `store`. `signature` is that of
+    a SavedModel, as settings have it.
     """
-    graph = graph_files.read_graph(path, allow_side_effects, store, external_weights.MOST_BYTES)
+    graph = graph_files.read_graph(path, allow_side_effects, store, big, signature)
     definition = artifact_reader.portable(graph.definition)
     return graph if definition is graph.definition else Graph(definition, graph.store)
 
@@ -63,10 +72,10 @@ def live(definition: Any, runners: Mapping[str, Runner] | None = None) -> Any:
     """
     graph = Graph(definition)
     model = Model(graph, Path(), runners=runners)
-    made = with_functions(graph, model.nodes, from_host=True)
+    made = with_functions(model.graph, model.outside, from_host=True)
     keep_alive(made.functions)
     artifact_reader.copy_private(definition, made.definition)
     for node in made.definition.node:
-        if node.name in model.nodes:
-            node.attr["_icebreaker_function"].s = model.nodes[node.name].stored.function.encode()
+        if node.name in model.outside:
+            node.attr["_icebreaker_function"].s = model.outside[node.name].stored.function.encode()
     return made.definition

@@ -82,6 +82,7 @@ class Model:
                 warnings.warn(EngineWarning(replaced), stacklevel=3)
                 continue
             self.nodes[stored.node] = node
+        self._graph = graph = artifact_reader.with_native(graph, self.nodes)
         tensors = artifact_reader.stored_outputs(graph)
         self._output_tensors = tensors
         needed = graph.ancestors(tensor.node for tensor in tensors)
@@ -174,13 +175,18 @@ class Model:
         from icebreaker.tf.rewrite import from_store
         from icebreaker.tf.session import session_config
 
-        made = with_functions(self._graph, self.nodes, from_host=True)
+        made = with_functions(self._graph, self.outside, from_host=True)
         graph = tf.Graph()
         with graph.as_default():
             tf.import_graph_def(from_store(made.definition, self._graph.store), name="")
         # TensorFlow holds registered functions weakly, by the graph that made them.
         graph._icebreaker_functions = made.functions  # pyright: ignore[reportAttributeAccessIssue]
         return tf.compat.v1.Session(graph=graph, config=session_config(store=self._graph.store))
+
+    @property
+    def outside(self) -> dict[str, EngineNode]:
+        """The engine nodes that TensorFlow calls Python for."""
+        return {name: node for name, node in self.nodes.items() if node.stored.compiled is None}
 
     @property
     def graph(self) -> Graph:
@@ -227,7 +233,7 @@ class Model:
 
         from icebreaker.tf.rewrite import from_store
 
-        made = with_functions(self._graph, self.nodes)
+        made = with_functions(self._graph, self.outside)
         whole = from_store(made.definition, self._graph.store)
         # TensorFlow knows functions by name, in all graphs alike: native segments that nothing calls stay out.
         called = functions.reachable_functions(whole.node, whole.library)

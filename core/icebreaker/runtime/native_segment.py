@@ -13,7 +13,7 @@ import numpy as np
 
 from icebreaker.errors import IcebreakerError
 from icebreaker.graph.graph import Graph, tensor_value
-from icebreaker.runtime.artifact_reader import StoredEngine, without_payloads
+from icebreaker.runtime.artifact_reader import PREFIX, StoredEngine, call_native
 from icebreaker.runtime.call_values import shape_words
 
 Shape = tuple[int | None, ...]
@@ -105,7 +105,10 @@ class NativeSegment:
         whole, stored = self._whole, self._stored
         definition = type(whole)(versions=whole.versions, library=whole.library)
         call = definition.node.add()
-        call.CopyFrom(without_payloads(_only(whole, stored.node)).node[0])
+        call.CopyFrom(_only(whole, stored.node).node[0])
+        call_native(call)
+        for key in [key for key in call.attr if key.startswith(PREFIX)]:
+            del call.attr[key]
         call.ClearField("input")
         names = [f"input_{index}" for index in range(len(stored.inputs))]
         call.input.extend(names)

@@ -70,6 +70,8 @@ def segment_definition(
     for name in (*segment.constants, *segment.nodes):
         node = definition.node.add()
         copy_inside(graph, name, segment, node, lambda tensor: str(stand_ins.get(tensor, tensor)))
+    if any(graph[name].functions for name in segment.nodes):
+        definition.library.CopyFrom(whole.library)
     return definition, tuple(stand_ins[tensor] for tensor in segment.inputs)
 
 

@@ -13,7 +13,7 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,28 @@ def keep_latest(kind: str, most: int) -> None:
         if len(notes) > most:
             for note in sorted(notes, key=lambda note: note.lstat().st_mtime)[: len(notes) - most]:
                 note.unlink()
+
+
+def size(*kinds: str) -> int:
+    """Bytes of all entries of these kinds."""
+    return sum(status.st_size for _, status in _entries(kinds))
+
+
+def clear(*kinds: str) -> None:
+    """Forgets all entries of these kinds; what cannot be removed stays."""
+    for path, _ in _entries(kinds):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _entries(kinds: Iterable[str]) -> Iterator[tuple[Path, os.stat_result]]:
+    """The files of some kinds; links are not followed."""
+    for kind in kinds:
+        with contextlib.suppress(OSError, RuntimeError):
+            for path in (folder() / kind).iterdir():
+                status = path.lstat()
+                if stat.S_ISREG(status.st_mode):
+                    yield path, status
 
 
 def _checked(key: str) -> str:

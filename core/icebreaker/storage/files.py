@@ -191,7 +191,7 @@ def place_to_write(path: Path) -> Path:
     except FileNotFoundError:
         return place
     except OSError as error:
-        raise _not_written(path, error) from error
+        raise not_written(path, error) from error
     if stat.S_ISDIR(kind):
         raise IcebreakerError("target_is_folder", "{subject} is a folder", "name_file_to_write", subject=path)
     if not stat.S_ISREG(kind):
@@ -211,7 +211,8 @@ _KINDS: Mapping[int, str] = {
 }
 
 
-def _not_written(path: Path, error: OSError) -> IcebreakerError:
+def not_written(path: Path, error: OSError) -> IcebreakerError:
+    """What to tell the user of a file or folder that the system would not write."""
     remedy = "give_shorter_name" if error.errno == errno.ENAMETOOLONG else "choose_another_folder"
     return IcebreakerError(
         "file_not_written", "{subject} could not be written: {reason}", remedy,
@@ -245,21 +246,30 @@ def write_together(files: Mapping[Path, bytes | Path | Pieces], job_id: str = ""
             temporary = (place.parent if path.is_symlink() else home) / _temporary_name(path.name, number, job_id)
             pairs.append((temporary, place))
             temporary.unlink(missing_ok=True)  # of a worker that died
-            with temporary.open("xb") as stream:
-                stream.writelines(_parts([data] if isinstance(data, bytes | Path) else data))
-                stream.flush()
-                os.fsync(stream.fileno())
+            write_into(temporary, data)
         for temporary, place in pairs:
             path = place
             if place.parent != temporary.parent:
                 place.parent.mkdir(exist_ok=True)
             temporary.replace(place)
     except OSError as error:
-        raise _not_written(path, error) from error
+        raise not_written(path, error) from error
     finally:
         for temporary, _ in pairs:
             with contextlib.suppress(OSError):
                 temporary.unlink()
+
+
+def write_into(path: Path, data: bytes | Path | Pieces) -> None:
+    """Writes a file that is not there yet, and sees that it is on the disk.
+
+    Raises:
+        OSError: It is there, or cannot be written.
+    """
+    with path.open("xb") as stream:
+        stream.writelines(_parts([data] if isinstance(data, bytes | Path) else data))
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def _temporary_name(name: str, number: int, job_id: str) -> str:

@@ -10,8 +10,9 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from icebreaker.graph import external_weights, limits
-from icebreaker.graph.graph import Graph
-from icebreaker.graph.ops import V1_CONTROL_FLOW
+from icebreaker.graph.functions import reachable_functions
+from icebreaker.graph.graph import Graph, Node
+from icebreaker.graph.ops import FUNCTIONAL_CONTROL_FLOW, V1_CONTROL_FLOW
 from icebreaker.graph.traversal import reachable
 from icebreaker.storage.weight_store import Store
 from icebreaker.tensors import Tensor
@@ -219,4 +220,18 @@ def _pure_nodes(graph: Graph) -> set[str]:
         definitions = {op: op_def_registry.get(op) for op in graph.op_counts}
         ops |= {op for op, op_def in definitions.items() if op_def is not None and not op_def.is_stateful}
         ops.discard("CheckNumerics")  # it is waited for because it may fail
-    return {node.name for node in graph} - graph.descendants(node.name for node in graph if node.op not in ops)
+    acting = [node.name for node in graph if node.op not in ops and not _is_pure_loop(graph, node)]
+    return {node.name for node in graph} - graph.descendants(acting)
+
+
+def _is_pure_loop(graph: Graph, node: Node) -> bool:
+    """Whether a node is control flow over functions that only compute: While counts as if it kept state."""
+    from tensorflow.python.framework import op_def_registry
+
+    if node.op not in FUNCTIONAL_CONTROL_FLOW:
+        return False
+    library = graph.definition.library
+    called = set(reachable_functions([node.definition], library))
+    ops = {item.op for function in library.function if function.signature.name in called for item in function.node_def}
+    definitions = [op_def_registry.get(op) for op in ops - FUNCTIONAL_CONTROL_FLOW - called]
+    return "CheckNumerics" not in ops and all(item is not None and not item.is_stateful for item in definitions)

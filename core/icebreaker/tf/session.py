@@ -25,7 +25,8 @@ def session_config(memory_fraction: float | None = None, store: Store | None = N
     """A session's ConfigProto; the fraction counts only in a process whose first session it configures."""
     import tensorflow as tf
 
-    config = tf.compat.v1.ConfigProto()
+    # Nodes may be pinned to a device of the machine that they were exported on.
+    config = tf.compat.v1.ConfigProto(allow_soft_placement=True)
     if store is not None:  # else its own folding, beside Grappler's, reads every constant in a file into memory
         config.graph_options.optimizer_options.opt_level = tf.compat.v1.OptimizerOptions.L0
     if memory_fraction is not None:

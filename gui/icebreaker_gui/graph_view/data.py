@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from icebreaker.graph.costs import Cost
 from icebreaker.graph.graph import Graph, Node
+from icebreaker.graph.ops import PASSIVE
 from icebreaker.graph.shape_inference import Known
 from icebreaker.reports import Benchmark, Conversion, LayerTime, Left, Profile, SegmentReport
 from icebreaker.tensors import Tensor
@@ -25,6 +27,7 @@ class GraphData:
         after: The optimized graph.
         benchmark: What was measured of both.
         tensors: Dtypes and shapes in the graph before, as far as they can be told without running it.
+        costs: Name → FLOPs, parameters and bytes, for one row of the inputs; empty until they are counted.
         left: Name → why that node stays in TensorFlow.
         segment_of: Name → the segment that a node is in.
     """
@@ -37,6 +40,7 @@ class GraphData:
     after: Graph | None = None
     benchmark: Benchmark | None = None
     tensors: Mapping[Tensor, Known] = field(default_factory=dict)
+    costs: Mapping[str, Cost] = field(default_factory=dict)
     left: Mapping[str, Left] = field(default_factory=dict)
     segment_of: Mapping[str, SegmentReport] = field(default_factory=dict)
 
@@ -53,6 +57,10 @@ class GraphData:
     def profile(self, after: bool) -> Profile | None:
         """Where the time of the graph before, or of the one after, goes; None if that was not measured."""
         return self.benchmark.profiles.get("optimized" if after else "original") if self.benchmark else None
+
+    def ops_in(self, segment: SegmentReport) -> int:
+        """How many ops of the graph an engine took over: those that compute something, as in the coverage."""
+        return real_ops(self.graph, segment)
 
     def layer_times(self, segment: SegmentReport) -> list[LayerTime | None]:
         """What each of an engine's layers took, None where that is not known.
@@ -75,3 +83,10 @@ class GraphData:
         if graph is not None and tensor.node in graph and (value := graph[tensor.node].value) is not None:
             return str(Known(value.dtype, value.shape))
         return str(self.tensors.get(tensor, "")) or told
+
+
+def real_ops(graph: Graph | None, segment: SegmentReport) -> int:
+    """How many nodes of a segment compute something: constants and what only hands on values are not counted."""
+    if graph is None:
+        return len(segment.nodes)
+    return sum(name in graph and graph[name].op not in PASSIVE for name in segment.nodes)

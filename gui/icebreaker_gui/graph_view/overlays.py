@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -46,6 +47,8 @@ OVERLAYS: Mapping[str, Any] = {
     "engine": QT_TRANSLATE_NOOP("graph", "Engine"),
     "precision": QT_TRANSLATE_NOOP("graph", "Precision"),
     "time": QT_TRANSLATE_NOOP("graph", "Measured time"),
+    "flops": QT_TRANSLATE_NOOP("graph", "FLOPs"),
+    "parameters": QT_TRANSLATE_NOOP("graph", "Parameters"),
     "constants": QT_TRANSLATE_NOOP("graph", "Constant bytes"),
     "outputs": QT_TRANSLATE_NOOP("graph", "Output bytes"),
 }
@@ -58,6 +61,8 @@ def available(data: GraphData) -> list[str]:
         names += ["conversion", "engine", "precision"]
     if data.profile(False) or data.profile(True):
         names.append("time")
+    if data.costs:
+        names += ["flops", "parameters"]
     names.append("constants")
     if data.tensors or (data.conversion and data.conversion.tensors):
         names.append("outputs")
@@ -88,6 +93,8 @@ def make_look(
         return _classes(data, outline, base, name)
     if name == "time":
         return _times(data, outline, base, after)
+    if name in ("flops", "parameters"):
+        return _costs(data, outline, base, name)
     values = _constant_bytes(data, outline) if name == "constants" else _output_bytes(data, outline)
     _add_up(outline, values)
     most = float(values[1:].max(initial=0.0)) or 1.0
@@ -102,20 +109,13 @@ def _base(data: GraphData, outline: Outline, alone: bool) -> Look:
             item = outline.segments.get(segment.name)
             if item is None:
                 continue
-            lines = [f"{formatting.engine(segment.engine)} · {formatting.precision(segment.precision)}"]
-            lines.append(
-                translate("graph", "{n} ops became one").format(
-                    n=sum(leaf not in outline.extra for leaf in outline.leaves_of(item))
-                )
-            )
-            if segment.engine_ms and segment.tensorflow_ms:
-                factor = formatting.ratio(segment.tensorflow_ms / segment.engine_ms)
-                before, now = formatting.milliseconds(segment.tensorflow_ms), formatting.milliseconds(segment.engine_ms)
-                lines.append(f"{before} → {now}  ({factor})")
+            title = f"{formatting.engine(segment.engine)} · {formatting.precision(segment.precision)}"
+            words = translate("graph", "{n} op became one"), translate("graph", "{n} ops became one")
+            lines = [formatting.count(data.ops_in(segment), *words)]
             if not segment.runs_here:
                 lines.append(translate("graph", "built for another machine"))
             color = theme.current().engine(segment.engine)
-            engine_nodes[item] = EngineNode(segment.name, tuple(lines), color, not segment.runs_here)
+            engine_nodes[item] = EngineNode(title, tuple(lines), color, not segment.runs_here)
     gone: set[int] = set()
     after = data.after
     if conversion and after is not None:
@@ -189,18 +189,22 @@ def _reasons(data: GraphData, outline: Outline, base: Look) -> tuple[Look, list[
         elif not left and (segment := data.segment_of.get(key)):
             of[item] = first_engine + engines.index(segment.engine)
     _lift(outline, of)
-    counts = np.bincount(of[outline.leaves_of(0)], minlength=len(colors))
+    # Counted as in the list of reasons and on the engine nodes, whatever is folded on the screen.
+    left, inside = Counter(item.code for item in data.left.values()), Counter[str]()
+    for segment in data.conversion.segments if data.conversion else ():
+        inside[segment.engine] += data.ops_in(segment)
     legend = [
-        LegendEntry(translated(REASONS.get(code, code)), colors[i + 1], patterns[i + 1], int(counts[i + 1]))
-        for i, code in enumerate(codes)
-    ] + [
         LegendEntry(
             translate("graph", "in {engine}").format(engine=formatting.engine(name)),
             colors[first_engine + i],
             _SOLID,
-            int(counts[first_engine + i]),
+            inside[name],
         )
         for i, name in enumerate(engines)
+    ] + [
+        LegendEntry(translated(REASONS.get(code, code)), colors[i + 1], patterns[i + 1], left[code])
+        for i, code in enumerate(codes)
+        if code != "passive"
     ]
     calm = frozenset(range(first_engine, len(colors)))
     return _with(base, "conversion", colors, patterns, of, notes, calm), [entry for entry in legend if entry.number]
@@ -263,6 +267,27 @@ def _output_bytes(data: GraphData, outline: Outline) -> np.ndarray:
     return values
 
 
+def _costs(data: GraphData, outline: Outline, base: Look, name: str) -> tuple[Look, list[LegendEntry]]:
+    """FLOPs or parameters as heat; parameters are those of the constants, which are drawn with who reads them."""
+    values = np.zeros(len(outline))
+    unknown = 0
+    for node in data.graph or ():
+        leaf, cost = outline.leaf.get(node.name, -1), data.costs.get(node.name)
+        if leaf < 0 or cost is None:
+            continue
+        if name == "flops":
+            values[leaf] += cost.flops or 0
+            unknown += cost.flops is None
+        elif node.op == "Const":
+            values[leaf] += cost.parameters
+    _add_up(outline, values)
+    look, legend = _heat(base, name, values, float(values[1:].max(initial=0.0)) or 1.0, formatting.short_number)
+    if unknown:
+        told = translate("graph", "unknown: {n} ops").format(n=f"{unknown:,}")
+        legend = [*legend, LegendEntry(told, QColor(0, 0, 0, 0))]
+    return look, legend
+
+
 def _times(data: GraphData, outline: Outline, base: Look, after: bool) -> tuple[Look, list[LegendEntry]]:
     """Measured time as heat, on one scale before and after, so that both can be compared."""
     values = np.zeros(len(outline))
@@ -298,7 +323,7 @@ def _times(data: GraphData, outline: Outline, base: Look, after: bool) -> tuple[
             lines = (engine_nodes[item].lines[0], words(float(values[item])))
             color = look.colors[int(look.of[item])]
             engine_nodes[item] = dataclasses.replace(engine_nodes[item], lines=lines, color=color)
-    told = translate("graph", "watched: {watched} a run, otherwise {plain}").format(
+    told = translate("graph", "watching slows a run: {watched} in place of {plain}; the shares count").format(
         watched=formatting.milliseconds(profile.watched_ms), plain=formatting.milliseconds(profile.plain_ms)
     )
     return dataclasses.replace(look, engine_nodes=engine_nodes), [*legend, LegendEntry(told, QColor(0, 0, 0, 0))]

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from PySide6.QtCore import QEvent, QPoint, Qt, QTimer, Signal
 from PySide6.QtGui import QAction, QCloseEvent, QKeySequence
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QSlider, QSplitter, QTabWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QSlider, QSplitter, QVBoxLayout, QWidget
 
 from icebreaker.graph.graph import Graph
 from icebreaker.reports import Benchmark, Conversion
 from icebreaker_gui.graph_view.canvas.pane import Pane
+from icebreaker_gui.graph_view.controls.legend_row import LegendRow
 from icebreaker_gui.graph_view.controls.menus import ItemMenu, ViewMenu
 from icebreaker_gui.graph_view.controls.navigation import Navigation
 from icebreaker_gui.graph_view.controls.toolbar import AFTER, BEFORE, BOTH, SLIDER, Toolbar
 from icebreaker_gui.graph_view.export.dialogs import Exporter
 from icebreaker_gui.graph_view.neighbours import step_from
-from icebreaker_gui.graph_view.painting.legend import LegendEntry
+from icebreaker_gui.graph_view.overlays import OVERLAYS
 from icebreaker_gui.graph_view.painting.look import Marks
 from icebreaker_gui.graph_view.painting.view import Camera
-from icebreaker_gui.graph_view.sidebar.details import Details
-from icebreaker_gui.graph_view.sidebar.search import SearchPanel
-from icebreaker_gui.graph_view.sidebar.why_not import WhyNot
+from icebreaker_gui.graph_view.sidebar.hover_words import hover_lines
+from icebreaker_gui.graph_view.sidebar.panel import Sidebar
 from icebreaker_gui.graph_view.state import GraphState
+from icebreaker_gui.graph_view.table.panel import OpTable
 from icebreaker_gui.style import formatting, theme
-from icebreaker_gui.style.widgets import label
-from icebreaker_gui.style.wording import worded
+from icebreaker_gui.style.widgets import calm, label
+from icebreaker_gui.style.wording import translate, worded
 
 
 class GraphPanel(QWidget):
@@ -35,12 +36,14 @@ class GraphPanel(QWidget):
     Attributes:
         state: What is shown, open and chosen.
         mode: BEFORE, BOTH, SLIDER or AFTER.
+        table: Its ops, layers and op types, to be shown beside it.
         before_pane: Shows the graph before; in SLIDER, both.
         after_pane: Shows the graph after.
     """
 
     nodeActivated = Signal(str)
-    excludeRequested = Signal(str)
+    excludeRequested = Signal(list)  # names of nodes that are to stay in TensorFlow
+    includeRequested = Signal(list)  # names of nodes that may go to engines again
     failed = Signal(str, str)  # what could not be done, and why
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -56,6 +59,7 @@ class GraphPanel(QWidget):
         self.toolbar = Toolbar(self.view_menu)
         self.search_field = self.toolbar.search_field
         self._exporter = Exporter(self)
+        self.table = OpTable(self.state)  # it stands elsewhere in the window
         self._arrange()
         self._connect_controls()
         self._connect_panes()
@@ -66,8 +70,10 @@ class GraphPanel(QWidget):
         state.selectionChanged.connect(self._selection_changed)
         state.hoverChanged.connect(self._marks_changed)
         state.foundChanged.connect(self._marks_changed)
+        state.excludedChanged.connect(self._excluded_changed)
         state.busyChanged.connect(self._say_busy)
         state.tensorsChanged.connect(self._tensors_changed)
+        state.factsChanged.connect(self._tensors_changed)
         self.setFocusProxy(self.before_pane)
         self.set_mode(BEFORE)
         self._graph_changed()
@@ -86,8 +92,7 @@ class GraphPanel(QWidget):
         """Shows what a conversion made; None goes back to the graph before."""
         self.state.set_conversion(conversion, after)
         self.set_mode(BOTH if conversion else BEFORE)
-        if conversion:
-            self._tabs.setCurrentWidget(self.why_not)
+        self.sidebar.refresh()
 
     def show_benchmark(self, benchmark: Benchmark | None) -> None:
         """Shows where the measured time goes; None: nothing was measured."""
@@ -95,9 +100,14 @@ class GraphPanel(QWidget):
         self._fill_overlays()
         self.details.refresh()
 
+    def show_excluded(self, excluded: Iterable[str]) -> None:
+        """Marks the nodes that stay in TensorFlow from the next conversion on, by the user's wish."""
+        self.state.set_excluded(frozenset(excluded))
+
     def fit(self) -> None:
-        """Shows the whole graph."""
-        self._pane().fit()
+        """Shows the graph as large as it fits and can be read; asked for again, all of it."""
+        pane = self._pane()
+        pane.fit(whole=pane.lasting and not pane.shows_all)
 
     def go_to(self, key: str) -> None:
         """Chooses an item, opens the groups around it and brings it into sight."""
@@ -127,6 +137,12 @@ class GraphPanel(QWidget):
         """Saves before and after as files that TensorBoard and Netron open."""
         self._exporter.save_files(self.state.data, folder)
 
+    def save_constant(self, name: str, path: str = "") -> None:
+        """Saves what a constant holds as .npy; asks for a name where none is given."""
+        data = self.state.data
+        if data.graph is not None and name in data.graph:
+            self._exporter.save_constant(data.graph[name], data.file, path)
+
     # ---- building ---------------------------------------------------------------------------------------------------
 
     def _arrange(self) -> None:
@@ -135,7 +151,7 @@ class GraphPanel(QWidget):
         for pane in self.panes:
             self._split.addWidget(pane)
         self._split.setChildrenCollapsible(False)
-        self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider = calm(QSlider(Qt.Orientation.Horizontal))
         self.slider.setRange(0, 1000)
         self.slider.setPageStep(100)
         self.slider.setAccessibleName(self.tr("From before to after"))
@@ -151,21 +167,18 @@ class GraphPanel(QWidget):
         column.setSpacing(0)
         column.addWidget(self._split, 1)
         column.addWidget(self._slider_row)
-        self.details = Details(self.state)
-        self.why_not = WhyNot(self.state)
-        self.search_panel = SearchPanel(self.state, self.search_field)
-        self._tabs = QTabWidget()
-        self._tabs.setDocumentMode(True)
-        self._tabs.addTab(self.details, self.tr("Details"))
-        self._tabs.addTab(self.why_not, self.tr("Why not"))
-        self._tabs.addTab(self.search_panel, self.tr("Search"))
-        self._tabs.setMinimumWidth(200)
+        self.legend_row = LegendRow()
+        column.addWidget(self.legend_row)
+        self.sidebar = Sidebar(self.state, self.search_field)
+        self.details, self.why_not = self.sidebar.details, self.sidebar.why_not
+        self.search_panel = self.sidebar.search_panel
         self._outer = QSplitter(Qt.Orientation.Horizontal)
         self._outer.addWidget(views)
-        self._outer.addWidget(self._tabs)
+        self._outer.addWidget(self.sidebar)
+        self._outer.setChildrenCollapsible(False)
         self._outer.setStretchFactor(0, 1)
         self._outer.setStretchFactor(1, 0)
-        self._outer.setSizes([740, 300])
+        self._outer.setSizes([740, 290])
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
@@ -181,19 +194,22 @@ class GraphPanel(QWidget):
         toolbar.fitWanted.connect(self.fit)
         self.navigation.jumpWanted.connect(self.go_to)
         menu.sideways.toggled.connect(self._turned)
-        menu.sidebar.toggled.connect(self._tabs.setVisible)
+        menu.sidebar.toggled.connect(self.sidebar.want)
         menu.pictureWanted.connect(self.save_picture)
         menu.filesWanted.connect(self.save_files)
         self._exporter.failed.connect(self.failed)
         self._exporter.busyChanged.connect(lambda busy: self._say_busy(self.tr("Saving") if busy else ""))
         self.slider.valueChanged.connect(self._slid)
         self.details.jumpWanted.connect(self.go_to)
-        self.details.excludeWanted.connect(self.excludeRequested)
+        self.details.excludeWanted.connect(self._exclude)
         self.why_not.jumpWanted.connect(self.go_to)
         self.why_not.hoverWanted.connect(self.state.hover)
         self.why_not.reasonWanted.connect(self.state.set_found)
         self.search_panel.jumpWanted.connect(self.go_to)
-        self.search_field.textEdited.connect(lambda _text: self._tabs.setCurrentWidget(self.search_panel))
+        self.table.jumpWanted.connect(self.go_to)
+        self.table.fileWanted.connect(self._exporter.save_table)
+        for panel in (self.table, self.details):
+            panel.constantWanted.connect(self.save_constant)
         find = QAction(self.tr("Find"), self)
         find.setShortcut(QKeySequence.StandardKey.Find)
         find.triggered.connect(self._find)
@@ -220,6 +236,7 @@ class GraphPanel(QWidget):
         converted = self.state.data.conversion is not None
         if not converted:
             mode = BEFORE
+        lasting = any(pane.lasting for pane in self.panes)
         self.mode = mode
         self.toolbar.show_mode(mode, converted)
         self.state.want_after(mode == AFTER)
@@ -235,6 +252,8 @@ class GraphPanel(QWidget):
         if mode == BOTH:
             self._split.setSizes([1000, 1000])
         self._scenes_changed("")
+        if lasting:
+            QTimer.singleShot(0, self._fit_shown)  # when the panes have their new sizes
 
     def _turned(self) -> None:
         """The graph runs the other way now."""
@@ -242,7 +261,7 @@ class GraphPanel(QWidget):
         QTimer.singleShot(0, self._fit_shown)  # when the panes have their new sizes
 
     def _fit_shown(self) -> None:
-        for pane in self._shown():
+        for pane in reversed(self._shown()):  # the first one leads
             pane.fit(animated=False)
 
     def _slid(self, value: int) -> None:
@@ -293,11 +312,11 @@ class GraphPanel(QWidget):
                 if self.mode != AFTER or state.scene is None:
                     pane.show_picture(None)
                 continue
-            look, legend = state.look(scene.outline, self._shows_after(pane))
+            look = state.look(scene.outline, self._shows_after(pane))[0]
             if pane.picture is None or pane.picture.scene is not scene or pane.picture.look is not look:
                 picture = state.picture(scene, self._shows_after(pane))
                 pane.show_picture(picture, state.item(scene.outline, anchor) if anchor else -1)
-            self._show_legend(pane, legend)
+        self._show_legend()
         if self.mode == BOTH and self.before_pane.picture:
             self.after_pane.set_camera(self.before_pane.camera)
         self._titles()
@@ -306,16 +325,15 @@ class GraphPanel(QWidget):
     def _look_changed(self) -> None:
         for pane in self._shown():
             if pane.picture:
-                look, legend = self.state.look(pane.picture.scene.outline, self._shows_after(pane))
-                pane.show_look(look)
-                self._show_legend(pane, legend)
+                pane.show_look(self.state.look(pane.picture.scene.outline, self._shows_after(pane))[0])
+        self._show_legend()
         self.toolbar.show_overlay(self.state.overlay_name)
 
-    def _show_legend(self, pane: Pane, legend: Sequence[LegendEntry]) -> None:
-        # The why-not list tells the same.
-        told = self.state.overlay_name == "conversion" and self._tabs.isVisibleTo(self)
-        own = pane is self._shown()[0] or self.state.overlay_name == "time"
-        pane.show_legend(legend if own else [], told)
+    def _show_legend(self) -> None:
+        """Of the first pane: where there are two, their colours mean the same."""
+        pane = self._shown()[0]
+        legend = self.state.look(pane.picture.scene.outline, self._shows_after(pane))[1] if pane.picture else []
+        self.legend_row.show_legend(translate("graph", OVERLAYS[self.state.overlay_name]), legend)
 
     def _titles(self) -> None:
         data = self.state.data
@@ -337,8 +355,6 @@ class GraphPanel(QWidget):
     def _selection_changed(self) -> None:
         key = self.state.selected
         self.navigation.follow()
-        if key:
-            self._tabs.setCurrentWidget(self.details)
         self._marks_changed()
         graph = self.state.data.graph
         if key and graph is not None:
@@ -362,7 +378,12 @@ class GraphPanel(QWidget):
                 elif home >= 0 and pane.morph < 1:
                     lit.update(outline.members[home])
             found = frozenset(item for key in state.found if (item := state.item(outline, key)) >= 0)
-            pane.set_marks(Marks(selected, state.item(outline, state.hovered), frozenset(lit), found))
+            kept = frozenset(item for key in state.excluded if (item := state.item(outline, key)) >= 0)
+            pane.set_marks(Marks(selected, state.item(outline, state.hovered), frozenset(lit), found, kept))
+
+    def _excluded_changed(self) -> None:
+        self.details.refresh()
+        self._marks_changed()
 
     def _say_busy(self, words: str) -> None:
         self.toolbar.busy.setText(words, "muted")
@@ -390,6 +411,15 @@ class GraphPanel(QWidget):
 
     def _hovered(self, item: int) -> None:
         self.state.hover(self._key(item))
+        pane = self.sender()
+        if not isinstance(pane, Pane):
+            return
+        scene, lines = (pane.picture.scene if pane.picture else None), []
+        if scene is not None and item > 0:
+            engine = pane.morph > 0.5 and item in scene.outline.segments.values()
+            if engine or not scene.is_open[scene.row(item)]:  # else the pointer is between things
+                lines = hover_lines(self.state.data, scene.outline, item)
+        pane.card.tell(lines, pane.pointer)
 
     def _step(self, way: str) -> None:
         pane = self.sender()
@@ -407,7 +437,7 @@ class GraphPanel(QWidget):
             return
         menu = ItemMenu(self.state, self.navigation, self)
         menu.fitWanted.connect(lambda item: self._pane().fit(item=item))
-        menu.excludeWanted.connect(self.excludeRequested)
+        menu.excludeWanted.connect(self._exclude)
         if pane.picture and item >= 0:
             self.state.select(self._key(item))
             menu.fill(pane.picture.scene.outline, item)
@@ -415,8 +445,16 @@ class GraphPanel(QWidget):
             menu.fill_whole()
         menu.exec(at)
 
+    def _exclude(self, key: str) -> None:
+        """Leaves a node, or all in a group, in TensorFlow; what is left there by the user is given back."""
+        names = self.state.ops_of(key)
+        if names and self.state.excluded.issuperset(names):
+            self.includeRequested.emit(names)
+        elif names:
+            self.excludeRequested.emit(names)
+
     def _find(self) -> None:
-        self._tabs.setCurrentWidget(self.search_panel)
+        self.sidebar.search()
         self.search_field.setFocus(Qt.FocusReason.ShortcutFocusReason)
         self.search_field.selectAll()
 
@@ -424,9 +462,8 @@ class GraphPanel(QWidget):
 
     def changeEvent(self, event: QEvent) -> None:
         """Follows light and dark."""
-        if event.type() == QEvent.Type.PaletteChange and hasattr(self, "why_not"):
+        if event.type() == QEvent.Type.PaletteChange and hasattr(self, "sidebar"):
             self.state.restyle()
-            self.details.refresh()
             self.navigation.refresh()
         super().changeEvent(event)
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from PySide6.QtCore import QObject, Signal
 
 from icebreaker.formats import graph_files
-from icebreaker.graph import shape_inference
+from icebreaker.graph import costs, shape_inference
 from icebreaker.graph.graph import Graph, Node
+from icebreaker.graph.ops import PASSIVE
 from icebreaker.reports import Benchmark, Conversion
 from icebreaker.tensors import Tensor
 from icebreaker_gui.graph_view.background import Background
@@ -48,6 +49,7 @@ class GraphState(QObject):
         selected: Key of the chosen item, "" for none: a node's name, or a group's path.
         hovered: Key of what the pointer is over.
         found: Keys of search results, to be marked.
+        excluded: Names of the nodes that the user leaves in TensorFlow.
         show_folded: True to draw constants and identities as boxes of their own.
         sideways: From left to right instead of from top to bottom.
         overlay_name: What colours mean, a key of `overlays.OVERLAYS`.
@@ -59,10 +61,13 @@ class GraphState(QObject):
     selectionChanged = Signal()
     hoverChanged = Signal()
     foundChanged = Signal()
+    excludedChanged = Signal()
     busyChanged = Signal(str)
     tensorsChanged = Signal()
+    factsChanged = Signal()  # costs, conversion or measurement
     valuesChanged = Signal(str)  # name of the constant whose values were read
     _learned = Signal(object, object)
+    _counted = Signal(object, object)
     _read = Signal(object, object)
 
     def __init__(self, parent: QObject | None = None) -> None:
@@ -79,6 +84,7 @@ class GraphState(QObject):
         self.selected = ""
         self.hovered = ""
         self.found: tuple[str, ...] = ()
+        self.excluded: frozenset[str] = frozenset()
         self.show_folded = False
         self.sideways = False
         self.overlay_name = "kind"
@@ -90,6 +96,7 @@ class GraphState(QObject):
             lambda busy: self.busyChanged.emit(self.tr("Laying out the graph …") if busy else "")
         )
         self._learned.connect(self._set_tensors)
+        self._counted.connect(self._set_costs)
         self._read.connect(self._set_constant)
 
     @property
@@ -127,6 +134,7 @@ class GraphState(QObject):
         if self.overlay_name == "time":  # what was measured was another pair of graphs
             self.overlay_name = "conversion" if conversion else "kind"
         self.opened_engines = set()
+        self.factsChanged.emit()
         if self.data.graph is not None:
             self._rebuild(fresh=True)
 
@@ -156,6 +164,7 @@ class GraphState(QObject):
         self.data.benchmark = benchmark
         if self.overlay_name == "time" and self.data.profile(False) is None:
             self.overlay_name = "conversion" if self.data.conversion else "kind"
+        self.factsChanged.emit()
         self.restyle()
 
     def _rebuild(self, fresh: bool) -> None:
@@ -202,13 +211,23 @@ class GraphState(QObject):
         self._tensors_of = graph
         if len(graph) <= _SMALL:
             self._set_tensors(graph, shape_inference.infer(graph))
+            self._set_costs(graph, costs.op_costs(graph, costs.one_row(graph)))
         else:
             self._background.start(lambda: self._infer(graph))
 
     def _infer(self, graph: Graph) -> None:
-        tensors = shape_inference.infer(graph, lambda: self._background.closing or self.data.graph is not graph)
+        def cancelled() -> bool:
+            return self._background.closing or self.data.graph is not graph
+
+        tensors = shape_inference.infer(graph, cancelled)
         with contextlib.suppress(RuntimeError):  # the view was closed
             self._learned.emit(graph, tensors)
+            self._counted.emit(graph, costs.op_costs(graph, costs.one_row(graph, cancelled), cancelled))
+
+    def _set_costs(self, graph: Graph, found: Mapping[str, costs.Cost]) -> None:
+        if graph is self.data.graph:
+            self.data.costs = found
+            self.factsChanged.emit()
 
     def _set_tensors(self, graph: Graph, tensors: Mapping[Tensor, shape_inference.Known]) -> None:
         if graph is self.data.graph:
@@ -347,6 +366,25 @@ class GraphState(QObject):
         """Search results, to be marked."""
         self.found = tuple(keys)
         self.foundChanged.emit()
+
+    def set_excluded(self, names: frozenset[str]) -> None:
+        """What the user leaves in TensorFlow from the next conversion on, to be marked."""
+        if names != self.excluded:
+            self.excluded = names
+            self.excludedChanged.emit()
+
+    def ops_of(self, key: str) -> list[str]:
+        """The node of that name, or the nodes in a group or segment that compute something."""
+        graph, side = self.data.graph, self.side
+        if graph is None or not key:
+            return []
+        if key in graph:
+            return [key] if graph[key].op != "Const" else []
+        item = self.item(side.outline, key) if side else -1
+        if side is None or item < 0:
+            return []
+        keys = (side.outline.keys[leaf] for leaf in side.outline.leaves_of(item))
+        return [name for name in keys if name in graph and graph[name].op not in PASSIVE]
 
     def item(self, outline: Outline, key: str) -> int:
         """The item of an outline for a key, or the leaf that a folded node is drawn on; -1 without one."""

@@ -13,7 +13,7 @@ from icebreaker_gui.session.log_book import KEPT_LINES, LEVELS, LogLine
 from icebreaker_gui.session.session import Session
 from icebreaker_gui.style import theme
 from icebreaker_gui.style.plain_text import tip
-from icebreaker_gui.style.widgets import button, label
+from icebreaker_gui.style.widgets import button, calm, label
 
 _COLORS = {"debug": "faint", "info": "text", "warning": "warning", "error": "error"}
 
@@ -77,7 +77,7 @@ class Log(QWidget):
         self.setProperty("look", "panel")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self._model = _Lines()
-        self._level = QComboBox()
+        self._level = calm(QComboBox())
         words = (self.tr("Everything"), self.tr("Information"), self.tr("Warnings"), self.tr("Errors"))
         for level, word in zip(LEVELS, words, strict=True):
             self._level.addItem(word, level)

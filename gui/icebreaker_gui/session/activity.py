@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from PySide6.QtCore import QObject, Signal
@@ -19,6 +20,8 @@ from icebreaker_gui.style.wording import worded
 
 T = TypeVar("T")
 
+_TELLING, _TELLING_SECONDS = 0.15, 3.0  # of less, nothing can be said of the rest
+
 Kind = Literal["open", "sample", "convert", "measure", "save"]
 
 
@@ -31,12 +34,26 @@ class Activity:
         stage: What is being done now, in words for the user.
         fraction: How much of all is done, 0 to 1; None if nobody knows.
         cancelling: True once the user has cancelled it, until it has ended.
+        began: When it did, by `time.monotonic`.
     """
 
     kind: Kind
     stage: str
     fraction: float | None = None
     cancelling: bool = False
+    began: float = field(default_factory=time.monotonic, compare=False)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds that it has taken so far."""
+        return time.monotonic() - self.began
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds that it will take if it goes on as it did; None while nobody can tell."""
+        if self.fraction is None or self.fraction < _TELLING or self.elapsed < _TELLING_SECONDS:
+            return None
+        return self.elapsed * (1 - self.fraction) / self.fraction
 
 
 class Foreground(QObject):
@@ -59,6 +76,7 @@ class Foreground(QObject):
         """
         super().__init__(parent)
         self.activity: Activity | None = None
+        self.cancelled = False  # what ended last did so since the user cancelled it
         self._log = log
         self._work: Work[Any] | None = None
         self._ending: list[Work[Any]] = []  # no longer awaited, but perhaps still running
@@ -78,11 +96,17 @@ class Foreground(QObject):
         if self._work:
             self._work.drop()
         self._follow(None)
+        self.cancelled = False
         self._become(activity)
 
     def advance(self, stage: str, fraction: float | None) -> None:
-        """Says what is being done now; without effect once the activity has been cancelled or is over."""
+        """Says what is being done now; without effect once the activity has been cancelled or is over.
+
+        What was done once stays done: the share never falls.
+        """
         if self.activity and not self.activity.cancelling:
+            if fraction is not None and self.activity.fraction is not None:
+                fraction = max(fraction, self.activity.fraction)
             self._become(dataclasses.replace(self.activity, stage=stage, fraction=fraction))
 
     def run_job(
@@ -122,6 +146,7 @@ class Foreground(QObject):
             self._work.job.cancel()
         elif self.can_cancel:  # a thread that reads: it ends by itself, and nobody listens any more
             self._work.drop()
+            self.cancelled = True
             self.end()
 
     def shutdown(self, seconds: float) -> None:
@@ -168,5 +193,6 @@ class Foreground(QObject):
                 if not on_failure(message):
                     self.failed.emit(failed, message, details)
             case events.Cancelled():
+                self.cancelled = True
                 self.end()
                 self._log.add("info", self.tr("Cancelled"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from icebreaker import reports
@@ -10,7 +11,7 @@ from icebreaker.graph import external_weights
 from icebreaker.graph.graph import Graph
 from icebreaker.storage.files import write_together
 
-SUFFIXES = (".gz", ".pb", ".pbtxt", ".keras", ".h5")
+SUFFIXES = (".gz", ".pb", ".pbtxt", ".keras", ".h5", ".onnx", ".tflite")
 
 
 def stem(path: Path) -> str:
@@ -27,8 +28,12 @@ def needs_worker(path: Path) -> bool:
     return (path.is_file() or path.is_dir()) and graph_files.needs_worker(path)
 
 
-def read_graph(path: Path) -> tuple[Graph, reports.Inspection]:
+def read_graph(path: Path, told: reports.Inspection | None = None) -> tuple[Graph, reports.Inspection]:
     """A graph without its large weights, and what is in it; its lazy values are computed here, not while painting.
+
+    Args:
+        path: The file.
+        told: What was told of the SavedModel that it was frozen from.
 
     Raises:
         IcebreakerError: The file is none, or damaged.
@@ -36,7 +41,18 @@ def read_graph(path: Path) -> tuple[Graph, reports.Inspection]:
     from icebreaker.formats import graph_files
 
     graph = graph_files.read_structure(path)
-    return graph, graph_files.describe(graph)
+    found = graph_files.describe(graph)
+    if told is not None:
+        found = replace(found, signature=told.signature, other_signatures=told.other_signatures)
+    return graph, found
+
+
+def refuse_shown(graph: Graph | None, path: Path | None) -> None:
+    """Raises IcebreakerError, which names the user's file, if a graph is only there to be looked at, such as ONNX."""
+    from icebreaker.formats import shown
+
+    if graph is not None:
+        shown.refuse_shown(graph.definition, str(path))
 
 
 def sample_data(path: Path) -> str | None:

@@ -155,6 +155,11 @@ class Session(QObject):
         return self._foreground.can_cancel
 
     @property
+    def cancelled(self) -> bool:
+        """True while what ended last did so because the user cancelled it."""
+        return self._foreground.cancelled
+
+    @property
     def consent(self) -> Consent:
         """What the user has allowed for the open graph."""
         return self._permissions.consent
@@ -192,6 +197,12 @@ class Session(QObject):
             self.settings = settings
             self.settingsChanged.emit()
 
+    def replace_settings(self, settings: ConvertSettings) -> None:
+        """Goes back, or forth, to settings as a whole."""
+        if settings != self.settings:
+            self.settings = settings
+            self.settingsChanged.emit()
+
     def allow(self, **values: bool) -> None:
         """Changes what the user has allowed, by the fields of `Consent`."""
         self._permissions.allow(**values)
@@ -207,10 +218,14 @@ class Session(QObject):
             self.limits = limits
             self.settingsChanged.emit()
 
-    def exclude(self, node: str) -> None:
-        """Leaves a node in TensorFlow in the next conversion."""
-        if node not in self.settings.exclude:
-            self.change(exclude=(*self.settings.exclude, node))
+    def exclude(self, *nodes: str) -> None:
+        """Leaves nodes in TensorFlow in the next conversion."""
+        self.change(exclude=tuple(dict.fromkeys((*self.settings.exclude, *nodes))))
+
+    def include(self, *nodes: str) -> None:
+        """Lets nodes go to engines again that were left in TensorFlow by the user."""
+        taken = frozenset(nodes)
+        self.change(exclude=tuple(name for name in self.settings.exclude if name not in taken))
 
     # The machine
 
@@ -231,13 +246,14 @@ class Session(QObject):
 
     # Opening a graph
 
-    def open(self, path: Path | str, consent: Consent = Consent()) -> None:
+    def open(self, path: Path | str, consent: Consent = Consent(), signature: str = "") -> None:
         """Reads a graph; what was going on is cancelled, what was there goes away once the new graph is here.
 
         Args:
             path: A graph in any form.
             consent: What the user has allowed: with side effects, also a SavedModel is frozen that acts outside itself
                 while it is loaded.
+            signature: Which signature of a SavedModel; empty: `serving_default`, or the first by name.
         """
         path = Path(path)
         self._begin(Activity("open", self.tr("Reading {name}").format(name=path.name)))
@@ -246,10 +262,12 @@ class Session(QObject):
             return
         frozen = self.folder / f"{path.stem}.frozen.pb"
         self._foreground.run_job(
-            requests.Inspect(model=str(path), frozen=str(frozen), consent=consent, limits=self.limits),
-            lambda inspection: self._read(Path(inspection.frozen_path or path), path),
+            requests.Inspect(
+                model=str(path), frozen=str(frozen), signature=signature, consent=consent, limits=self.limits
+            ),
+            lambda inspection: self._read(Path(inspection.frozen_path or path), path, inspection),
             self._could_not_open(path),
-            partial(self._ask_to_freeze, path),
+            partial(self._ask_to_freeze, path, signature),
         )
 
     def make_sample(self, name: str) -> None:
@@ -267,21 +285,25 @@ class Session(QObject):
             self.tr("The sample could not be made"),
         )
 
-    def _ask_to_freeze(self, path: Path, failure: Message) -> bool:
+    def _ask_to_freeze(self, path: Path, signature: str, failure: Message) -> bool:
         """Asks for consent if that is what was missing to freeze `path`."""
         error = IcebreakerError.of(failure)
         if not isinstance(error, ConsentNeeded):
             return False
-        self._permissions.ask_again(error, lambda: self.open(path, Consent(side_effects=True)))
+        self._permissions.ask_again(error, lambda: self.open(path, Consent(side_effects=True), signature))
         return True
+
+    def ask_again(self, refused: ConsentNeeded, then: Callable[[], object]) -> None:
+        """Asks the user to allow what was refused for want of consent; `then` is called if they do."""
+        self._permissions.ask_again(refused, then)
 
     def _could_not_open(self, path: Path) -> str:
         return self.tr("{name} could not be opened").format(name=path.name)
 
-    def _read(self, file: Path, path: Path) -> None:
-        """Reads the GraphDef in `file`, which shows the user's `path`."""
+    def _read(self, file: Path, path: Path, told: reports.Inspection | None = None) -> None:
+        """Reads the GraphDef in `file`, which shows the user's `path`; `told` is what was told of that."""
         self._foreground.run_thread(
-            lambda: graph_io.read_graph(file), lambda outcome: self._on_read(outcome, file, path)
+            lambda: graph_io.read_graph(file, told), lambda outcome: self._on_read(outcome, file, path)
         )
 
     def _on_read(self, outcome: tuple[Graph, reports.Inspection] | Exception, file: Path, path: Path) -> None:
@@ -297,9 +319,12 @@ class Session(QObject):
         folders.remove_later(*frozen)  # what graphs before this one were frozen into
         self.conversion = self.converted_with = self.optimized_graph = self.saved_path = self.benchmark = None
         self.samples = events.Samples()
+        data = graph_io.sample_data(file)
+        int8 = self.settings.precision == "int8" and data is None  # chosen for another graph, whose data this is not
         self.settings = self.settings.changed(
-            outputs=graph.candidate_outputs, inputs=(), input_shapes={}, profiles={}, exclude=(),
-            data=graph_io.sample_data(file), calibration=None, calibration_table=None, preprocessing=None,
+            precision="fp32" if int8 else self.settings.precision, outputs=graph.candidate_outputs, inputs=(),
+            input_shapes={}, profiles={}, exclude=(),
+            data=data, calibration=None, calibration_table=None, preprocessing=None,
             keep_float=(),
         )  # fmt: skip
         self._permissions.forget()
@@ -322,6 +347,11 @@ class Session(QObject):
         if self._model_path is None or busy or not self._may_run(self.convert):
             return
         output = self._next_run_folder() / f"{self.stem}.optimized.pb"
+        try:
+            graph_io.refuse_shown(self.graph, self.path)
+        except IcebreakerError as error:
+            self.report(self.tr("The conversion failed"), error_text(error))
+            return
         try:
             output.parent.mkdir(parents=True)  # the cache folder may have been emptied meanwhile
         except OSError as error:
@@ -462,6 +492,21 @@ class Session(QObject):
         self._foreground.run_thread(
             lambda: graph_io.copy_graph(source, path), lambda outcome: self._on_saved(outcome, path)
         )
+
+    def save_model(self, path: Path | str) -> None:
+        """Writes the optimized graph as a SavedModel, with what the one that it was made from has beside its graph."""
+        source, path = self.optimized_path, Path(path)
+        if source is None or self.busy:
+            return
+        self._begin(Activity("save", self.tr("Saving {name}").format(name=path.name)))
+        self._foreground.run_job(
+            requests.WriteSavedModel(
+                model=str(self.path), optimized=str(source), output=str(path),
+                settings=self.converted_with or self.settings,
+            ),
+            lambda _: self._on_saved(None, path),
+            self.tr("The optimized graph could not be saved"),
+        )  # fmt: skip
 
     def _on_saved(self, outcome: Exception | None, path: Path) -> None:
         self._foreground.end()

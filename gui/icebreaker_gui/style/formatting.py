@@ -30,6 +30,15 @@ def size(count: float) -> str:
     return f"{count:.1f} GB"
 
 
+def short_number(value: float) -> str:
+    """A large count with three significant digits, `1.23 M`."""
+    for unit in ("", " k", " M", " G", " T"):
+        if value < 999.5 or unit == " T":
+            break
+        value /= 1000
+    return f"{value:.0f}{unit}" if value >= 100 or not unit else f"{value:.3g}{unit}"
+
+
 def exact_size(count: int) -> str:
     """Bytes with the largest unit that gives a whole number, so that `settings.parse_size` reads back what it was."""
     for unit, factor in (("GiB", 1 << 30), ("GB", 10**9), ("MiB", 1 << 20), ("MB", 10**6)):
@@ -43,6 +52,24 @@ def milliseconds(value: float) -> str:
     if value < 1:
         return f"{value * 1000:.3g} µs"
     return f"{value:.3g} ms" if value < 1000 else f"{value / 1000:.3g} s"
+
+
+def duration(seconds: float) -> str:
+    """How long something takes, in words for a person: `12 s`, `2 min 5 s`, `1 h 10 min`."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def about(seconds: float) -> str:
+    """A guess of how long something still takes, no more exact than it is: `about 20 s left`."""
+    if seconds < 5:
+        return translate("figures", "a few seconds left")
+    step = 5 if seconds < 60 else 30 if seconds < 600 else 60
+    return translate("figures", "about {time} left").format(time=duration(round(seconds / step) * step or step))
 
 
 def ratio(value: float) -> str:
@@ -82,6 +109,14 @@ def shape(dims: Sequence[int | None] | None) -> str:
 def count(number: int, one: str, many: str) -> str:
     """A number with its noun: `one` or `many` with `{n}` in it, both already translated."""
     return (one if number == 1 else many).format(n=f"{number:,}")
+
+
+def last_result(result: tuple[float, str, str] | None) -> str:
+    """What came of a file last, `2.4× · OpenVINO INT8`; "" if nothing is known."""
+    if result is None:
+        return ""
+    factor, name, kind = result
+    return f"{ratio(factor)} · {engine(name)} {precision(kind)}" if name else ratio(factor)
 
 
 def headline(benchmark: Benchmark) -> dict[str, str]:

@@ -27,7 +27,7 @@ CONTROL_HEIGHT, LARGE_HEIGHT = 28, 40
 ICONS = Path(str(files("icebreaker_gui.resources"))) / "icons"
 APP_ICON = ICONS / "icebreaker.svg"
 
-_PROPERTY = "icebreakerTheme"
+_PROPERTY, _FORCED = "icebreakerTheme", "icebreakerForcedTheme"
 
 
 @dataclass(frozen=True)
@@ -177,9 +177,16 @@ def install(app: QApplication, forced: str | None = None) -> None:
         forced: `light` or `dark`: keep to it whatever the system says.
     """
     app.setStyle("Fusion")
-    show(app, THEMES[forced] if forced else system())
-    if not forced:
-        app.styleHints().colorSchemeChanged.connect(lambda _scheme: show(app, system()))
+    choose(app, forced)
+    app.styleHints().colorSchemeChanged.connect(lambda _scheme: choose(app, app.property(_FORCED) or None))
+
+
+def choose(app: QApplication, forced: str | None) -> None:
+    """Shows `light` or `dark`, or, with None, what the system says now and later."""
+    app.setProperty(_FORCED, forced or "")
+    wanted = THEMES[forced] if forced else system()
+    if current() is not wanted or not app.styleSheet():
+        show(app, wanted)
 
 
 def show(app: QApplication, theme: Theme) -> None:
@@ -282,6 +289,8 @@ QLabel[look="muted"] { color: %(muted)s; }
 QLabel[look="warning"] { color: %(warning)s; }
 QLabel[look="error"] { color: %(error)s; }
 QFrame[look="card"] { background: %(raised)s; border: 1px solid %(border)s; border-radius: %(radius)dpx; }
+QFrame[look="strip"] { background: %(panel)s; border: none; border-bottom: 1px solid %(border)s; }
+QFrame[look="hover"] { background: %(raised)s; border: 1px solid %(faint)s; border-radius: %(radius)dpx; }
 QFrame[look="banner-error"], QFrame[look="banner-warning"] {
     margin: %(small)dpx 6px %(space)dpx 2px; border-radius: %(radius)dpx; }
 QFrame[look="banner-error"] { background: %(error_soft)s; border: 1px solid %(error)s; }
@@ -373,6 +382,10 @@ QHeaderView { background: transparent; }
 QHeaderView::section {
     background: %(raised)s; color: %(muted)s; border: none; border-bottom: 1px solid %(border)s;
     padding: %(small)dpx %(space)dpx; font-weight: 600; }
+QHeaderView::up-arrow, QHeaderView::down-arrow {
+    image: url("%(icons)s/up-%(name)s.svg"); subcontrol-origin: border; subcontrol-position: top center;
+    width: 8px; height: 8px; }
+QHeaderView::down-arrow { image: url("%(icons)s/down-%(name)s.svg"); }
 QTableCornerButton::section { background: %(raised)s; border: none; }
 QSlider::groove:horizontal { background: %(border)s; height: 4px; border-radius: 2px; }
 QSlider::sub-page:horizontal { background: %(accent)s; height: 4px; border-radius: 2px; }

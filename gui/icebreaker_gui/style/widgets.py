@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TypeVar
 
-from PySide6.QtCore import QRectF, Qt, QTimer
+from PySide6.QtCore import QEvent, QObject, QRectF, Qt, QTimer
 from PySide6.QtGui import QHideEvent, QPainter, QPaintEvent, QShowEvent
 from PySide6.QtWidgets import (
     QGridLayout,
@@ -67,9 +68,29 @@ def button(text: str, tip: str = "", look: str = "", large: bool = False) -> QPu
     return result
 
 
+class _Calm(QObject):
+    """Keeps the wheel from changing what has not got the focus: there it scrolls the form that the widget is in."""
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.Wheel and isinstance(watched, QWidget) and not watched.hasFocus():
+            event.ignore()  # so that it goes on to what scrolls
+            return True
+        return False
+
+
+_Control = TypeVar("_Control", bound=QWidget)
+
+
+def calm(control: _Control) -> _Control:
+    """Lets the wheel change a number, list or slider only once it was clicked or tabbed to."""
+    control.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+    control.installEventFilter(_Calm(control))
+    return control
+
+
 def number(least: int, most: int, value: int, tip: str) -> QSpinBox:
     """A whole number to choose."""
-    result = QSpinBox()
+    result = calm(QSpinBox())
     result.setRange(least, most)
     result.setValue(value)
     result.setToolTip(tip)

@@ -17,6 +17,7 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.graph.protos import GraphDef
 from icebreaker.jobs import supervisor
 from icebreaker.jobs.requests import AskEngines
+from icebreaker.preprocessing import Preprocessing
 from icebreaker.settings import Consent, ConvertSettings, Limits
 
 PBTXT = """
@@ -65,6 +66,9 @@ def test_inspect_json_is_the_contract_and_nothing_else(capsys, model):
         "outputs": ["y"],
         "control_flow": False,
         "bytes": 4,
+        "flops": 4,
+        "flops_unknown": 0,
+        "parameters": 0,
     }
 
 
@@ -72,7 +76,8 @@ def test_inspect_for_people(capsys, model):
     code, out, err = run(capsys, "inspect", model)
     assert (code, err) == (0, "")
     lines = [line.split() for line in out.splitlines()]
-    for expected in (["nodes", "3"], ["x", "float32", "?×4"], ["y"], ["Mul", "1"], ["constants", "4", "bytes"]):
+    told = ["constants", "4", "bytes"], ["parameters", "0"], ["FLOPs", "4", "a", "row"]
+    for expected in (["nodes", "3"], ["x", "float32", "?×4"], ["y"], ["Mul", "1"], *told):
         assert expected in lines
 
 
@@ -202,14 +207,7 @@ def test_every_setting_has_its_option():
         "quantizer": "nncf",
         "accuracy_budget": 0.01,
         "keep_float": ("n", "head/*"),
-        "preprocessing": {
-            "width": 224,
-            "height": 192,
-            "channels": "BGR",
-            "mean": [1.0, 2.0, 3.0],
-            "std": [2.0],
-            "crop": "stretch",
-        },
+        "preprocessing": Preprocessing(192, 224, "BGR", mean=(1.0, 2.0, 3.0), std=(2.0,), crop="stretch"),
         "outputs": ("y", "z:1"),
         "inputs": ("a", "b", "c"),
         "input_shapes": {"a": (1, 3), "c": ()},

@@ -305,7 +305,7 @@ def test_sample_and_engines(tmp_path):
     assert json.loads(out) == {"output": str(tmp_path / "digits.pb")} and err == ""
     assert (tmp_path / "digits.pb").read_bytes() == Path(DIGITS).read_bytes()
     engines = {item["name"]: item for item in json.loads(run("engines", "--json")[0])["engines"]}
-    assert list(engines) == ["openvino", "onnxruntime", "tensorrt", "tensorrt-rtx"]
+    assert list(engines) == ["openvino", "onnxruntime", "tensorrt", "tensorrt-rtx", "xla"]
     assert engines["openvino"]["runs"] and engines["onnxruntime"]["runs"]
     assert all(item["detail"] for item in engines.values())
 

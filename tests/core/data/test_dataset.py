@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from icebreaker.data.dataset import Input, Preprocessing, open_data
+from icebreaker.data.dataset import Input, open_data
 from icebreaker.errors import IcebreakerError
+from icebreaker.preprocessing import Preprocessing
 
 PIXELS = Input("image:0", "float32", (None, 4, 6, 3))
 VECTOR = Input("x", "float32", (None, 5))
@@ -69,7 +70,7 @@ def test_preprocessing_as_stated_and_as_the_network_sees_it():
     ],
 )
 def test_guesses(shape, dtype, expected):
-    guess = Preprocessing.guess(Input("x", dtype, shape))
+    guess = Preprocessing.guess(shape, dtype)
     assert (str(guess) if guess else None) == expected
 
 

@@ -105,7 +105,7 @@ def terminal(*words: object) -> str:
 
 
 def test_the_terminal_offers_it_and_tells_of_it(plugged):
-    assert "--engine {auto,openvino,onnxruntime,tensorrt,tensorrt-rtx,reference}" in terminal("convert", "--help")
+    assert "--engine {auto,openvino,onnxruntime,tensorrt,tensorrt-rtx,xla,reference}" in terminal("convert", "--help")
     (line,) = (item for item in terminal("engines").splitlines() if item.startswith("reference"))
     assert line.split(maxsplit=3) == ["reference", "yes", "yes", "ONNX's reference in NumPy"]
 
@@ -152,7 +152,7 @@ def test_a_name_that_is_unknown_is_refused():
         with pytest.raises(IcebreakerError) as raised:
             ask("warp")
         assert str(raised.value) == (
-            "engine 'warp' is unknown: choose auto, openvino, onnxruntime, tensorrt, tensorrt-rtx"
+            "engine 'warp' is unknown: choose auto, openvino, onnxruntime, tensorrt, tensorrt-rtx, xla"
         )
 
 
@@ -160,7 +160,7 @@ def test_a_plug_in_that_cannot_be_imported_takes_nothing_else_away():
     script = "from icebreaker.engine import registry; print(*registry.names(), registry.machine().engines[-1])"
     environment = os.environ | {registry.VARIABLE: "no_such_module:Engine, pathlib:Path"}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60)
-    assert done.stdout.startswith("openvino onnxruntime tensorrt tensorrt-rtx EngineStatus(name='pathlib:Path'")
+    assert done.stdout.startswith("openvino onnxruntime tensorrt tensorrt-rtx xla EngineStatus(name='pathlib:Path'")
     assert "it cannot be imported: TypeError" in done.stdout
     assert "No module named 'no_such_module'" in done.stderr
 
@@ -171,7 +171,7 @@ def test_asking_for_classes_loads_no_vendor_library():
     )
     script += "; assert not {'openvino', 'onnxruntime', 'onnx', 'tensorrt', 'tensorrt_rtx'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
-    assert done.stdout.strip() == "OpenVINO,ONNX Runtime,TensorRT,TensorRT-RTX", done.stderr
+    assert done.stdout.strip() == "OpenVINO,ONNX Runtime,TensorRT,TensorRT-RTX,XLA", done.stderr
 
 
 class Session(Engine):

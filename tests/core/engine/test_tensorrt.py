@@ -552,14 +552,6 @@ def test_the_digits_sample_becomes_one_engine_for_another_machine(tmp_path: Path
     assert all(str(item).startswith(text) for item in report.warnings)
 
 
-def test_resnet50_becomes_one_engine(tmp_path: Path) -> None:
-    sample_models.write_sample("resnet50", tmp_path / "resnet50.pb")
-    report = converted(tmp_path / "resnet50.pb", tmp_path)
-    assert len(report.segments) == 1 and report.coverage > 0.95
-    assert report.segments[0].build_seconds < 30
-    assert sum(layer.type == "correlation" for layer in report.segments[0].layers) >= 53
-
-
 # Names: TensorRT itself cannot be installed here, and its runtime part runs on GPUs only. The table holds the members
 # of every class that is used, taken from the type stubs of 10.13 (package tensorrt-stubs) and, by introspection, from
 # the bindings of 10.16 and 11.4 (package tensorrt-cu13-bindings).

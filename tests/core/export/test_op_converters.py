@@ -48,8 +48,9 @@ def agree(definition: Any, exported: exporter.Exported, x: np.ndarray) -> None:
 
 
 def test_every_converter_is_tried() -> None:
-    """Here, or by a recipe of `op_conformance`."""
-    assert all(op in BUILT or has_recipe(op) for op in op_converters.HANDLERS)
+    """Here, in tests of their own, or by a recipe of `op_conformance`."""
+    elsewhere = {"CTCGreedyDecoder"}
+    assert all(op in BUILT or op in elsewhere or has_recipe(op) for op in op_converters.HANDLERS)
     assert op_converters.HANDLERS.keys() <= exporter.supported_ops()
 
 

@@ -43,6 +43,9 @@ def test_every_form_gives_the_same_graph(tmp_path: Path, form: str, packed: bool
         "outputs": ("y",),
         "control_flow": False,
         "bytes": 4,
+        "flops": 1,
+        "flops_unknown": 0,
+        "parameters": 0,
     }
 
 

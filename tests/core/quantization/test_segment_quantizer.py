@@ -212,7 +212,6 @@ def test_random_data_is_for_speed_only(folder: Path) -> None:
         ({"calibration_table": "nowhere.json"}, "could not be read"),
         ({"calibration": "code.py"}, "allow that first"),
         ({"calibration": "random", "keep_float": ("nobody",)}, "nobody"),
-        ({"calibration": "random", "preprocessing": {"size": 3}}, "preprocessing"),
     ],
 )
 def test_bad_requests_are_refused_before_anything_runs(folder: Path, changes: Any, text: str, monkeypatch: Any) -> None:

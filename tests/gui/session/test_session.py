@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from pytestqt.qtbot import QtBot
 
+from helpers.shown_models import onnx_model
 from icebreaker import reports
 from icebreaker.errors import IcebreakerError
 from icebreaker_gui.session import autosave
@@ -224,6 +225,9 @@ def test_an_open_optimized_graph_is_measured_with_its_engines_if_the_user_trusts
     session.convert()
     wait_idle(qtbot, session)
     assert session.conversion and session.conversion.segments
+    session.save_model(tmp_path / "served")
+    wait_idle(qtbot, session)
+    assert session.saved_path == tmp_path / "served" and (session.saved_path / "saved_model.pb").is_file()
     session.save(optimized)
     wait_idle(qtbot, session)
     questions: list[tuple[list[str], Callable[[bool], object]]] = []
@@ -257,3 +261,14 @@ def test_an_open_optimized_graph_is_measured_with_its_engines_if_the_user_trusts
     session.open(optimized)
     wait_idle(qtbot, session)
     assert not session.consent.engines, "trust is in one file, not in all that follow"
+
+
+def test_an_onnx_model_is_shown_and_not_converted(session: Session, qtbot: QtBot, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(onnx_model().SerializeToString())
+    session.open(path)
+    wait_idle(qtbot, session)
+    assert session.graph and "conv_0" in session.graph and session.stem == "model", session.problem
+    session.convert()
+    assert session.problem and session.problem.text.startswith(f"{path} is an ONNX model, which is shown here")
+    assert not session.busy

@@ -42,6 +42,7 @@ class Candidate:
         tensorflow_ms: The same of the segment in TensorFlow, measured in turns with it, if it was measured alone.
         times: Of each round of the race that it was in, hand-over included.
         tensorflow_times: The same of TensorFlow.
+        was_busy: Whether other programs had much of the machine meanwhile.
         failure: Why it is out of the question.
         failed_on: The values that showed it, if some did.
         accuracy: On held-back data, for INT8 or where there is a budget.
@@ -60,6 +61,7 @@ class Candidate:
     tensorflow_ms: float = 0.0
     times: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
     tensorflow_times: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
+    was_busy: bool = False
     failure: Refusal | None = None
     failed_on: FailedOn | None = None
     accuracy: Accuracy | None = None

@@ -16,6 +16,7 @@ from icebreaker.conversion.engine_selection.segment_forms import SegmentForms
 from icebreaker.conversion.sample_values import Exchange, all_finite
 from icebreaker.conversion.ties import Ties
 from icebreaker.engine.protocol import GivesWay
+from icebreaker.export.ops import spectra
 from icebreaker.graph.ops import PASSIVE
 from icebreaker.messages import Message, message
 from icebreaker.metrics.agreement import Agreement, agreement
@@ -26,6 +27,7 @@ from icebreaker.reports import OutputDifference
 from icebreaker.runtime.segment_graph import segment_definition
 from icebreaker.storage import crash_journal
 from icebreaker.tensors import Tensor
+from icebreaker.tf.session import exact_float32
 
 _log = logging.getLogger(__name__)
 
@@ -199,7 +201,8 @@ class Checker:
         assert candidate.runner is not None  # noqa: S101 - the caller saw to it
         inputs, expected = exchange
         try:
-            results = candidate.runner(inputs)
+            with exact_float32():
+                results = candidate.runner(inputs)
             if candidate.is_int8:
                 found = [difference(want, have) for want, have in zip(expected, results, strict=True)]
                 return self._judged_int8(candidate, found, tolerance, tells_limit=tells_limit)
@@ -256,7 +259,9 @@ class Checker:
 
     def _is_network(self, segment: Segment) -> bool:
         """Whether it multiplies by weights: what is fed to networks is no NaN, so that is told and no reason."""
-        return any(self._context.graph[name].op in _LAYERS for name in segment.nodes)
+        context = self._context
+        layers = _LAYERS | spectra.TRANSFORMS
+        return any(context.graph[name].op in layers or name in context.recurrences for name in segment.nodes)
 
     def _tell_of_shapes(self, candidate: Candidate, segment: Segment, why: Message | str) -> None:
         """An engine is wrong at some shapes: with profiles, which promise these, that is a warning."""

@@ -25,6 +25,7 @@ from icebreaker.partitioning.partition import Refusal, Segment
 from icebreaker.settings import ENGINE_OPTIONS
 from icebreaker.storage import crash_journal
 from icebreaker.storage.crash_journal import Attempt
+from icebreaker.tf.session import exact_float32
 
 _log = logging.getLogger(__name__)
 
@@ -84,7 +85,8 @@ class EngineCalls:
                 candidate.built = engine.build(model, options)
                 if candidate.built.runs_here:
                     candidate.runner = engine.load(candidate.built.payload, candidate.built.precision)
-                    candidate.runner(inputs)  # compiles, where that waits for shapes
+                    with exact_float32():  # what TensorFlow itself compiles is exact if it is so now
+                        candidate.runner(inputs)  # compiles, where that waits for shapes
         except Exception as error:  # as in `refusals`
             candidate.failure = self.failure(engine, error)
             _log.warning(message("build_failed", "{subject}: {why}", subject=segment.name, why=candidate.failure.text))

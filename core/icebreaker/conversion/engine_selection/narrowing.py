@@ -142,7 +142,7 @@ class Narrowing:
 
     def _part(self, forms: SegmentForms, nodes: Sequence[str], values: Values) -> SegmentForms | None:
         graph, original = self._context.graph, self._context.original
-        part = part_of(graph, forms.segment, nodes)
+        part = part_of(graph, forms.segment, self._uncut(forms.segment, nodes))
         if not part.nodes or not part.outputs:
             return None
         shapes = dict(zip(forms.segment.inputs, forms.shapes, strict=True))
@@ -158,6 +158,17 @@ class Narrowing:
             shapes[tensor] = shape
         return SegmentForms(self._context, part, shapes)
 
+    def _uncut(self, segment: Segment, nodes: Sequence[str]) -> list[str]:
+        """Nodes of a segment with those that they hand on to, or have from, what no engine can be handed."""
+        graph, kept = self._context.graph, set(nodes)
+        links = [
+            {tensor.node, name} for name in segment.nodes for tensor in graph[name].inputs
+            if tensor.node in segment.nodes and not self._context.can_be_handed(tensor)
+        ]  # fmt: skip
+        while more := {name for link in links if not kept.isdisjoint(link) for name in link} - kept:
+            kept |= more
+        return [name for name in segment.nodes if name in kept]
+
     def _inner_values(self, forms: SegmentForms, inputs: Sequence[np.ndarray]) -> Values:
         """All that TensorFlow computes inside a segment, and what it reads."""
         context, segment = self._context, forms.segment
@@ -165,7 +176,8 @@ class Narrowing:
         definition, stand_ins = segment_definition(context.graph, segment, context.original, shapes)
         session = GraphSession(definition, reference=True, store=context.graph.store)
         try:
-            wanted = [Tensor(name, port) for name in segment.nodes for port in range(session.output_count(name))]
+            given = (Tensor(name, port) for name in segment.nodes for port in range(session.output_count(name)))
+            wanted = [tensor for tensor in given if context.can_be_handed(tensor)]
             feeds = {str(item): value for item, value in zip(stand_ins, inputs, strict=True)}
             found = dict(zip(wanted, session.run(wanted, feeds), strict=True))
         finally:

@@ -12,12 +12,17 @@ from icebreaker import gpu
 from icebreaker.conversion.context import Context
 from icebreaker.engine.segment_model import Port, SegmentModel
 from icebreaker.export import exporter, external_data, fake_quant
+from icebreaker.export.constants import constant, evaluated
 from icebreaker.export.exporter import Exported
+from icebreaker.export.ops import spectra
+from icebreaker.export.recurrent.stand_ins import with_stand_ins
+from icebreaker.graph.graph import Graph
 from icebreaker.messages import Message, message
 from icebreaker.partitioning.partition import Refusal, Segment
 from icebreaker.runtime import segment_graph
 from icebreaker.storage.files import joined
 from icebreaker.tensors import Tensor
+from icebreaker.tf.rewrite import from_store
 
 _log = logging.getLogger(__name__)
 
@@ -128,11 +133,28 @@ class SegmentForms:
         if context.settings.precision == "int8" and any(node.op in fake_quant.OPS for node in definition.node):
             definition = fake_quant.with_fixed_ranges(definition, context.int8 is None or context.int8.is_calibrated)
             handlers = fake_quant.HANDLERS
+        inside = [item for item in context.recurrences.values() if item.nodes.issubset(self.segment.nodes)]
+        if inside:
+            definition, more = with_stand_ins(definition, inside)
+            handlers = {**handlers, **more}
+        if spectra.is_complex(definition):
+            definition = self._in_real_numbers(definition)
         folds = context.int8 is not None or gpu.find() is not None
         return exporter.export(
             definition, stand_ins, self.segment.outputs, handlers, context.graph.store,
             folds=folds or not all(engine.folds_constants for engine in context.engines),
         )  # fmt: skip
+
+    def _in_real_numbers(self, definition: Any) -> Any:
+        graph, original = Graph(definition, self._context.graph.store), self._context.original
+        shapes = dict(zip(segment_graph.stand_ins_of(self.segment), self.shapes, strict=True))
+        result, refused = spectra.in_real_numbers(
+            definition, lambda tensor: shapes[tensor] if tensor in shapes else original.shape(tensor),
+            lambda tensor: evaluated(graph, tensor, lambda item: constant(graph, item)),
+        )  # fmt: skip
+        if refused:
+            raise exporter.Refused(refused)
+        return result
 
     def _model(self, onnx: Any) -> SegmentModel:
         original, segment = self._context.original, self.segment
@@ -144,7 +166,7 @@ class SegmentForms:
         ]  # fmt: skip
         outputs = [Port(_spelled(item), original.dtype(item), original.shape(item)) for item in segment.outputs]
         return SegmentModel(
-            inputs, outputs, onnx, graph_def=lambda: self._definition()[0],
+            inputs, outputs, onnx, graph_def=lambda: from_store(self._definition()[0], self._context.graph.store),
             joined=lambda file: joined(external_data.whole(file)),
         )  # fmt: skip
 

@@ -7,7 +7,7 @@ included. One that fails is told why, and the next is tried.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
@@ -36,6 +36,7 @@ from icebreaker.messages import Message, message
 from icebreaker.partitioning.partition import Refusal
 from icebreaker.quantization.nncf import NncfSegment
 from icebreaker.reports import Quantization, SegmentReport, Words
+from icebreaker.runtime.artifact_reader import is_function
 from icebreaker.runtime.artifact_writer import EngineNode
 from icebreaker.storage import crash_journal
 from icebreaker.storage.weight_store import give_memory_back
@@ -63,13 +64,19 @@ class EngineSelection:
         self.narrowing = Narrowing(context, self.calls, self.checker)
         self.elsewhere: dict[str, list[str]] = {}
 
+    @property
+    def deciding(self) -> Sequence[Engine]:
+        """The engines that decide what segments are; those that are tried on them as well are not among them."""
+        engines = self.context.engines
+        return [engine for engine in engines if engine.widens_segments or len(engines) == 1]
+
     def ask(self, forms: SegmentForms) -> dict[str, Refusal]:
         """The nodes that engines refuse: none as soon as one takes the whole segment, else the most willing one's.
 
         What others have against the same nodes is told, too.
         """
         said: list[dict[str, Refusal]] = []
-        for engine in self.context.engines:
+        for engine in self.deciding:
             refused = self.calls.refusals(engine, forms)
             if not refused:
                 return {}
@@ -127,7 +134,8 @@ class _Trial:
         self._count, self._report = count, report
         self._candidates: list[Candidate] = []
         # Big: two engines at once would take too much memory.
-        self._one_by_one = not forms.onnx_refusals and forms.exported.file is not None
+        reads_onnx = any(engine.starts_from == "onnx" for engine in self._context.engines)
+        self._one_by_one = reads_onnx and not forms.onnx_refusals and forms.exported.file is not None
 
     def run(self) -> Accepted | Refusal:
         """Builds, checks, measures, chooses."""
@@ -285,7 +293,7 @@ class _Trial:
             deviation=chosen.deviation, runs_here=built.runs_here,
             layers=built.layers or getattr(chosen.runner, "layers", ()),
             candidates=tuple(candidate.summary() for candidate in self._candidates), quantization=told,
-            notes=tuple(chosen.notes),
+            notes=(*chosen.notes, *([built.note] if is_function(chosen.engine.name) and built.note else [])),
         )  # fmt: skip
         _log.info(message(
             "segment_accepted", "{subject}: {count} ops in {engine} {precision}",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
+from types import MappingProxyType
 
 from icebreaker.graph.graph import Graph, Node
 from icebreaker.graph.limits import MOST_NODES
-from icebreaker.graph.ops import DTYPES, MERGES, NEXT_ITERATIONS, PLACEHOLDERS
+from icebreaker.graph.ops import DTYPES, KNOWN_SCALARS, MERGES, NEXT_ITERATIONS
 from icebreaker.graph.shape_inference import arrays, creation, elementwise, flow, images, indexing, nn, reductions
 from icebreaker.graph.shape_inference.attributes import shape_attr, type_attr
 from icebreaker.graph.shape_inference.facts import (
@@ -15,6 +16,7 @@ from icebreaker.graph.shape_inference.facts import (
     UNKNOWN,
     Fact,
     Known,
+    Shape,
     common_shape,
     completed,
     held_values,
@@ -40,7 +42,9 @@ _MOST_PASSES = 8  # through a graph with loops
 _MOST_TENSORS = 2 * MOST_NODES
 
 
-def infer(graph: Graph, cancelled: Callable[[], bool] = lambda: False) -> dict[Tensor, Known]:
+def infer(
+    graph: Graph, cancelled: Callable[[], bool] = lambda: False, given: Mapping[Tensor, Shape] = MappingProxyType({})
+) -> dict[Tensor, Known]:
     """All tensors of which something is known.
 
     A graph with v1 loops is gone through until what comes back in each is what was assumed to come in; a dimension that
@@ -49,6 +53,7 @@ def infer(graph: Graph, cancelled: Callable[[], bool] = lambda: False) -> dict[T
     Args:
         graph: It may have been read without its weights.
         cancelled: Asked now and then; when true, the result is empty.
+        given: Sizes that tensors are to have where the graph leaves them open, such as those of a batch.
 
     Returns:
         Tensor → its dtype and shape as far as they are known. Empty, too, for a graph that promises more tensors than
@@ -60,7 +65,7 @@ def infer(graph: Graph, cancelled: Callable[[], bool] = lambda: False) -> dict[T
     assumed: dict[str, Fact] = {}
     facts: dict[Tensor, Fact] = {}
     for turn in range(_MOST_PASSES + 1):
-        passed = _pass(graph, order, back, assumed, cancelled)
+        passed = _pass(graph, order, back, assumed, given, cancelled)
         if passed is None:
             return {}
         facts = passed
@@ -82,17 +87,18 @@ def _pass(
     order: Sequence[Node],
     back: Mapping[str, Sequence[Tensor]],
     assumed: Mapping[str, Fact],
+    given: Mapping[Tensor, Shape],
     cancelled: Callable[[], bool],
 ) -> dict[Tensor, Fact] | None:
     """Goes through the graph once, with what is `assumed` of the Merges at which loops begin; None: it was stopped."""
-    scalars_unknown = 0 < graph.definition.versions.producer < 24
+    scalars_unknown = graph.definition.versions.producer < KNOWN_SCALARS
     facts: dict[Tensor, Fact] = {}
     for number, node in enumerate(order):
         if (number % 1000 == 0 and cancelled()) or len(facts) > _MOST_TENSORS:
             return None
         if node.name in assumed:
             outputs = [assumed[node.name], Fact("int32", ())]
-        elif node.op in PLACEHOLDERS and scalars_unknown and not shape_attr(node, "shape"):
+        elif node.op == "Placeholder" and scalars_unknown and not shape_attr(node, "shape"):
             outputs = [Fact(type_attr(node, "dtype"))]  # an empty shape meant "unknown" in those days
         else:
             coming_back = back.get(node.name, ())  # what comes back in a loop is not known yet
@@ -100,7 +106,10 @@ def _pass(
             outputs = _outputs_of(node, inputs)
         for port, fact in enumerate(outputs):
             if fact != UNKNOWN:
-                facts[Tensor(node.name, port)] = fact
+                tensor = Tensor(node.name, port)
+                if given and tensor in given:
+                    fact = fact._replace(shape=completed(fact.shape, given[tensor]))
+                facts[tensor] = fact
     return facts
 
 
@@ -119,7 +128,7 @@ def _in_order(graph: Graph, back: Mapping[str, Sequence[Tensor]]) -> list[Node]:
 
 def _outputs_of(node: Node, inputs: list[Fact]) -> list[Fact]:
     """What is known of a node's outputs, in order: by its rule, and by what the graph's maker wrote down."""
-    rule = RULES.get(node.op)
+    rule = None if "_icebreaker_shown" in node.definition.attr else RULES.get(node.op)  # it may be no TensorFlow op
     try:
         outputs = list(islice(rule(node, inputs), MOST_OUTPUTS)) if rule else _types_of(node)
     except (ArithmeticError, LookupError, TypeError, ValueError):

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-from PySide6.QtCore import QEvent, QPointF, Qt, QTimer, Signal
+from PySide6.QtCore import QEvent, QPoint, QPointF, Qt, QTimer, Signal
 from PySide6.QtGui import (
     QAccessible,
     QAccessibleEvent,
@@ -30,6 +30,9 @@ from icebreaker_gui.layout import Scene
 from icebreaker_gui.style import theme
 
 _MOST_SCALE = 4.0
+_READABLE = 0.55  # the least scale at which names can be read: nothing but the user goes below it
+_COMFORTABLE = 0.85  # of what does not fit, so much is shown where there is room
+_TITLE = 48  # height of what lies over the upper edge
 _OPENING = 260  # milliseconds an opening takes
 _GLIDING = 320  # milliseconds a jump of the camera takes
 
@@ -100,10 +103,13 @@ class Canvas(QWidget):
         self.marks = NO_MARKS
         self.empty_text = ""
         self.frame_ms = 0.0
+        self.pointer = QPoint()  # where it was last
         self._pressed: QPointF | None = None
         self._dragged = False
         self._moving = False
         self._fitted = False
+        self._lasting = False
+        self._whole = self._all = False  # what was asked for, and what is seen
         self._glide: _Glide | None = None
         self._opening: _Opening | None = None
         self._timer = QTimer(self)
@@ -154,21 +160,58 @@ class Canvas(QWidget):
         """Follows another pane; does not say `cameraMoved`."""
         self.camera = camera
         self._glide = None
-        self._fitted = True
+        self._fitted, self._lasting = True, False
         self._move()
 
-    def fit(self, animated: bool = True, item: int = -1) -> None:
-        """Shows everything, or one item, as large as it fits."""
+    @property
+    def lasting(self) -> bool:
+        """True while the canvas keeps fitted whatever its size: until the user moves."""
+        return self._lasting
+
+    @property
+    def shows_all(self) -> bool:
+        """True if all of the scene is in sight, readable or not."""
+        return self._lasting and self._all
+
+    def fit(self, animated: bool = True, item: int = -1, whole: bool = False) -> None:
+        """Shows everything, or one item, as large as it fits, and keeps to that until the user moves.
+
+        Args:
+            animated: Glide there.
+            item: The item to show; -1: everything.
+            whole: Show everything even where names can no longer be read then; else of what is too large the beginning
+                is shown.
+        """
         if not self.picture or self.width() < 10:
             return
         scene = self.picture.scene
         box = scene.box(item) if item >= 0 else None
         x, y, w, h = box or (0.0, 0.0, *scene.size)
-        margin, above = 12, 34  # the title lies above
+        margin, above = 12, _TITLE  # the title lies above
         room = self.width() - 2 * margin, self.height() - margin - above
         scale = min(room[0] / max(w, 1), room[1] / max(h, 1), 1.25 if box is None else 1.6)
+        camera = Camera(x + w / 2, y + h / 2 - (above - margin) / 2 / scale, scale)
+        if box is None and not whole and scale < _READABLE:
+            camera = self._beginning(scene, room)
         self._fitted = True
-        self.glide(Camera(x + w / 2, y + h / 2 - (above - margin) / 2 / scale, scale), animated)
+        self.glide(camera, animated)
+        self._lasting, self._whole, self._all = box is None, whole, whole or camera.scale == scale
+
+    def _beginning(self, scene: Scene, room: tuple[float, float]) -> Camera:
+        """Where the inputs of a scene are seen that is too large to be read as a whole."""
+        across, width = (1, room[1]) if scene.sideways else (0, room[0])
+        scale = max(_READABLE, min(width / max(scene.size[across], 1), _COMFORTABLE))
+        middle = scene.size[across] / 2
+        if scene.size[across] * scale > width:  # where the first boxes are
+            closed = scene.boxes[~scene.is_open]
+            along = closed[:, 1 - across]
+            first = closed[along <= along.min() + 1]
+            half = width / 2 / scale
+            middle = float((first[:, across] + first[:, across + 2] / 2).mean())
+            middle = min(max(middle, half), scene.size[across] - half)
+        if scene.sideways:
+            return Camera((self.width() / 2 - 12) / scale, middle - (_TITLE - 12) / 2 / scale, scale)
+        return Camera(middle, (self.height() / 2 - _TITLE) / scale, scale)
 
     def reveal(self, item: int, animated: bool = True) -> None:
         """Moves the camera so that an item can be seen and read."""
@@ -188,6 +231,7 @@ class Canvas(QWidget):
 
     def glide(self, camera: Camera, animated: bool = True) -> None:
         """Moves the camera, in a smooth way if it is asked for."""
+        self._lasting = False
         if animated and self.isVisible():
             self._glide = _Glide(self.camera, camera, time.perf_counter())
             self._timer.start()
@@ -208,7 +252,7 @@ class Canvas(QWidget):
         sx, sy = (at.x() - ox) / scale, (at.y() - oy) / scale
         self.camera = Camera(sx - (at.x() - self.width() / 2) / new, sy - (at.y() - self.height() / 2) / new, new)
         self._glide = None
-        self._fitted = True
+        self._fitted, self._lasting = True, False
         self._move()
         self.cameraMoved.emit(self.camera)
 
@@ -242,10 +286,29 @@ class Canvas(QWidget):
                 camera = Camera(camera.x, camera.y + (bottom - self.height() + 20) / scale, scale)
             self.camera = camera
             self.cameraMoved.emit(camera)
-        elif old.outline is not new.outline:
+        elif old.outline is new.outline:
+            self._keep_middle(old, new)
+        else:
             self.fit(animated=False)
             # Panes that come or go change this one's size a moment later.
             QTimer.singleShot(0, lambda: self.fit(animated=False))
+
+    def _keep_middle(self, old: Scene, new: Scene) -> None:
+        """Leaves what is in the middle of the view there, whatever opens or closes around it."""
+        x, y = self.camera.x, self.camera.y
+        left, top, wide, tall = old.boxes.T
+        beside, above = np.maximum(left - x, x - left - wide), np.maximum(top - y, y - top - tall)
+        away = np.hypot(beside.clip(0), above.clip(0))
+        away[old.is_open] += 1e9  # what is closed says best where one is
+        nearest = int(away.argmin())
+        row = new.row(int(old.items[nearest]))
+        if row < 0:
+            return
+        before, now = old.boxes[nearest], new.boxes[row]
+        share = np.clip((np.array([x, y]) - before[:2]) / np.maximum(before[2:], 1), 0, 1)
+        x, y = (now[:2] + now[2:] * share).tolist()
+        self.camera = Camera(x, y, self.camera.scale)
+        self.cameraMoved.emit(self.camera)
 
     def _animate_from(self, old: Scene, new: Scene) -> None:
         """Prepares an opening or closing: each box starts where it, or the group around it, was."""
@@ -331,8 +394,8 @@ class Canvas(QWidget):
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Fits what depends on the size."""
-        if self.picture and not self._fitted:
-            self.fit(animated=False)
+        if self.picture and (self._lasting or not self._fitted):
+            self.fit(animated=False, whole=self._whole)
         super().resizeEvent(event)
 
     def wheelEvent(self, event: QWheelEvent) -> None:
@@ -350,7 +413,12 @@ class Canvas(QWidget):
         event.accept()
 
     def event(self, event: QEvent) -> bool:
-        """Zooms by pinching."""
+        """Zooms by pinching; keeps Escape while something is chosen."""
+        match event:
+            case QKeyEvent() if event.type() == QEvent.Type.ShortcutOverride and event.key() == Qt.Key.Key_Escape:
+                if self.marks.selected >= 0:
+                    event.accept()  # here it chooses nothing; it cancels nothing
+                    return True
         if event.type() == QEvent.Type.Gesture:
             pinch = event.gesture(Qt.GestureType.PinchGesture)  # type: ignore[attr-defined]
             if pinch:
@@ -366,7 +434,7 @@ class Canvas(QWidget):
             self.camera.x - dx / self.camera.scale, self.camera.y - dy / self.camera.scale, self.camera.scale
         )
         self._glide = None
-        self._fitted = True
+        self._fitted, self._lasting = True, False
         self._move()
         self.cameraMoved.emit(self.camera)
 
@@ -387,6 +455,7 @@ class Canvas(QWidget):
                 self.setCursor(Qt.CursorShape.ClosedHandCursor)
                 self._pan(delta.x(), delta.y())
             return
+        self.pointer = event.position().toPoint()
         self.itemHovered.emit(self.item_at(event.position()))
 
     def mouseReleaseEvent(self, event: QMouseEvent) -> None:
@@ -410,9 +479,23 @@ class Canvas(QWidget):
         self.itemHovered.emit(-1)
 
     def contextMenuEvent(self, event: QContextMenuEvent) -> None:
-        """Asks for the menu of what the pointer is over."""
+        """Asks for the menu of what the pointer is over; by the key, of what is chosen."""
+        if event.reason() == QContextMenuEvent.Reason.Keyboard:
+            item, place = self.marks.selected, self._place_of(self.marks.selected)
+            self.menuWanted.emit(item, self.mapToGlobal(place.toPoint()))
+            return
         item = self.item_at(QPointF(event.pos()))
         self.menuWanted.emit(item, event.globalPos())
+
+    def _place_of(self, item: int) -> QPointF:
+        """Where in the view an item is, or the middle of the view."""
+        row = self.picture.scene.row(item) if self.picture and item >= 0 else -1
+        if not self.picture or row < 0:
+            return QPointF(self.width() / 2, self.height() / 2)
+        x, y, w, h = self.picture.scene.boxes[row].tolist()
+        scale, ox, oy = self.camera.to_view(self.width(), self.height())
+        right, bottom = self.width() - 1.0, self.height() - 1.0
+        return QPointF(min(max((x + w / 2) * scale + ox, 0), right), min(max((y + h / 2) * scale + oy, 0), bottom))
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Walks with the arrow keys, moves with Shift, opens with Return, zooms with + and −."""

@@ -1,16 +1,14 @@
-"""A canvas with what lies over it: title, legend, minimap."""
+"""A canvas with what lies over it: title, minimap, the card beside the pointer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from PySide6.QtCore import QEvent, QPointF, QRectF, Qt
-from PySide6.QtGui import QMouseEvent, QPainter, QPen, QResizeEvent
+from PySide6.QtCore import QEvent, QPoint, QPointF, QRectF, Qt
+from PySide6.QtGui import QPainter, QPen, QResizeEvent
 from PySide6.QtWidgets import QWidget
 
 from icebreaker_gui.graph_view.canvas.canvas import Canvas
+from icebreaker_gui.graph_view.canvas.hover_card import HoverCard
 from icebreaker_gui.graph_view.canvas.minimap import Minimap
-from icebreaker_gui.graph_view.painting.legend import LegendEntry, paint_legend
 from icebreaker_gui.graph_view.painting.look import Look
 from icebreaker_gui.graph_view.painting.picture import Picture
 from icebreaker_gui.graph_view.painting.view import Camera
@@ -18,34 +16,22 @@ from icebreaker_gui.style import theme
 
 
 class Pane(Canvas):
-    """A canvas with its title, legend and minimap."""
+    """A canvas with its title, minimap and the card beside the pointer."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.title = ""
         self.subtitle = ""
         self.title_color = "text"
-        self.legend: Sequence[LegendEntry] = ()
-        self.legend_open: bool | None = None  # None: where there is room, and nothing else tells the same
-        self.legend_told = False
-        self._legend_box = QRectF()
         self.minimap = Minimap(self)
         self.minimap.hide()
+        self.card = HoverCard(self)
+        self.cameraMoved.connect(lambda _camera: self.card.tell((), QPoint()))
 
     def show_title(self, title: str, subtitle: str, color: str) -> None:
         """What the pane shows, in its upper left corner."""
         self.title, self.subtitle, self.title_color = title, subtitle, color
         self.update()
-
-    def show_legend(self, legend: Sequence[LegendEntry], told: bool = False) -> None:
-        """What the colours mean, in its lower left corner; folded if it is `told` elsewhere."""
-        self.legend, self.legend_told = legend, told
-        self.update()
-
-    def _legend_open(self) -> bool:
-        if self.legend_open is not None:
-            return self.legend_open
-        return self.width() > 620 and self.height() > 420 and not self.legend_told
 
     def show_picture(self, picture: Picture | None, anchor: int = -1) -> None:
         """Shows a scene; the minimap too."""
@@ -69,15 +55,12 @@ class Pane(Canvas):
         self.minimap.place()
 
     def paint_into(self, painter: QPainter) -> None:
-        """Paints the pane with title and legend."""
+        """Paints the pane with its title."""
         super().paint_into(painter)
         if self.picture is None:
             return
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         self._paint_title(painter)
-        room = QRectF(self.rect()).adjusted(12, 12, -12, -12)
-        opened = self._legend_open()
-        self._legend_box = paint_legend(painter, self.legend, room, self.tr("Legend"), opened)
         if self.marks.focus:
             painter.setPen(QPen(theme.current().color("accent"), 2))
             painter.setBrush(Qt.BrushStyle.NoBrush)
@@ -114,14 +97,6 @@ class Pane(Canvas):
             Qt.AlignmentFlag.AlignVCenter,
             self.subtitle,
         )
-
-    def mousePressEvent(self, event: QMouseEvent) -> None:
-        """Begins a click or a drag."""
-        if self.legend and self._legend_box.contains(event.position()):
-            self.legend_open = not self._legend_open()
-            self.update()
-            return
-        super().mousePressEvent(event)
 
     def changeEvent(self, event: QEvent) -> None:
         """Follows light and dark."""

@@ -95,6 +95,9 @@ class ItemMenu(QMenu):
         for hops in (1, 2, 3):
             near.addAction(self.tr("{n} hops").format(n=hops), lambda hops=hops: self._mark_neighbours(key, hops))
         self._fill_node(key)
+        if names := self._state.ops_of(key):
+            self.addSeparator()
+            self.addAction(self._exclude_words(key, names), lambda: self.excludeWanted.emit(key))
 
     def _fill_node(self, key: str) -> None:
         graph, jump = self._state.data.graph, self._navigation.jumpWanted
@@ -108,8 +111,13 @@ class ItemMenu(QMenu):
                 menu = self.addMenu(title)
                 for words, name in names[:_MOST_NEIGHBOURS]:
                     menu.addAction(caption(words), lambda name=name: jump.emit(name))
-        self.addSeparator()
-        self.addAction(self.tr("Leave this node in TensorFlow"), lambda: self.excludeWanted.emit(key))
+
+    def _exclude_words(self, key: str, names: list[str]) -> str:
+        if self._state.excluded.issuperset(names):
+            return self.tr("Give it to engines again")
+        if names == [key]:
+            return self.tr("Leave this node in TensorFlow")
+        return self.tr("Leave these {n} ops in TensorFlow").format(n=len(names))
 
     def _mark_neighbours(self, key: str, hops: int) -> None:
         """Marks what is within so many edges of a node or group."""

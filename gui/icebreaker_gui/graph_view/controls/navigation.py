@@ -13,7 +13,7 @@ from icebreaker_gui.style import theme
 
 
 class Navigation(QWidget):
-    """The row below the toolbar; there once something was chosen.
+    """The row below the toolbar; always there, so that nothing moves when something is chosen.
 
     Attributes:
         back: The action that goes to what was chosen before.
@@ -62,10 +62,11 @@ class Navigation(QWidget):
     def refresh(self) -> None:
         """Shows the path to what is chosen, in the theme's colours."""
         state, side = self._state, self._state.side
-        self.setVisible(bool(self._history))
         item = state.item(side.outline, state.selected) if side is not None else -1
         if side is None or item < 0:
-            self.path.setText("")
+            color = theme.current().muted
+            words = self.tr("Click a node to see what is known of it, double click a group to open it")
+            self.path.setText(f"<span style='color:{color}'>{escape(words)}</span>" if side is not None else "")
             return
         outline = side.outline
         items = [*(group for group in reversed(outline.ancestors(item)) if group), item]

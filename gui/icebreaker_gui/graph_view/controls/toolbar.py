@@ -12,7 +12,7 @@ from icebreaker_gui.graph_view import overlays
 from icebreaker_gui.graph_view.data import GraphData
 from icebreaker_gui.graph_view.sidebar.search import SearchField
 from icebreaker_gui.style import theme
-from icebreaker_gui.style.widgets import Elided
+from icebreaker_gui.style.widgets import Elided, calm
 from icebreaker_gui.style.wording import translate
 
 # What is shown: the graph before, both side by side, one view that flows from before to after, the graph after.
@@ -78,7 +78,7 @@ class Toolbar(QWidget):
         row.addWidget(more)
 
     def _overlay_chooser(self) -> QComboBox:
-        chooser = QComboBox()
+        chooser = calm(QComboBox())
         chooser.setModel(self._overlay_rows)
         chooser.setToolTip(self.tr("What the colours mean"))
         chooser.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)

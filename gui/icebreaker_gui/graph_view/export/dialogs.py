@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,11 +11,15 @@ from typing import Any
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QFileDialog, QWidget
 
+from icebreaker.formats import constants
+from icebreaker.graph.graph import Node
+from icebreaker.storage.files import write_whole
 from icebreaker_gui.graph_view.canvas.pane import Pane
 from icebreaker_gui.graph_view.data import GraphData
 from icebreaker_gui.graph_view.export import files
 from icebreaker_gui.graph_view.painting.legend import LegendEntry
 from icebreaker_gui.session.background import Work
+from icebreaker_gui.style.wording import error_text
 
 
 class Exporter(QObject):
@@ -54,6 +59,32 @@ class Exporter(QObject):
                 self.tr("The files could not be saved"), lambda: files.save_files(Path(folder), graph, after, *sources)
             )
 
+    def save_table(self, name: str, content: Callable[[], bytes], path: str = "") -> None:
+        """Saves a table as CSV; asks for a name, and proposes `name`, where none is given."""
+        if self._saving:
+            return
+        if not path:
+            path, _ = QFileDialog.getSaveFileName(
+                self._window, self.tr("Save the table"), name, self.tr("Tables (*.csv)")
+            )
+        if path:
+            target = Path(path) if Path(path).suffix else Path(path).with_suffix(".csv")
+            self._save(self.tr("The table could not be saved"), lambda: write_whole(target, content()))
+
+    def save_constant(self, node: Node, file: Path | None, path: str = "") -> None:
+        """Saves what a constant holds as .npy; asks for a name where none is given."""
+        if self._saving:
+            return
+        if not path:
+            name = re.sub(r"[^\w.-]+", "_", node.name)[-80:]  # a name out of a file leads nowhere
+            path, _ = QFileDialog.getSaveFileName(
+                self._window, self.tr("Save the values"), f"{name}.npy", self.tr("NumPy arrays (*.npy)")
+            )
+        if path:
+            target = Path(path) if Path(path).suffix else Path(path).with_suffix(".npy")
+            failure = self.tr("The values could not be saved")
+            self._save(failure, lambda: constants.save_constant(node, file, target))
+
     def _save(self, failure: str, do: Callable[[], object]) -> None:
         """Does it in a thread; `failed` tells if it could not be done, with these words first."""
         self.busyChanged.emit(True)
@@ -65,7 +96,7 @@ class Exporter(QObject):
             self._saving.wait(1)
             self._saving = None
         if isinstance(batch[0], Exception):
-            self.failed.emit(failure, str(batch[0]))
+            self.failed.emit(failure, error_text(batch[0]))
 
     def close(self) -> None:
         """Waits until what is being saved is saved."""

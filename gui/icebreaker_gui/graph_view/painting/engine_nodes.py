@@ -106,7 +106,7 @@ class EngineNodePainter:
         small = max(8, min(14, round(px * 0.8)))
         title = node.title
         if metrics(px, True).horizontalAdvance(title) > room:
-            title = title.rpartition("_")[2]  # the number alone
+            title = title.partition(" · ")[0]  # the engine alone
         shaped = [(self._texts.shape(title, px, True, room), font(px, True))]
         for words in node.lines:
             size = small

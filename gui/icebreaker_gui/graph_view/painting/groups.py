@@ -135,7 +135,7 @@ class GroupPainter:
         mark = px * _MARK if wide + px * _MARK < rect.right() - left - 4 else 0.0
         room = rect.right() - left - mark - 4
         if node and wide > room:
-            name = name.rpartition("_")[2]
+            name = name.partition(" · ")[0]
         if room < 20:
             return None
         text, width, height = self._texts.shape(name, px, True, room)

@@ -60,34 +60,15 @@ def _words(entry: LegendEntry) -> str:
     return f"{entry.words}   {entry.number:,}" if entry.number else entry.words
 
 
-def paint_legend(
-    painter: QPainter, legend: Sequence[LegendEntry], room: QRectF, title: str = "", opened: bool = True
-) -> QRectF:
-    """Paints a legend into the lower left corner of `room`, folded to its title where it does not fit.
-
-    Returns:
-        Where it was painted.
-    """
+def paint_legend(painter: QPainter, legend: Sequence[LegendEntry], room: QRectF) -> None:
+    """Paints a legend into the lower left corner of `room`."""
     if not legend:
-        return QRectF()
+        return
     colors = theme.current()
     wide, tall = legend_size(painter, legend)
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
     painter.setFont(theme.font(0.88))
     line = painter.fontMetrics().height() + 3
-    if title and (not opened or wide > room.width() * 0.75 or tall > room.height() * 0.6):
-        box = QRectF(
-            room.left(),
-            room.bottom() - line - 6,
-            painter.fontMetrics().horizontalAdvance(title) + 20,
-            line + 6,
-        )
-        painter.setPen(QPen(colors.color("border"), 1))
-        painter.setBrush(colors.color("window", 0.94))
-        painter.drawRoundedRect(box, 6, 6)
-        painter.setPen(colors.color("muted"))
-        painter.drawText(box, Qt.AlignmentFlag.AlignCenter, title)
-        return box
     box = QRectF(room.left(), room.bottom() - tall, wide, tall)
     painter.setPen(QPen(colors.color("border"), 1))
     painter.setBrush(colors.color("window", 0.94))
@@ -108,4 +89,3 @@ def paint_legend(
                 Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight, f"{entry.number:,}",
             )  # fmt: skip
         y += line
-    return box

@@ -67,6 +67,7 @@ class Marks:
         hovered: What the pointer is over.
         lit: Counterparts of the selection in the other graph.
         found: Search results.
+        kept: What the user leaves in TensorFlow from the next conversion on.
         focus: True if the keyboard goes to this view.
     """
 
@@ -74,6 +75,7 @@ class Marks:
     hovered: int = -1
     lit: frozenset[int] = frozenset()
     found: frozenset[int] = frozenset()
+    kept: frozenset[int] = frozenset()
     focus: bool = False
 
 

@@ -134,19 +134,23 @@ class Picture:
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setBrush(Qt.BrushStyle.NoBrush)
 
-        def ring(row: int, color: QColor, pen_width: float, grow: float) -> None:
+        def ring(
+            row: int, color: QColor, pen_width: float, grow: float, style: Qt.PenStyle = Qt.PenStyle.SolidLine
+        ) -> None:
             if row < 0 or not visible[row]:
                 return
             box = QRectF(boxes.x[row], boxes.y[row], max(boxes.w[row], 3), max(boxes.h[row], 3))
-            painter.setPen(QPen(color, pen_width))
+            painter.setPen(QPen(color, pen_width, style))
             radius = 7 * view.scale + 2
             painter.drawRoundedRect(box.adjusted(-grow, -grow, grow, grow), radius, radius)
 
         colors = theme.current()
         accent = colors.color("accent")
-        warm = theme.hue("orange")
+        found = theme.hue("purple")  # the colour of no heat
         for row in sorted({scene.row(item) for item in marks.found}):
-            ring(row, warm, 2, 2)
+            ring(row, found, 2, 2)
+        for row in sorted({scene.row(item) for item in marks.kept}):
+            ring(row, colors.color("text"), 1.6, 3, Qt.PenStyle.DashLine)
         for item in marks.lit:
             ring(scene.row(item), accent, 1.6, 1.5)
         if marks.hovered >= 0 and marks.hovered != marks.selected:

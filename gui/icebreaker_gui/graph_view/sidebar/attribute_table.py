@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from PySide6.QtCore import QPoint, Qt, Signal
-from PySide6.QtGui import QAction, QGuiApplication, QKeySequence
+from PySide6.QtGui import QAction, QGuiApplication, QKeySequence, QResizeEvent
 from PySide6.QtWidgets import QMenu, QTreeWidget, QTreeWidgetItem, QWidget
 
 from icebreaker_gui.style import theme
@@ -53,6 +53,15 @@ class AttributeTable(QTreeWidget):
         copy.setShortcutContext(Qt.ShortcutContext.WidgetShortcut)
         copy.triggered.connect(self._copy)
         self.addAction(copy)
+
+    def fit_names(self) -> None:
+        """Gives the names as much room as they need, and the texts half of the width at least."""
+        self.setColumnWidth(0, max(96, min(self.sizeHintForColumn(0) + 8, self.viewport().width() // 2)))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Follows the width."""
+        super().resizeEvent(event)
+        self.fit_names()
 
     def clear(self) -> None:
         """Takes all sections away."""

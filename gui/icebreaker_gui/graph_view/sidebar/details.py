@@ -20,12 +20,13 @@ from icebreaker.graph.graph import Graph, Node, TensorValue
 from icebreaker.reports import SegmentReport
 from icebreaker_gui.graph_view.sidebar.attribute_table import AttributeTable, Row
 from icebreaker_gui.graph_view.sidebar.constant_preview import preview
+from icebreaker_gui.graph_view.sidebar.costs import group_costs, node_costs
 from icebreaker_gui.graph_view.sidebar.measured_times import group_times, layer_at, node_times
 from icebreaker_gui.graph_view.sidebar.why_not import advice
 from icebreaker_gui.graph_view.state import GraphState
 from icebreaker_gui.layout import Inner
 from icebreaker_gui.style import formatting, theme
-from icebreaker_gui.style.widgets import breakable, label, set_look
+from icebreaker_gui.style.widgets import breakable, button, label, set_look
 from icebreaker_gui.style.wording import worded
 
 _MOST_ROWS = 200
@@ -36,11 +37,11 @@ class Details(QWidget):
 
     jumpWanted = Signal(str)
     excludeWanted = Signal(str)
+    constantWanted = Signal(str)  # name of a constant to be saved
 
     def __init__(self, state: GraphState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._state = state
-        self._node = ""
         self._title = label()
         self._title.setProperty("look", "title")
         self._title.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -58,8 +59,8 @@ class Details(QWidget):
         self._card_text.setTextFormat(Qt.TextFormat.PlainText)
         self._exclude = QPushButton(self.tr("Leave this node in TensorFlow"))
         self._exclude.setProperty("look", "link")
-        self._exclude.setToolTip(self.tr("Adds the node to the excluded ones; convert again to see what changes"))
-        self._exclude.clicked.connect(lambda: self.excludeWanted.emit(self._node))
+        self._exclude.setToolTip(self.tr("It shows in the next conversion; nothing changes before"))
+        self._exclude.clicked.connect(lambda: self.excludeWanted.emit(self._state.selected))
         card = QVBoxLayout(self._card)
         card.setContentsMargins(theme.SPACE, theme.SPACE, theme.SPACE, theme.SPACE)
         card.setSpacing(theme.SMALL)
@@ -79,6 +80,11 @@ class Details(QWidget):
         layout.addWidget(self._name)
         layout.addWidget(self._card)
         layout.addWidget(self._image)
+        self._save = button(
+            self.tr("Save the values as .npy…"), self.tr("Saves all that the constant holds, for NumPy"), "link"
+        )
+        self._save.clicked.connect(lambda: self.constantWanted.emit(self._state.selected))
+        layout.addWidget(self._save, 0, Qt.AlignmentFlag.AlignLeft)
         layout.addWidget(self.table, 1)
         layout.addStretch()
         state.selectionChanged.connect(self.refresh)
@@ -92,9 +98,9 @@ class Details(QWidget):
         """Shows what is chosen now."""
         self.table.clear()
         self._image.setVisible(False)
+        self._save.setVisible(False)
         set_look(self._card_text, "")
         key, graph = self._state.selected, self._state.data.graph
-        self._node = ""
         if graph is None or not key:
             self._title.setText(self.tr("Nothing is chosen"))
             self._name.setText(
@@ -114,8 +120,27 @@ class Details(QWidget):
             self._show_inner(self._state.shared.outline.inner[key])
         else:
             self._show_group(key)
+        self._tell_excluded(key)
         self.table.expandAll()
-        self.table.setColumnWidth(0, 124)
+        self.table.fit_names()
+
+    def _tell_excluded(self, key: str) -> None:
+        """What the user wants of what is chosen in the next conversion, and how to want something else."""
+        names, excluded = self._state.ops_of(key), self._state.excluded
+        wanted = bool(names) and excluded.issuperset(names)
+        if wanted:
+            self._exclude.setText(self.tr("Give it to engines again"))
+        elif len(names) > 1:
+            self._exclude.setText(self.tr("Leave these {n} ops in TensorFlow").format(n=len(names)))
+        else:
+            self._exclude.setText(self.tr("Leave this node in TensorFlow"))
+        left = self._state.data.left
+        self._exclude.setVisible(wanted or any(name not in left for name in names))
+        if wanted and not all(name in left and left[name].code == "excluded" for name in names):
+            self._card.show()
+            told = self.tr("Stays in TensorFlow after the next Convert, as you wish.")
+            before = self._card_text.text() if not self._card_text.isHidden() else ""
+            self._card_text.setText(f"{told}\n\n{before}" if before else told)
 
     def _segment(self, key: str) -> SegmentReport | None:
         conversion = self._state.data.conversion
@@ -130,11 +155,12 @@ class Details(QWidget):
 
     def _show_node(self, node: Node, graph: Graph) -> None:
         state = self._state
-        self._node = node.name
         self._title.setText(node.op)
         self._name.setText(breakable(node.name))
         self._tell(node)
         self._tell_times(node_times(state.data, node.name))
+        self._tell_costs(node_costs(state.data, node.name))
+        self._save.setVisible(node.op == "Const")
         if node.inputs or node.controls:
             section = self.table.section(self.tr("Inputs"))
             for number, tensor in enumerate(node.inputs[:_MOST_ROWS]):
@@ -193,7 +219,6 @@ class Details(QWidget):
         self._title.setText(node.op)
         self._name.setText(breakable(inner.key))
         self._card.setVisible(True)
-        self._exclude.setVisible(False)
         self._tell_times(node_times(self._state.data, inner.key))
         left = self._state.data.left.get(inner.owner)
         words = self.tr("Inside a function that {name} calls.").format(name=inner.owner)
@@ -207,11 +232,9 @@ class Details(QWidget):
     def _tell(self, node: Node) -> None:
         """The card: in which engine, or why in none."""
         state = self._state
-        self._exclude.setVisible(False)
         if state.data.conversion is None:
             self._card.setVisible(True)
             self._card_text.setText(self.tr("Not converted yet."))
-            self._exclude.setVisible(node.op != "Const")
             return
         left = state.data.left.get(node.name)
         segment = state.data.segment_of.get(node.name)
@@ -223,13 +246,11 @@ class Details(QWidget):
             self._card_text.setText(f"{text}\n\n{more}" if more else text)
         elif segment is not None:
             self._card_text.setText(
-                self.tr("Runs in {name}\n{engine}, {precision}").format(
-                    name=segment.name,
+                self.tr("Runs in {engine}, {precision}").format(
                     engine=formatting.engine(segment.engine),
                     precision=formatting.precision(segment.precision),
                 )
             )
-            self._exclude.setVisible(node.op != "Const")
         else:
             self._card_text.setText(self.tr("Not needed for the outputs: it is not in the optimized graph."))
 
@@ -238,6 +259,12 @@ class Details(QWidget):
     def _tell_times(self, rows: Sequence[Row]) -> None:
         if rows:
             section = self.table.section(self.tr("Measured time"))
+            for row in rows:
+                self.table.row(section, *row)
+
+    def _tell_costs(self, rows: Sequence[Row]) -> None:
+        if rows:
+            section = self.table.section(self.tr("For one row of the inputs"))
             for row in rows:
                 self.table.row(section, *row)
 
@@ -254,20 +281,11 @@ class Details(QWidget):
             self.table.row(section, op, name, name)
 
     def _show_segment(self, segment: SegmentReport) -> None:
-        self._title.setText(segment.name)
-        self._name.setText(f"{formatting.engine(segment.engine)} · {formatting.precision(segment.precision)}")
+        self._title.setText(f"{formatting.engine(segment.engine)} · {formatting.precision(segment.precision)}")
+        self._name.setText(self.tr("the node {name} of the optimized graph").format(name=segment.name))
         self._card.setVisible(True)
-        self._exclude.setVisible(False)
-        if segment.engine_ms and segment.tensorflow_ms:
-            self._card_text.setText(
-                self.tr("{before} in TensorFlow, {after} in the engine: {factor}").format(
-                    before=formatting.milliseconds(segment.tensorflow_ms),
-                    after=formatting.milliseconds(segment.engine_ms),
-                    factor=formatting.ratio(segment.tensorflow_ms / segment.engine_ms),
-                )
-            )  # fmt: skip
-        else:
-            self._card_text.setText(self.tr("{n} nodes became one.").format(n=len(segment.nodes)))
+        words = self.tr("{n} op became one."), self.tr("{n} ops became one.")
+        self._card_text.setText(formatting.count(self._state.data.ops_in(segment), *words))
         self._tell_times(node_times(self._state.data, segment.name))
         section = self.table.section(self.tr("Engine"))
         self.table.row(section, self.tr("nodes"), f"{len(segment.nodes):,}")
@@ -316,7 +334,6 @@ class Details(QWidget):
             self._title.setText(outline.ops[item])
             self._name.setText(breakable(outline.labels[item]))
             self._card.setVisible(True)
-            self._exclude.setVisible(False)
             layer = outline.segment_of[item] >= 0
             self._card_text.setText(
                 self.tr("A layer that the engine made.") if layer else self.tr("Only in the optimized graph.")
@@ -325,7 +342,6 @@ class Details(QWidget):
             return
         self._title.setText(outline.labels[item])
         self._name.setText(breakable(outline.keys[item].rstrip("/").replace("*", "")))
-        self._exclude.setVisible(False)
         self._card.setVisible(state.data.conversion is not None)
         leaves = [leaf for leaf in outline.leaves_of(item) if leaf not in outline.extra]
         if state.data.conversion:
@@ -334,6 +350,7 @@ class Details(QWidget):
                 self.tr("{inside} of {all} ops run in engines").format(inside=inside, all=len(leaves))
             )
         self._tell_times(group_times(state.data, outline, item))
+        self._tell_costs(group_costs(state.data, leaves, outline))
         section = self.table.section(self.tr("{n} ops").format(n=len(leaves)))
         for op, count in outline.op_counts(item).most_common(_MOST_ROWS):
             self.table.row(section, op, f"×{count}")

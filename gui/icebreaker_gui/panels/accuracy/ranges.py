@@ -11,7 +11,7 @@ from icebreaker_gui.panels.accuracy.segments import no_layers_text, quantization
 from icebreaker_gui.session.session import Session
 from icebreaker_gui.style import theme
 from icebreaker_gui.style.plain_text import tip
-from icebreaker_gui.style.widgets import label
+from icebreaker_gui.style.widgets import calm, label
 
 
 class Ranges(QWidget):
@@ -21,7 +21,7 @@ class Ranges(QWidget):
         super().__init__()
         self._session = session
         self._tensors: list[TensorRange] = []
-        self._choice = QComboBox()
+        self._choice = calm(QComboBox())
         self._choice.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._choice.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self._choice.setMinimumContentsLength(12)  # a long name is not to widen the dock

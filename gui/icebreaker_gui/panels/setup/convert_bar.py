@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QApplication, QCheckBox, QFrame, QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from icebreaker_gui.panels.setup.calibration.source import lacks_data
 from icebreaker_gui.panels.setup.engine.options import unmet
 from icebreaker_gui.session.session import Session
-from icebreaker_gui.style import theme
+from icebreaker_gui.style import formatting, theme
 from icebreaker_gui.style.widgets import Elided, Progress, button, label, set_look
 
 
 class ConvertBar(QFrame):
-    """The Convert button, and Save once there is something; while something goes on, its progress and Cancel."""
-
-    saveWanted = Signal()
+    """The Convert button; while something goes on, how far it is, how long it takes, and Cancel."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
@@ -32,17 +30,17 @@ class ConvertBar(QFrame):
         self._measure.setChecked(session.measure_after_convert)
         self._measure.toggled.connect(self._on_measure)
         self._why = label(look="muted", wrap=True)
-        self._save = button(self.tr("Save optimized graph…"), self.tr("Keep the result under a name of yours (Ctrl+S)"))
-        self._save.clicked.connect(self.saveWanted)
         ready = QWidget()
         column = QVBoxLayout(ready)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self._convert)
-        column.addWidget(self._save)
         column.addWidget(self._measure)
         column.addWidget(self._why)
         self._stage = Elided(bold=True)
         self._bar = Progress()
+        self._time = label(look="muted")
+        self._clock = QTimer(self, interval=1000)
+        self._clock.timeout.connect(self._tell_time)
         self._cancel = button(self.tr("Cancel"), self.tr("Stop at once and leave nothing behind (Esc)"))
         self._cancel.clicked.connect(session.cancel)
         working = QWidget()
@@ -54,6 +52,7 @@ class ConvertBar(QFrame):
         row.addWidget(self._bar, 1)
         row.addWidget(self._cancel)
         column.addLayout(row)
+        column.addWidget(self._time)
         column.addStretch()
         self._pages = QStackedWidget()
         self._pages.addWidget(ready)
@@ -84,20 +83,22 @@ class ConvertBar(QFrame):
         mine = focused is not None and (focused is self._pages or self._pages.isAncestorOf(focused))
         turned = mine and page != self._pages.currentIndex()
         self._pages.setCurrentIndex(page)
+        self._tell_time()
         if activity is None:
+            self._clock.stop()
             why = self.why_not()
             self._convert.setEnabled(not why)
             self._why.setText(why)
             self._why.setVisible(bool(why))
             converted = self._session.conversion is not None
-            self._save.setVisible(converted)
-            fresh = self._session.unsaved and self._session.settings == self._session.converted_with
-            set_look(self._save, "primary" if fresh else "")
+            fresh = converted and self._session.settings == self._session.converted_with
             set_look(self._convert, "" if fresh else "primary")
             self._convert.setText(self.tr("Convert again") if converted else self.tr("Convert"))
             if turned:  # keys go on with what takes the button's place
-                (self._save if fresh else self._convert).setFocus()
+                self._convert.setFocus()
             return
+        if not self._clock.isActive():
+            self._clock.start()
         self._stage.setText(self.tr("Cancelling") if activity.cancelling else activity.stage)
         self._bar.set_fraction(activity.fraction)
         if self._cancel.hasFocus() and not self._session.can_cancel:
@@ -105,6 +106,17 @@ class ConvertBar(QFrame):
         self._cancel.setEnabled(self._session.can_cancel)
         if turned:
             self._cancel.setFocus()
+
+    def _tell_time(self) -> None:
+        """How long it has taken, and about how long it still takes."""
+        activity = self._session.activity
+        if activity is None or activity.elapsed < 1:
+            self._time.setText("")
+            return
+        parts = [formatting.duration(activity.elapsed)]
+        if (left := activity.remaining) is not None:
+            parts.append(formatting.about(left))
+        self._time.setText(" · ".join(parts))
 
     def why_not(self) -> str:
         """Why the button is disabled, if it is."""

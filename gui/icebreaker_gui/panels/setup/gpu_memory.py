@@ -9,7 +9,7 @@ from icebreaker.gpu import left_for_engines
 from icebreaker_gui.panels.setup.engine.choice import usable
 from icebreaker_gui.session.session import Session
 from icebreaker_gui.style import formatting, theme
-from icebreaker_gui.style.widgets import Section, button, label
+from icebreaker_gui.style.widgets import Section, button, calm, label
 
 _DEFAULT_FRACTION = 67  # per cent; what TF-TRT's users are used to
 _STEP_BYTES = 100_000_000
@@ -41,7 +41,7 @@ class GpuMemory(Section):
         super().__init__(self.tr("GPU memory"))
         self._session = session
         self._limit = QCheckBox(self.tr("Limit TensorFlow's share"))
-        self._slider = QSlider(Qt.Orientation.Horizontal)
+        self._slider = calm(QSlider(Qt.Orientation.Horizontal))
         self._slider.setRange(5, 95)
         self._slider.setValue(_DEFAULT_FRACTION)
         self._slider.setAccessibleName(self.tr("TensorFlow's share of the GPU's memory, in per cent"))

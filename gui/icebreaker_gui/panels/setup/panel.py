@@ -26,7 +26,6 @@ class Setup(QWidget):
     """The form of the settings over the bar with the Convert button."""
 
     openWanted = Signal()
-    saveWanted = Signal()
 
     def __init__(self, session: Session) -> None:
         super().__init__()
@@ -63,7 +62,6 @@ class Setup(QWidget):
         layout.setSpacing(0)
         layout.addWidget(scroll, 1)
         self.convert_bar = ConvertBar(session)
-        self.convert_bar.saveWanted.connect(self.saveWanted)
         layout.addWidget(self.convert_bar)
         self.setMinimumWidth(300)
         session.activityChanged.connect(self._update)

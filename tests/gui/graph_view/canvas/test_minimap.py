@@ -21,5 +21,5 @@ def test_the_minimap_moves_the_view(panel: Any, qtbot) -> None:
         pos=QPoint(pane.minimap.width() // 2, pane.minimap.height() - 12),
     )
     assert pane.camera.y > pane.picture.scene.size[1] * 0.7
-    pane.fit(animated=False)
+    pane.fit(animated=False, whole=True)
     assert not pane.minimap.useful()

@@ -44,7 +44,6 @@ def test_coverage_of_time_once_it_is_measured(both: Any) -> None:
 
 def test_reasons_are_shown_to_their_ends(both: Any) -> None:
     tree = both.why_not._tree
-    both._tabs.setCurrentWidget(both.why_not)
     for width in range(200, 320, 7):
         both._outer.setSizes([both.width() - width, width])
         tree.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)

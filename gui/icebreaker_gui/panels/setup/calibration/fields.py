@@ -8,12 +8,12 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QComboBox, QGridLayout, QSizePolicy, QWidget
 
 from icebreaker_gui.style import theme
-from icebreaker_gui.style.widgets import label
+from icebreaker_gui.style.widgets import calm, label
 
 
 def combo(choices: Iterable[tuple[object, str]]) -> QComboBox:
     """A list of choices, each a value with its words, that a long word does not widen."""
-    box = QComboBox()
+    box = calm(QComboBox())
     for value, text in choices:
         box.addItem(text, value)
     box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QCheckBox, QComboBox, QFileDialog, QGridLayout, QHBoxLayout
 
 from icebreaker.data import dataset
-from icebreaker.data.dataset import Preprocessing
+from icebreaker.preprocessing import Preprocessing
 from icebreaker_gui.panels.setup.calibration.fields import combo, wide_grid
 from icebreaker_gui.panels.setup.calibration.pictures import Pictures
 from icebreaker_gui.panels.setup.calibration.preprocessing import PreprocessingForm
@@ -149,7 +148,7 @@ class Calibration(Section):
         return str(self._session.path.parent) if self._session.path else ""
 
     def _on_preprocessing(self, preprocessing: Preprocessing) -> None:
-        self._session.change(preprocessing=dataclasses.asdict(preprocessing))
+        self._session.change(preprocessing=preprocessing)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         """Takes one folder or file; a graph goes on to the window, which opens it."""

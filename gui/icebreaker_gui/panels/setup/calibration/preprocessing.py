@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QWidget
 
-from icebreaker.data.dataset import Preprocessing
+from icebreaker.preprocessing import Preprocessing
 from icebreaker_gui.panels.setup.calibration.fields import combo, wide_grid
 
 # Ways to map pixels, which no graph tells: mean and std of (pixel - mean) / std.

@@ -8,14 +8,14 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from icebreaker.data import dataset
-from icebreaker.data.dataset import Data, Preprocessing
+from icebreaker.data.dataset import Data
 from icebreaker.errors import IcebreakerError
 from icebreaker.messages import message
+from icebreaker.preprocessing import Preprocessing
 from icebreaker.reports import Words
 from icebreaker.settings import ConvertSettings
 
@@ -58,7 +58,7 @@ def make_preview(path: str, inputs: Sequence[dataset.Input], settings: ConvertSe
             inputs,
             samples=settings.quantization.calibration_samples,
             seed=settings.quantization.calibration_seed,
-            preprocessing=_given_preprocessing(settings),
+            preprocessing=settings.quantization.preprocessing,
         )
         pictures = tuple(itertools.islice(_pictures(data, inputs), _PICTURES))
         return Preview(pictures, data.preprocessing, data.notes, data.warnings)
@@ -69,20 +69,9 @@ def make_preview(path: str, inputs: Sequence[dataset.Input], settings: ConvertSe
         return Preview(problem=unreadable)
 
 
-def _given_preprocessing(settings: ConvertSettings) -> Preprocessing | None:
-    """What the user has chosen, which settings keep as plain values."""
-    if not settings.quantization.preprocessing:
-        return None
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in settings.quantization.preprocessing.items()
-    }
-    return Preprocessing(**values)
-
-
 def _pictures(data: Data, inputs: Sequence[dataset.Input]) -> Iterator[np.ndarray]:
     """Rows as pictures: of the first input that takes images, or of the only one if it takes image files."""
-    drawable = next((wanted for wanted in inputs if Preprocessing.guess(wanted)), None)
+    drawable = next((wanted for wanted in inputs if Preprocessing.guess(wanted.shape, wanted.dtype)), None)
     if drawable:
         for batch in data:
             value = batch[drawable.name]
@@ -112,7 +101,7 @@ def _drawn(row: np.ndarray, wanted: dataset.Input, how: Preprocessing | None) ->
     """A row as a picture; values whose preprocessing is not known are drawn from the smallest to the largest."""
     if how:
         return how.visible(np.asarray(row, np.float32))
-    guess = Preprocessing.guess(wanted)
+    guess = Preprocessing.guess(wanted.shape, wanted.dtype)
     assert guess is not None  # noqa: S101 - only such inputs are drawn
     value = np.asarray(row, np.float32)
     low, high = float(value.min()), float(value.max())

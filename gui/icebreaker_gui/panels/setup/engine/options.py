@@ -18,7 +18,7 @@ from icebreaker_gui.panels.setup.engine.profiles import Profiles
 from icebreaker_gui.panels.setup.engine.targets import Targets
 from icebreaker_gui.session.session import Session
 from icebreaker_gui.style import theme
-from icebreaker_gui.style.widgets import Section, button, form_grid, label, number
+from icebreaker_gui.style.widgets import Section, button, calm, form_grid, label, number
 from icebreaker_gui.style.wording import worded
 
 _FIELD_WIDTH = 148
@@ -91,7 +91,7 @@ class EngineOptions(Section):
         return level
 
     def _make_hardware(self) -> QComboBox:
-        hardware = QComboBox()
+        hardware = calm(QComboBox())
         words = self.tr("this GPU model"), self.tr("same capability"), self.tr("Ampere and later")
         for name, text in zip(HARDWARE_COMPATIBILITY, words, strict=True):
             hardware.addItem(text, name)
@@ -105,7 +105,7 @@ class EngineOptions(Section):
         return hardware
 
     def _make_weights(self) -> QComboBox:
-        weights = QComboBox()
+        weights = calm(QComboBox())
         words = self.tr("fixed"), self.tr("refittable"), self.tr("weightless")
         for name, text in zip(WEIGHTS, words, strict=True):
             weights.addItem(text, name)

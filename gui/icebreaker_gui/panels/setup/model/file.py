@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QGridLayout, QWidget
+from PySide6.QtWidgets import QComboBox, QGridLayout, QWidget
 
+from icebreaker.messages import printable
 from icebreaker_gui.session.session import Session
 from icebreaker_gui.style import formatting, theme
 from icebreaker_gui.style.plain_text import tip
@@ -14,7 +15,7 @@ _MOST_OPS = 20  # in the tool tip
 
 
 class GraphFile(QWidget):
-    """The open file's name and how large its graph is, with a button to open another."""
+    """The open file's name and how large its graph is, a list of its signatures, and a button to open another."""
 
     openWanted = Signal()
 
@@ -25,13 +26,19 @@ class GraphFile(QWidget):
         self._facts = label(look="muted", wrap=True)
         opener = button(self.tr("Open…"), self.tr("Open a frozen graph, SavedModel or Keras file (Ctrl+O)"))
         opener.clicked.connect(self.openWanted)
+        self._signatures = QComboBox()
+        self._signatures.setToolTip(self.tr("The signature of the SavedModel that is open"))
+        self._signatures.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self._signatures.activated.connect(self._open_signature)
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setVerticalSpacing(theme.TINY)
         layout.addWidget(self._name, 0, 0)
         layout.addWidget(opener, 0, 1)
         layout.addWidget(self._facts, 1, 0, 1, 2)
+        layout.addWidget(self._signatures, 2, 0, 1, 2)
         layout.setColumnStretch(0, 1)
+        session.activityChanged.connect(lambda: self._signatures.setEnabled(not session.busy))
         session.graphChanged.connect(self._update)
         self._update()
 
@@ -40,7 +47,13 @@ class GraphFile(QWidget):
         if inspection is None or path is None:
             self._name.setText(self.tr("No graph is open"), "muted")
             self._facts.hide()
+            self._signatures.hide()
             return
+        self._signatures.clear()
+        for name in sorted({inspection.signature, *inspection.other_signatures}):
+            self._signatures.addItem(printable(name), name)
+        self._signatures.setCurrentIndex(self._signatures.findData(inspection.signature))
+        self._signatures.setVisible(bool(inspection.other_signatures))
         self._name.setText(path.name, "text")
         self._name.setToolTip(tip(str(path)))
         facts = [
@@ -57,3 +70,9 @@ class GraphFile(QWidget):
         self._facts.show()
         ops = list(inspection.ops.items())[:_MOST_OPS]
         self._facts.setToolTip(tip("\n".join(f"{count} {op}" for op, count in ops)))
+
+    def _open_signature(self) -> None:
+        """Opens the same SavedModel by another signature."""
+        session, name = self._session, self._signatures.currentData()
+        if session.path and session.inspection and name != session.inspection.signature:
+            session.open(session.path, signature=name)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from icebreaker_gui.session.session import Session
-from icebreaker_gui.style.widgets import Elided, Section, button
+from icebreaker_gui.style.widgets import Elided, Section, button, label
+
+_MOST_ROWS = 12
 
 
 class NodeChoices(Section):
@@ -40,13 +42,19 @@ class NodeChoices(Section):
         column = QVBoxLayout(self._rows)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
-        for name in self._names:
+        for name in self._names[:_MOST_ROWS]:
             row = QHBoxLayout()
             take = button("✕", self._tip.format(name=name), "link")
             take.clicked.connect(lambda _on, name=name: self._take_back(name))
             row.addWidget(Elided(name), 1)
             row.addWidget(take)
             column.addLayout(row)
+        if len(self._names) > _MOST_ROWS:
+            column.addWidget(label(self.tr("and {n} more").format(n=len(self._names) - _MOST_ROWS), "muted"))
+        if len(self._names) > 1:
+            all_back = button(self.tr("Take all back"), look="link")
+            all_back.clicked.connect(lambda: self._session.change(**{self._setting: ()}))
+            column.addWidget(all_back)
         self.body.addWidget(self._rows)
 
     def _take_back(self, name: str) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from icebreaker.errors import IcebreakerError
-from icebreaker.graph.graph import Placeholder
+
+if TYPE_CHECKING:  # settings are read where nothing is computed, and quickly
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -60,31 +60,15 @@ class Preprocessing:
             )  # fmt: skip
 
     @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Preprocessing:
-        """Makes one of its fields, as settings and projects keep them.
-
-        Raises:
-            IcebreakerError: A field is unknown or missing, or a value is out of its range.
-        """
-        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise IcebreakerError(
-                "preprocessing_unreadable", "the preprocessing cannot be read: {reason}", reason=str(error)
-            ) from error
-
-    @classmethod
-    def guess(cls, wanted: Placeholder) -> Preprocessing | None:
+    def guess(cls, shape: Sequence[int | None] | None, dtype: str) -> Preprocessing | None:
         """The likeliest preprocessing for an input, from its shape and type; None if it does not look like an image.
 
         Float inputs are taken to want values from 0 to 1, whole-number ones from 0 to 255. Open sizes become 224.
         """
-        shape = wanted.shape
         if (
             shape is None
             or len(shape) not in (3, 4)
-            or wanted.dtype not in ("float32", "float64", "float16", "uint8", "int32", "int64")
+            or dtype not in ("float32", "float64", "float16", "uint8", "int32", "int64")
         ):
             return None
         first, second, last = shape[-3], shape[-2], shape[-1]
@@ -99,7 +83,7 @@ class Preprocessing:
             width or 224,
             "L" if planes == 1 else "RGB",
             layout if len(shape) == 4 else layout[1:],
-            std=(255.0,) if wanted.dtype.startswith("float") else (1.0,),
+            std=(255.0,) if dtype.startswith("float") else (1.0,),
         )
 
     def __str__(self) -> str:
@@ -118,6 +102,7 @@ class Preprocessing:
 
     def apply(self, image: Any) -> np.ndarray:
         """A Pillow image as float32, [H, W, C] or [C, H, W]."""
+        import numpy as np
         from PIL import Image
 
         if image.mode in ("RGBA", "LA", "P"):  # what is transparent becomes white
@@ -128,7 +113,8 @@ class Preprocessing:
         box = None
         if self.crop == "center":
             scale = min(wide / self.width, high / self.height)
-            left, top = (wide - self.width * scale) / 2, (high - self.height * scale) / 2
+            # Rounding may make either a little less than nothing, which Pillow refuses.
+            left, top = max(0.0, (wide - self.width * scale) / 2), max(0.0, (high - self.height * scale) / 2)
             box = (left, top, wide - left, high - top)
         image = image.resize((self.width, self.height), Image.Resampling.BILINEAR, box)
         pixels = np.asarray(image, np.float32).reshape(self.height, self.width, -1)
@@ -139,11 +125,15 @@ class Preprocessing:
 
     def values(self, image: Any, dtype: str) -> np.ndarray:
         """A Pillow image in the type of an input: `apply`, rounded for whole numbers."""
+        import numpy as np
+
         pixels = self.apply(image)
         return (pixels if dtype.startswith("float") else np.rint(pixels)).astype(dtype)
 
     def visible(self, value: np.ndarray) -> np.ndarray:
         """What `apply` gave, as a picture: uint8 [H, W, 3] in RGB."""
+        import numpy as np
+
         pixels = value.transpose(1, 2, 0) if self.layout.endswith("CHW") else value
         pixels = np.rint(pixels * np.asarray(self.std, np.float32) + np.asarray(self.mean, np.float32))
         pixels = np.clip(pixels, 0, 255).astype(np.uint8)[..., :: -1 if self.channels == "BGR" else 1]

@@ -1,0 +1,1 @@
+"""Any two graphs side by side: what was added, removed and changed."""

@@ -1,0 +1,1 @@
+"""Ops, engine layers and op types as tables, linked to the graph."""

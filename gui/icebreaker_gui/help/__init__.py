@@ -1,0 +1,1 @@
+"""Help: first steps, and all keys."""
