@@ -47,10 +47,10 @@ Results = dict[tuple[str, str, str], Found]
 
 def ops() -> list[str]:
     """Ops that can enter a segment and that TensorFlow has."""
-    from icebreaker.export import exporter
+    from icebreaker.export import exporter, fake_quant
     from op_conformance.graphs import op_def
 
-    return sorted(op for op in exporter.supported_ops() if op_def(op) is not None)
+    return sorted(op for op in exporter.supported_ops() | fake_quant.IN_FLOAT.keys() if op_def(op) is not None)
 
 
 def run(

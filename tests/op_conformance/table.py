@@ -13,15 +13,21 @@ _HEAD = """# What engines compute of each op
 Ops that can enter a segment were put through a conversion each alone, in their types and with their attributes'
 variants, and called with everyday and with hard values: negative ones, zero, the ends of the type, beyond 2^24,
 2^31 and 2^53, near zero, infinite, NaN, twice the same, none at all. What came out was compared with TensorFlow:
-whole numbers and truth values exactly, floats within 2e-4. `make op-conformance` does it again and writes this page;
-{calls} calls of {count} ops were made, and {bad} went wrong in silence.
+whole numbers and truth values exactly, floats within 2e-4, half precision within 1e-2. `make op-conformance` does it
+again and writes this page; {calls} calls of {count} ops in {combinations} combinations of op, type and engine were
+made, and {bad} went wrong in silence.
 
 - **right**: as TensorFlow, whatever was tried.
 - **right ↩**: as TensorFlow; calls whose values are beyond the engine (whole numbers too large for it, a NaN that it
-  would lose, nothing at all) are computed by TensorFlow, with a warning.
+  would lose, an infinity that becomes one, nothing at all) are computed by TensorFlow, with a warning.
 - **stays**: the op stays in TensorFlow, for the reason that is told; *in part*: some of its variants do.
 - **answers**: TensorFlow raises an error at values that are not allowed, such as a place that an array does not have,
-  and the engine gives something.
+  and the engine gives something. Where the array's size is known, such calls go to TensorFlow, which raises; whole
+  numbers are not divided by zero. Elsewhere nothing is done: what the engine gives is what the graph gives.
+
+A NaN that may arise within a segment (0 / 0, ∞ - ∞, the logarithm of a negative number) and that the engine would lose
+afterwards is looked for in the ranges of its numbers: the op that may make it stays in TensorFlow, unless nothing after
+it loses NaNs.
 
 Numbers that are not normal (below 1.2e-38) are not compared: TensorFlow itself takes them for zero on some threads.
 Whole numbers made of floats that they cannot hold are undefined in TensorFlow, too.
@@ -47,8 +53,8 @@ def table(results: Results, wanted: Sequence[str]) -> str:
         rows.append(f"| {op} | {' | '.join(cells)} | {count} |")
     untried = [op for op in wanted if op not in tried]
     page = _HEAD.format(
-        calls=calls, count=len(tried), bad=wrong or "none", titles=" | ".join(map(registry.title, ENGINES)),
-        lines="---|" * len(ENGINES),
+        calls=calls, count=len(tried), combinations=len(results), bad=wrong or "none",
+        titles=" | ".join(map(registry.title, ENGINES)), lines="---|" * len(ENGINES),
     )  # fmt: skip
     page += "\n".join(rows) + "\n"
     left = [op for op in untried if has_recipe(op)]

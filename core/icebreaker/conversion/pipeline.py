@@ -222,12 +222,12 @@ class _Work:
         split, found = self.search.run()
         context.samples.add_hard_values(self._guarded)
         results: dict[Any, Accepted | Refusal] = {}
+        names: dict[Any, str] = {}  # of segments, when they were tried: another split changes them
         for turn in itertools.count():
             context.samples.observe(split.segments)
             context.original.close()
             give_memory_back()
-            # INT8 keeps what it measured by the name of a segment, which another split changes.
-            narrows = turn < _MOST_NARROWINGS and context.int8 is None
+            narrows = turn < _MOST_NARROWINGS
             blamed: dict[str, Refusal] = {}
             for index, segment in enumerate(split.segments):
                 if segment.key in results:
@@ -236,13 +236,15 @@ class _Work:
                 if isinstance(result, Narrowed):
                     blamed.update(result.refusals)
                 else:
-                    results[segment.key] = result
+                    results[segment.key], names[segment.key] = result, segment.name
             if not blamed:
                 break
             for name, refusal in blamed.items():
                 _log.info(message("node_refused", "{subject}: {why}", subject=name, why=refusal.text))
             split, found = self.search.run(blamed)
         self.left.update(split.left)
+        if context.int8 is not None:
+            context.int8.rename({names[segment.key]: segment.name for segment in split.segments})
         accepted = []
         for segment in split.segments:
             result = results[segment.key]

@@ -125,6 +125,12 @@ class SegmentSearch:
         if node.op in self._native:
             return None
         odd = [kind for tensor in self._tensors(node) if (kind := original.dtype(tensor)) not in exporter.DTYPES]
+        if not odd and node.inputs and (kind := original.dtype(node.inputs[0])) in exporter.IN_FLOATS.get(node.op, ()):
+            told = message(
+                "computed_in_floats", "{op} of {dtype} would be computed in floats, which have not all of its numbers",
+                subject=node.name, op=node.op, dtype=kind,
+            )  # fmt: skip
+            return Refusal("unsupported_attribute", told)
         return self._odd_type(node, odd[0]) if odd else None
 
     def _tensors(self, node: Node) -> list[Tensor]:

@@ -9,12 +9,13 @@ call with values beyond the engine is computed in TensorFlow.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from icebreaker.engine import made_nans
 from icebreaker.engine.number_ranges import ANYTHING, Bounds, Ranges, attribute, of_type, ranges
 from icebreaker.engine.protocol import GivesWay
 from icebreaker.engine.segment_model import Model
@@ -53,7 +54,7 @@ class NumberRules:
         checks_places: Whether it fails at a place that an array does not have; by that a division by zero is found, too
             (see `export.ops.arithmetic`).
         hides_nan: Ops that give a number for a NaN, or another NaN than TensorFlow.
-        keeps_nan: None, or the only ops that do not.
+        keeps_nan: None, or the only ops that surely do not, as far as values from outside go.
         wrong_on_nothing: Ops that give a number where there is nothing to compute with (TensorFlow's mean is a NaN), or
             end the process. None: any might.
     """
@@ -92,6 +93,7 @@ class Watch:
         title: The engine's.
         limits: For each input: the smallest and largest whole number that may come in; None: any.
         looks_for_nan: For each input: whether a NaN in it would be lost.
+        looks_for_infinity: Whether an infinity becomes a NaN on the way, which would be lost.
         takes_nothing: Whether inputs may be empty.
     """
 
@@ -99,6 +101,7 @@ class Watch:
     limits: tuple[tuple[int, int] | None, ...]
     looks_for_nan: tuple[bool, ...]
     takes_nothing: bool = True
+    looks_for_infinity: bool = False
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> None:
         """Raises GivesWay if the engine would compute something else with these inputs than TensorFlow."""
@@ -113,10 +116,24 @@ class Watch:
                     "{subject} computes with whole numbers from {low} to {high} here, and there are others",
                     subject=self.title, low=limits[0], high=limits[1],
                 )  # fmt: skip
+            if not (looks_for_nan or self.looks_for_infinity) or array.dtype.kind in "iub" or _is_finite(array):
+                continue
             if looks_for_nan and np.isnan(array.min()):
                 raise GivesWay(
                     "nan_beyond_engine", "{subject} would lose a NaN that is among the values", subject=self.title
                 )
+            if self.looks_for_infinity and np.isinf(array).any():
+                raise GivesWay(
+                    "infinity_beyond_engine",
+                    "{subject} would lose the NaN that becomes of an infinity that is among the values",
+                    subject=self.title,
+                )
+
+
+def _is_finite(array: np.ndarray) -> bool:
+    """Whether all numbers are finite, as far as adding them up tells: at once, for most."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(array.sum()))
 
 
 def judge(model: Model, rules: NumberRules) -> Judgement:
@@ -124,6 +141,7 @@ def judge(model: Model, rules: NumberRules) -> Judgement:
     graph, dtypes, shapes = _described(model)
     inputs = [item.name for item in graph.input]
     best: tuple[dict[str, Message], int] | None = None
+    found = Ranges({}, {}, frozenset())
     for bits in _WATCHED_BITS:
         bits = 63 if rules.bits == 64 and bits == _WATCHED_BITS[0] else bits
         found = ranges(graph, dtypes, shapes, Bounds(-(2**bits), 2**bits - (bits in (31, 63))))
@@ -134,7 +152,12 @@ def judge(model: Model, rules: NumberRules) -> Judgement:
             break
     assert best is not None  # noqa: S101 - there is more than one to try
     rows = _rows_of_tables(graph, shapes)
-    return Judgement(best[0], _watch(graph, [(dtypes.get(name), rows.get(name)) for name in inputs], rules, best[1]))
+    watch = _watch(graph, [(dtypes.get(name), rows.get(name)) for name in inputs], rules, best[1])
+    if not best[0]:
+        watch = replace(
+            watch, looks_for_infinity=bool(made_nans.origins(graph, found, rules.hides_nan, from_infinity=True))
+        )
+    return Judgement(best[0], watch)
 
 
 def _described(model: Model) -> tuple[Any, Mapping[str, Any], Mapping[str, Sequence[int | None]]]:
@@ -180,11 +203,17 @@ def _refusals(graph: Any, found: Ranges, rules: NumberRules) -> dict[str, Messag
     """Node → why it may go wrong."""
     as_places = _only_places(graph)
     quotients = {node.output[0] for node in graph.node if node.op_type == "Div"}
+    makers = made_nans.origins(graph, found, rules.hides_nan)
     refusals: dict[str, Message] = {}
     for node in graph.node:
         why = _why_not(node, found, rules, as_places)
         if rules.rounds_division and why is None and node.op_type in _STEPS and node.input[0] in quotients:
             why = _why_no_step(node, found, rules)
+        if why is None and node.name in makers:
+            why = message(
+                "nan_made_and_lost", "{subject} would lose a NaN that {op} may make here",
+                subject=rules.title, op=node.op_type,
+            )  # fmt: skip
         if why is not None:
             refusals[node.name] = why
     return refusals

@@ -67,11 +67,15 @@ class Ranges:
         bounds: Tensor → its bounds.
         dtypes: Tensor → its numpy type, where it is known.
         wraps: Names of tensors whose type cannot hold what they may come to: TensorFlow's whole numbers wrap around.
+        infinite: Names of constants that hold an infinity.
+        without_zero: Names of constants that hold no zero.
     """
 
     bounds: Mapping[str, Bounds]
     dtypes: Mapping[str, Any]
     wraps: frozenset[str]
+    infinite: frozenset[str] = frozenset()
+    without_zero: frozenset[str] = frozenset()
 
 
 def ranges(graph: Any, dtypes: Mapping[str, Any], shapes: Mapping[str, Sequence[int | None]], inputs: Bounds) -> Ranges:
@@ -87,12 +91,18 @@ def ranges(graph: Any, dtypes: Mapping[str, Any], shapes: Mapping[str, Sequence[
 
     found: dict[str, Bounds] = {}
     wraps: set[str] = set()
+    infinite: set[str] = set()
+    without_zero: set[str] = set()
     for item in graph.input:
         kind = of_type(dtypes.get(item.name))
         found[item.name] = kind if kind == ANYTHING else Bounds(max(kind.low, inputs.low), min(kind.high, inputs.high))
     for item in graph.initializer:
         is_here = not item.external_data and math.prod(item.dims) <= _MOST_VALUES
-        found[item.name] = of_values(numpy_helper.to_array(item)) if is_here else of_type(dtypes.get(item.name))
+        array = numpy_helper.to_array(item) if is_here else None
+        found[item.name] = of_type(dtypes.get(item.name)) if array is None else of_values(array)
+        if array is not None and array.dtype.kind == "f":
+            infinite.update([item.name] if np.isinf(array).any() else [])
+            without_zero.update([item.name] if array.all() else [])
     for node in graph.node:
         given = [found.get(name, ANYTHING) if name else ANYTHING for name in node.input]
         rule = _RULES.get(node.op_type)
@@ -111,7 +121,7 @@ def ranges(graph: Any, dtypes: Mapping[str, Any], shapes: Mapping[str, Sequence[
                 wraps.add(name)
                 bounds = kind
             found[name] = bounds
-    return Ranges(found, dtypes, frozenset(wraps))
+    return Ranges(found, dtypes, frozenset(wraps), frozenset(infinite), frozenset(without_zero))
 
 
 def attribute(node: Any, name: str, default: Any = None) -> Any:
@@ -173,6 +183,9 @@ def _sub(node: Any, given: Sequence[Bounds], count: int) -> Bounds:
 
 
 def _mul(node: Any, given: Sequence[Bounds], count: int) -> Bounds:
+    if node.op_type == "Mul" and node.input[0] == node.input[1]:
+        size = _abs(node, given, count)
+        return Bounds(_product(size.low, size.low), _product(size.high, size.high), size.is_size)
     return _corners(given, _product)
 
 
@@ -185,7 +198,7 @@ def _div(node: Any, given: Sequence[Bounds], count: int) -> Bounds:
     else:
         smallest = 0
     if not smallest or math.inf in (abs(a.low), abs(a.high)):
-        return ANYTHING
+        return Bounds(0, math.inf) if a.low >= 0 and b.low >= 0 else ANYTHING
     most = max(abs(a.low), abs(a.high)) / smallest
     if b.low > 0:
         return Bounds(min(a.low, 0) / smallest, max(a.high, 0) / smallest, a.is_size and b.is_size)
@@ -279,9 +292,47 @@ def _range(node: Any, given: Sequence[Bounds], count: int) -> Bounds:
 def _power(node: Any, given: Sequence[Bounds], count: int) -> Bounds:
     a, b = given[:2]
     if b.low != b.high or not 0 <= b.low <= 64 or math.inf in (abs(a.low), abs(a.high)):
-        return ANYTHING
+        return Bounds(0, math.inf) if a.low >= 0 or (b.low == b.high and b.low % 2 == 0) else ANYTHING
     most = max(abs(a.low), abs(a.high)) ** b.high
     return Bounds(-most if a.low < 0 else 0, most, a.is_size)
+
+
+def _rising(work: Callable[[float], float], least: float) -> _Rule:
+    """The rule of a function that never falls and is `least` at least."""
+
+    def rule(node: Any, given: Sequence[Bounds], count: int) -> Bounds:
+        return Bounds(max(work(given[0].low), least), work(given[0].high))
+
+    return rule
+
+
+def _exp(value: float) -> float:
+    return math.exp(value) if value < 700 else math.inf
+
+
+def _sqrt(value: float) -> float:
+    return math.sqrt(max(value, 0))
+
+
+def _log(value: float) -> float:
+    return math.log(value) if value > 0 else -math.inf
+
+
+def _reciprocal(node: Any, given: Sequence[Bounds], count: int) -> Bounds:
+    low, high = given[0].low, given[0].high
+    return Bounds(1 / high if high else math.inf, 1 / low if low else math.inf) if low >= 0 else ANYTHING
+
+
+def _not_negative(node: Any, given: Sequence[Bounds], count: int) -> Bounds:
+    return Bounds(0, math.inf)
+
+
+def _pooled(node: Any, given: Sequence[Bounds], count: int) -> Bounds:
+    return Bounds(min(given[0].low, 0), max(given[0].high, 0))
+
+
+def _within_one(node: Any, given: Sequence[Bounds], count: int) -> Bounds:
+    return Bounds(-1, 1)
 
 
 def _one_hot(node: Any, given: Sequence[Bounds], count: int) -> Bounds:
@@ -302,7 +353,10 @@ _RULES: Mapping[str, _Rule] = {
     **dict.fromkeys(("MatMul", "MatMulInteger"), _dot),
     **dict.fromkeys(("Sigmoid", "Softmax", "HardSigmoid"), lambda node, given, count: _TRUTH),
     "Relu": lambda node, given, count: Bounds(max(given[0].low, 0), max(given[0].high, 0), given[0].is_size),
-    "Sign": lambda node, given, count: Bounds(-1, 1), "Tanh": lambda node, given, count: Bounds(-1, 1),
+    **dict.fromkeys(("Sign", "Tanh", "Erf", "Sin", "Cos", "Softsign"), _within_one),
+    **dict.fromkeys(("ReduceSumSquare", "ReduceL1", "ReduceL2", "Softplus"), _not_negative),
+    **dict.fromkeys(("AveragePool", "GlobalAveragePool"), _pooled),
+    "Exp": _rising(_exp, 0), "Sqrt": _rising(_sqrt, 0), "Log": _rising(_log, -math.inf), "Reciprocal": _reciprocal,
     "Sub": _sub, "Mul": _mul, "Div": _div, "Mod": _mod, "Abs": _abs, "Neg": _negated, "Min": _least, "Max": _greatest,
     "Clip": _clip, "ReduceProd": _reduced_product, "Where": _where, "Pad": _pad, "Constant": _constant,
     "ConstantOfShape": _filled, "Cast": _cast, "Range": _range, "Pow": _power, "OneHot": _one_hot,

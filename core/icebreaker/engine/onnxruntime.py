@@ -32,8 +32,8 @@ _RULES = NumberRules(
     title="ONNX Runtime",
     exact=dict.fromkeys(("ReduceSum", "ReduceMean", "ReduceProd", "Pow"), 53),
     hides_nan=frozenset({
-        "ReduceMax", "ReduceMin", "MaxPool", "TopK", "ArgMax", "ArgMin", "ThresholdedRelu", "NonMaxSuppression",
-        "ScatterND", "Unique", "LSTM", "GRU", "RNN", "Scan",
+        "ReduceMax", "ReduceMin", "MaxPool", "GlobalMaxPool", "TopK", "ArgMax", "ArgMin", "ThresholdedRelu",
+        "NonMaxSuppression", "ScatterND", "Unique", "LSTM", "GRU", "RNN", "Scan",
     }),
 )  # fmt: skip
 # A CUDA graph has a session of its own, with the weights; further shapes run without one.

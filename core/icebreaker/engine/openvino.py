@@ -46,8 +46,8 @@ _RULES = NumberRules(
     bits=32,
     exact=dict.fromkeys((
         "Div", "Mod", "Pow", "MatMul", "Clip", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "ReduceSum",
-        "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "Relu",
-        "CastToBool",
+        "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "Relu", "ReverseSequence",
+        "Pad", "CastToBool",
     ), 24),
     saturates=frozenset({"Add", "Sub", "Mul", "Neg", "Abs", "Sum"}),
     keeps_float64=False,
@@ -59,6 +59,11 @@ _RULES = NumberRules(
         "Floor", "Gather", "Greater", "GreaterOrEqual", "Identity", "IsInf", "IsNaN", "Less", "LessOrEqual", "Mul",
         "Neg", "Not", "Or", "Reciprocal", "Reshape", "Shape", "Slice", "Split", "Sqrt", "Squeeze", "Sub", "Tile",
         "Transpose", "Unsqueeze", "Where", "Xor",
+    }),
+    hides_nan=frozenset({
+        "ArgMax", "ArgMin", "Celu", "Clip", "Exp", "GlobalMaxPool", "HardSigmoid", "LRN", "LogSoftmax", "Max",
+        "MaxPool", "Min", "NonMaxSuppression", "ReduceLogSumExp", "ReduceMax", "ReduceMin", "Relu", "Softmax",
+        "ThresholdedRelu", "TopK",
     }),
     wrong_on_nothing=None,  # its Gather of no places divides by zero, and ends the process
 )  # fmt: skip

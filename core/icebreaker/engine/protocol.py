@@ -25,7 +25,7 @@ Shape = tuple[int, ...]
 class GivesWay(IcebreakerError):
     """A runner raises it for values that its engine, right for others, would be wrong on: the call is TensorFlow's."""
 
-    codes = frozenset({"numbers_beyond_engine", "nan_beyond_engine", "nothing_to_compute"})
+    codes = frozenset({"numbers_beyond_engine", "nan_beyond_engine", "infinity_beyond_engine", "nothing_to_compute"})
 
 
 # Told of work that goes on: what is being done, in words, and how much of it is done, from 0 to 1.

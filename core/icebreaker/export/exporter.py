@@ -46,6 +46,12 @@ DTYPES = frozenset({
     "uint64", "bool",
 })  # fmt: skip
 
+_WHOLE = frozenset({"int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"})
+# Op → the types of its first input in which tf2onnx computes it in floats, which have not all of their numbers.
+IN_FLOATS: Mapping[str, frozenset[str]] = {
+    "Einsum": _WHOLE, **dict.fromkeys(("MaxPool", "MaxPoolV2"), _WHOLE - {"int8", "int16", "uint8", "uint16"})
+}  # fmt: skip
+
 
 class Refused(IcebreakerError):
     """The converter does not take some nodes of a segment.

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from icebreaker.export.ops import arithmetic, diagonals, images, indexing, reductions, sequences
+from icebreaker.export.ops import arithmetic, convolutions, diagonals, images, indexing, reductions, sequences
 from icebreaker.export.ops.writer import Handler
 
 HANDLERS: Mapping[str, Handler] = {
     **arithmetic.HANDLERS, **diagonals.HANDLERS, **images.HANDLERS, **indexing.HANDLERS, **reductions.HANDLERS,
-    **sequences.HANDLERS,
+    **convolutions.HANDLERS, **sequences.HANDLERS,
 }  # fmt: skip

@@ -296,6 +296,14 @@ class SegmentQuantizer:
         """Takes a table in that `make` did not make."""
         self._made[name] = table
 
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Keeps the tables of some segments only, by the names that these have now.
+
+        Args:
+            names: Name when it was calibrated → name now.
+        """
+        self._made = {new: self._made[old] for old, new in names.items() if old in self._made}
+
     def save_tables(self, path: Path, job_id: str = "") -> None:
         """Writes the ranges of all segments, for a conversion without data."""
         write_tables(path, self._made, job_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -176,6 +177,20 @@ def test_one_bad_op_costs_that_op(tmp_path: Path, engine: str, code: str) -> Non
     if code == "deviates":
         assert "of its range in Swaps Tanh" in str(left["tanh1"].reason)
     assert len(report.segments) == 3
+
+
+def test_one_bad_op_costs_that_op_in_int8_too(tmp_path: Path) -> None:
+    data = tmp_path / "data.npz"
+    np.savez(data, x=np.random.default_rng(1).normal(size=(96, 16)).astype("f4"))
+    path = frozen(tmp_path / "layers.pb", layers)
+    settings = ConvertSettings.of(
+        outputs=("y",), engine="fails_at_tanh", precision="int8", calibration=str(data), minimum_segment_size=2
+    )
+    report = convert(path, tmp_path / "out.pb", settings)
+    assert {item.node for item in report.left_in_tensorflow if item.code != "passive"} == {"tanh1", "tanh2"}
+    assert {item.precision for item in report.segments} == {"int8"}
+    tables = json.loads(Path(report.calibration_table).read_text())["segments"]
+    assert {item["segment"] for item in tables} == {item.name for item in report.segments}
 
 
 def test_what_every_engine_has_against_a_node_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

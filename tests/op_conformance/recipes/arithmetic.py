@@ -60,10 +60,11 @@ def _shift(op: str, dtype: str) -> Iterator[Variant]:
         yield Variant("by more than there is", [{"x": small(dtype)[:, None], "y": np.array([[15, 40, 70]], dtype)}])
 
 
-@recipe("Erf", "Erfc", of=FLOATS)
+@recipe("Erf", "Erfc", "Sigmoid", "Softplus", of=FLOATS)
 def _error_function(op: str, dtype: str) -> Iterator[Variant]:
-    """Engines compute them for what they are added to: exact to 1e-6, whatever is left of them."""
-    yield Variant("vectors", [{"x": values} for values in arrays(dtype)], atol=1e-6)
+    """Engines compute them for what they are added to: exact to 2e-6, whatever is left of them."""
+    name = op_def(op).input_arg[0].name
+    yield Variant("vectors", [{name: values} for values in arrays(dtype)], atol=2e-6)
 
 
 @recipe("Select", "SelectV2")
@@ -220,6 +221,14 @@ def _fake_quant(op: str, dtype: str) -> Iterator[Variant]:
     if op.endswith("Vars"):
         more: dict[str, Any] = {"min": np.float32(-2), "max": np.float32(3)}
         yield Variant("computed ends", [{**call, **more} for call in calls], atol=1e-6)
+
+
+@recipe("FakeQuantWithMinMaxVarsPerChannel", of=("float32",))
+def _fake_quant_of_channels(op: str, dtype: str) -> Iterator[Variant]:
+    ends: dict[str, Any] = {"min": np.float32([-6, 0, -1, 0.5]), "max": np.float32([6, 6, 0.3, 3])}
+    calls = [{"inputs": np.resize(values, (5, 4))} for values in [numbers(dtype, 5, 4) * 3, small(dtype), *hard(dtype)]]
+    for bits, is_narrow in ((8, False), (8, True), (4, False)):
+        yield Variant(f"{bits} bits", calls, ends, {"num_bits": bits, "narrow_range": is_narrow}, atol=1e-6)
 
 
 @recipe(

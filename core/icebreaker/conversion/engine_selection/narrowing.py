@@ -30,6 +30,8 @@ from icebreaker.tensors import Tensor
 from icebreaker.tf.session import GraphSession
 
 _WINDOWS = (1, 2, 4, 8)
+# Refusals of nodes for what comes after them.
+_OF_NEIGHBOURS = frozenset({"nan_made_and_lost"})
 _MOST_OF_A_KIND = 64
 _MOST_NODES = 5000
 
@@ -85,8 +87,10 @@ class Narrowing:
         Args:
             engine: The engine.
             forms: The segment.
-            named: What it says; of a node that it takes alone, it is not believed.
+            named: What it says; of a node that it takes alone, it is not believed, unless that is what is meant.
         """
+        if all(isinstance(why.text, Message) and why.text.code in _OF_NEIGHBOURS for why in named.values()):
+            return dict(named)
 
         def fails(nodes: Sequence[str]) -> bool:
             part = self._part(forms, nodes, {})

@@ -53,9 +53,22 @@ def _xdivy(to: Writer) -> None:
     to.end("Where", [is_zero, to.constant(0), to.add("Div", to.inputs)])
 
 
+@HANDLERS.of("DivNoNan")
+def _div_no_nan(to: Writer) -> None:
+    """Nothing is divided by zero, so that no NaN arises which an engine would have to keep."""
+    is_zero = to.add("Equal", [to.inputs[1], to.constant(0)])
+    divisor = to.add("Where", [is_zero, to.constant(1), to.inputs[1]])
+    to.end("Where", [is_zero, to.constant(0), to.add("Div", [to.inputs[0], divisor])])
+
+
 @HANDLERS.of("MulNoNan")
 def _mul_no_nan(to: Writer) -> None:
     _zero_times(to, to.inputs[1], to.inputs[0])
+
+
+@HANDLERS.of("Round")
+def _round(to: Writer) -> None:
+    to.end("Round" if to.dtype in FLOATS else "Identity", to.inputs)  # OpenVINO makes other whole numbers of them
 
 
 @HANDLERS.of("Inv")
@@ -209,18 +222,39 @@ def _clip(to: Writer) -> None:
     to.end("Max", [to.add("Min", [to.inputs[0], to.inputs[2]]), to.inputs[1]])
 
 
+@HANDLERS.of("LeakyRelu")
+def _leaky_relu(to: Writer) -> None:
+    """As a choice where what is negative becomes 0, for TensorFlow multiplies: of minus infinity comes a NaN."""
+    alpha = to.attribute("alpha", 0.2)
+    if alpha:
+        to.end("LeakyRelu", to.inputs, alpha=alpha)
+        return
+    is_negative = to.add("Less", [to.inputs[0], to.constant(0)])
+    to.end("Where", [is_negative, to.add("Mul", [to.inputs[0], to.constant(0)]), to.inputs[0]])
+
+
 @HANDLERS.of("Atan2")
 def _atan2(to: Writer) -> None:
     """The angle of y / x, turned where x is negative; of two infinities their signs count."""
     zero, pi = to.constant(0), to.constant(np.pi)
     both = to.add("And", [to.add("IsInf", [item]) for item in to.inputs])
     y, x = (to.add("Where", [both, to.add("Sign", [item]), item]) for item in to.inputs)
-    angle = to.add("Atan", [to.add("Div", [y, x])])
+    divisor = to.add("Where", [to.add("Equal", [x, zero]), to.constant(1), x])
+    angle = to.add("Atan", [to.add("Div", [y, divisor])])
     is_below = to.add("Or", [to.add("Less", [y, zero]), to.add("Less", [to.add("Reciprocal", [y]), zero])])
     turn = to.add("Where", [is_below, to.add("Neg", [pi]), pi])
     aside = to.add("Where", [to.add("Less", [x, zero]), to.add("Add", [angle, turn]), angle])
     up = to.add("Mul", [to.add("Sign", [y]), to.constant(np.pi / 2)])
     to.end("Where", [to.add("Equal", [x, zero]), up, aside])
+
+
+@HANDLERS.of("BiasAdd", "BiasAddV1")
+def _bias_add(to: Writer) -> None:
+    """Along the last axis, or with channels first along the second."""
+    picture, bias = to.inputs
+    if to.attribute("data_format", b"NHWC") == b"NCHW" and to.rank() > 2:
+        bias = to.add("Unsqueeze", [bias, to.whole(list(range(1, to.rank() - 1)))])
+    to.end("Add", [picture, bias])
 
 
 @HANDLERS.of("AddN")

@@ -88,8 +88,9 @@ def _adjust_saturation(to: Writer) -> None:
     brightest = to.add("ReduceMax", [picture, to.whole([-1])], keepdims=1)
     darkest = to.add("ReduceMin", [picture, to.whole([-1])], keepdims=1)
     has_colour = to.add("Greater", [brightest, darkest])
+    divisor = to.add("Where", [to.add("Equal", [brightest, to.constant(0)]), one, brightest])
     saturation = to.add("Where", [
-        has_colour, to.add("Div", [to.add("Sub", [brightest, darkest]), brightest]), one
+        has_colour, to.add("Div", [to.add("Sub", [brightest, darkest]), divisor]), one
     ])  # fmt: skip
     factor = to.cast(to.inputs[1], to.dtype, to.dtypes[1])
     wanted = to.add("Clip", [to.add("Mul", [saturation, factor]), to.constant(0), one])

@@ -66,6 +66,25 @@ def _tensor_scatter(to: Writer) -> None:
     to.end_as(to.add("ScatterND", [onto, places, values], reduction=reduction), kind)
 
 
+@HANDLERS.of("SplitV")
+def _split(to: Writer) -> None:
+    """Parts of said sizes, of which one may be -1: the rest, which ONNX has not."""
+    data, sizes = to.inputs[0], to.cast(to.inputs[1], TensorProto.INT64, to.dtypes[1])
+    axis = int(to.needed(2, "axis").item())
+    known, count = to.value(1), len(to.output_dtypes)
+    if count == 1:
+        to.end("Identity", [data])
+        return
+    if known is not None and (known >= 0).all():
+        sizes = to.whole(known)
+    else:
+        total = to.add("Gather", [to.add("Shape", [data]), to.whole([axis])], axis=0)
+        told = to.add("ReduceSum", [to.add("Max", [sizes, to.whole(0)]), to.whole([0])], keepdims=1)
+        sizes = to.add("Where", [to.add("Less", [sizes, to.whole(0)]), to.add("Sub", [total, told]), sizes])
+    for port, part in enumerate(to.add("Split", [data, sizes], count, axis=axis)):
+        to.end("Identity", [part], port)
+
+
 @HANDLERS.of("InvertPermutation")
 def _invert_permutation(to: Writer) -> None:
     """Place i of what is put at place x[i]."""
