@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
     QDialogButtonBox,
     QDockWidget,
     QHeaderView,
+    QLabel,
     QLineEdit,
     QMainWindow,
     QMenu,
@@ -73,7 +74,7 @@ def names(widget: QWidget) -> str:
     if isinstance(widget, QAbstractButton) and widget.text():
         return widget.text()
     if isinstance(widget, QLineEdit | QAbstractSpinBox | QComboBox) and any(
-        label.buddy() is widget for label in widget.window().findChildren(QWidget) if hasattr(label, "buddy")
+        label.buddy() is widget for label in widget.window().findChildren(QLabel)
     ):
         return "its label"
     return told(widget, "accessibleName")

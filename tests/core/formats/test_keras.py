@@ -43,6 +43,7 @@ def test_files_of_keras_2(tmp_path: Path) -> None:
         "nested.h5": [layers.TimeDistributed(inner), layers.Flatten()],
         "zip.keras": [layers.Conv1D(4, 3), layers.BatchNormalization(), layers.SpatialDropout1D(0.1), layers.Flatten()],
     }
+    model = None
     for name, parts in models.items():
         model = old.Sequential([old.Input((6, 3)), *parts])
         model.save(tmp_path / name)
@@ -51,6 +52,7 @@ def test_files_of_keras_2(tmp_path: Path) -> None:
         )
     shutil.copyfile(tmp_path / "lstm.h5", tmp_path / "named.keras")
     assert answer(graph_files.read_graph(tmp_path / "named.keras"), X).shape == (2, 2)
+    assert model is not None
     model.save_weights(tmp_path / "only.h5")
     _is_refused(tmp_path / "only.h5", "keras_weights_only", "the weights of a model, but not the model")
 
@@ -78,8 +80,8 @@ def test_what_keras_2_must_not_load(tmp_path: Path) -> None:
         with h5py.File(path, "w") as file:
             file.attrs["model_config"], file.attrs["keras_version"] = json.dumps(config), "2.10.0"
         _is_refused(path, code, words)
+    path = tmp_path / "elsewhere.h5"
     with h5py.File(path, "w") as file:
-        config = {"class_name": "Sequential", "config": {"layers": [layer("Oddly")]}}
         config = {"class_name": "Sequential", "config": {"layers": [layer("ReLU", made_by_keras=1)]}}
         file.attrs["model_config"], file.attrs["keras_version"] = json.dumps(config), "2.10.0"
         file["model_weights"] = h5py.ExternalLink("/etc/passwd", "/")

@@ -106,7 +106,8 @@ def test_a_traced_call_without_a_signature(tmp_path: Path) -> None:
 
     model = Model()
     for training in (True, False):
-        model.__call__.get_concrete_function(tf.TensorSpec([None, 4], name="x"), training)
+        traced: Any = model.__call__
+        traced.get_concrete_function(tf.TensorSpec([None, 4], name="x"), training)
     tf.saved_model.save(model, str(tmp_path / "model"))
     graph, frozen = graph_files.read_model(tmp_path / "model")
     assert frozen is not None and frozen.signature.name == "__call__"

@@ -117,12 +117,14 @@ def _pooling(op: str, dtype: str) -> Iterator[Variant]:
         tables = [np.resize(values, shape) for values in [small(dtype), *hard(dtype)]]
     tables.append(np.zeros(shape, numpy_type(dtype)))  # all alike: which is the first?
     calls = [{name: table} for table in tables]
+    attributes: dict[str, Any] = {}
+    constants: dict[str, Any] = {}
     for padding in _PADDINGS:
         for size, stride in ((2, 2), (3, 1), (2, 3)):
             window = [1, size, 2, *([2] * is_volume), 1]
             steps = [1, stride, 1, *([2] * is_volume), 1]
-            attributes: dict[str, Any] = {"padding": padding}
-            constants: dict[str, Any] = {}
+            attributes = {"padding": padding}
+            constants = {}
             if op == "MaxPoolV2":
                 constants = {"ksize": np.int32(window), "strides": np.int32(steps)}
             else:

@@ -110,7 +110,7 @@ def test_what_is_chosen_becomes_the_settings(session: Session, options: EngineOp
 
 
 def test_the_limits_of_a_worker(session: Session, options: EngineOptions) -> None:
-    setup = options.window()
+    setup: Any = options.window()
     setup.open_card("advanced")
     next(item for item in setup.findChildren(QPushButton) if "Limits of the worker" in item.text()).click()
     time_limit, patience = (
@@ -167,7 +167,7 @@ def test_what_cannot_be_had_is_told_and_reset(session: Session, options: EngineO
 
 
 def test_a_workspace_beyond_what_is_left_warns(session: Session, options: EngineOptions) -> None:
-    setup = options.window()
+    setup: Any = options.window()
     setup.open_card("advanced")
 
     def warned() -> list[str]:
