@@ -11,7 +11,7 @@ from icebreaker_gui.panels.result import Result
 from icebreaker_gui.panels.setup.panel import Setup
 from icebreaker_gui.session.session import Session
 
-_STATE_VERSION = 2  # of the arrangement: raise it when docks are added or renamed
+_STATE_VERSION = 3  # of the arrangement: raise it when docks are added or renamed
 _UNFOLDED = 0.3  # of the window's height, for the docks below the graph
 _LEAST_UNFOLDED = 200
 _MOST_HEIGHT = 16777215  # Qt's own: no limit
