@@ -78,7 +78,7 @@ def _resnet50() -> Any:
     import numpy as np
     import tensorflow as tf
 
-    from icebreaker.formats.concrete_functions import freeze
+    from icebreaker.formats.saved_model.concrete_functions import freeze
 
     keras.utils.set_random_seed(_SEED)
     applications: Any = keras.applications  # whose annotations do not know that weights may be None

@@ -155,7 +155,7 @@ class EngineOp : public AsyncOpKernel {
   }
 
  private:
-  // Whether the engine computes with these inputs what TensorFlow would: `Watch` of `engine/number_limits.py`.
+  // Whether the engine computes with these inputs what TensorFlow would: `Watch` of `engine/numbers/limits.py`.
   bool Takes(OpKernelContext* context) const {
     for (int i = 0; i < context->num_inputs(); ++i) {
       const Tensor& input = context->input(i);

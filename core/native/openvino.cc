@@ -57,7 +57,7 @@ absl::Status Check(ov_status_e status) {
   return status == OK ? absl::OkStatus() : absl::InternalError(absl::StrCat("OpenVINO failed: ", Words(*api)));
 }
 
-// What is not normal is computed with, as everywhere outside TensorFlow's threads: see `engine/float_mode.py`.
+// What is not normal is computed with, as everywhere outside TensorFlow's threads: see `engine/numbers/float_mode.py`.
 class ExactNearZero {
  public:
   ExactNearZero() {

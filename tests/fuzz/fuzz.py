@@ -45,8 +45,8 @@ from icebreaker import codec, events, reports
 from icebreaker.data import dataset, sample_inputs, tfrecord
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files, structure
-from icebreaker.formats.optimized_saved_model import optimized_signature
-from icebreaker.formats.saved_model_effects import saved_model_effects
+from icebreaker.formats.saved_model.effects import saved_model_effects
+from icebreaker.formats.saved_model.optimized import optimized_signature
 from icebreaker.graph import external_weights, limits, shape_inference, side_effects
 from icebreaker.graph.functions import reachable_functions
 from icebreaker.graph.graph import Graph, Placeholder

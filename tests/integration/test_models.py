@@ -8,7 +8,7 @@ import pytest
 from helpers.paths import SHARED
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
-from icebreaker.formats.signatures import Frozen
+from icebreaker.formats.saved_model.signatures import Frozen
 from icebreaker.graph.graph import Graph
 from icebreaker.tensors import Tensor
 from icebreaker.tf.session import GraphSession

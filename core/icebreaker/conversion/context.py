@@ -11,7 +11,7 @@ from icebreaker.conversion.sample_values import SampleValues
 from icebreaker.engine.protocol import Engine
 from icebreaker.export.exporter import DTYPES
 from icebreaker.export.recurrent.loops import Recurrence
-from icebreaker.formats.signatures import Frozen
+from icebreaker.formats.saved_model.signatures import Frozen
 from icebreaker.graph.graph import Graph
 from icebreaker.messages import Message, message
 from icebreaker.metrics.timing import Race

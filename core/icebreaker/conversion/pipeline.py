@@ -33,8 +33,8 @@ from icebreaker.errors import IcebreakerError
 from icebreaker.export import exporter
 from icebreaker.export.recurrent.finding import find_recurrences
 from icebreaker.formats import graph_files
-from icebreaker.formats.lookup_tables import spare_initializers, wait_for_tables
-from icebreaker.formats.signatures import Frozen
+from icebreaker.formats.saved_model.lookup_tables import spare_initializers, wait_for_tables
+from icebreaker.formats.saved_model.signatures import Frozen
 from icebreaker.graph import side_effects
 from icebreaker.graph.fixed_inputs import fix_inputs
 from icebreaker.graph.graph import Graph

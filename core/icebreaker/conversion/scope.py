@@ -11,7 +11,7 @@ from icebreaker.conversion.context import Notices
 from icebreaker.engine import registry
 from icebreaker.engine.protocol import Engine
 from icebreaker.errors import IcebreakerError
-from icebreaker.formats.signatures import Frozen
+from icebreaker.formats.saved_model.signatures import Frozen
 from icebreaker.graph.graph import Graph
 from icebreaker.reports import EngineStatus
 from icebreaker.settings import ConvertSettings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from icebreaker.engine.number_limits import Watch
+from icebreaker.engine.numbers.limits import Watch
 
 
 @dataclass(frozen=True)

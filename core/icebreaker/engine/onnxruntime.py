@@ -16,8 +16,8 @@ import numpy as np
 
 from icebreaker import gpu
 from icebreaker.engine import cuda
-from icebreaker.engine.fp16 import EXACT_PRODUCTS, to_half
-from icebreaker.engine.number_limits import NumberRules, judge
+from icebreaker.engine.numbers.fp16 import EXACT_PRODUCTS, to_half
+from icebreaker.engine.numbers.limits import NumberRules, judge
 from icebreaker.engine.onnx_sessions import EXACT_INT8
 from icebreaker.engine.protocol import BuildOptions, Built, Colour, Engine, Runner
 from icebreaker.engine.segment_model import Model, SegmentModel

@@ -24,9 +24,9 @@ import numpy as np
 
 from icebreaker.engine import openvino_marks
 from icebreaker.engine.compiled_shapes import CompiledShapes, Requests
-from icebreaker.engine.float_mode import exact_near_zero
 from icebreaker.engine.native_form import NativeForm
-from icebreaker.engine.number_limits import NumberRules, Watch, judge
+from icebreaker.engine.numbers.float_mode import exact_near_zero
+from icebreaker.engine.numbers.limits import NumberRules, Watch, judge
 from icebreaker.engine.protocol import BuildOptions, Built, Colour, Engine, Runner
 from icebreaker.engine.segment_model import Model, SegmentModel
 from icebreaker.errors import IcebreakerError

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from icebreaker.engine.exactness import Network, Step, exact_nodes
+from icebreaker.engine.numbers.exactness import Network, Step, exact_nodes
 
 # OpenVINO's words → ONNX's, for the ops that `exactness` speaks of.
 _OPS: Mapping[str, str] = {

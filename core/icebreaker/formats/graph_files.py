@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from icebreaker.errors import IcebreakerError
-from icebreaker.formats import graphdef, keras, saved_model, structure
+from icebreaker.formats import graphdef, keras, structure
 from icebreaker.formats.format import Format
-from icebreaker.formats.lookup_tables import wait_for_tables
+from icebreaker.formats.saved_model import reader as saved_model
+from icebreaker.formats.saved_model.lookup_tables import wait_for_tables
+from icebreaker.formats.saved_model.signatures import Frozen
 from icebreaker.formats.shown import onnx_model, tflite_model
 from icebreaker.formats.shown.drawing import refuse_shown
-from icebreaker.formats.signatures import Frozen
 from icebreaker.graph import costs, external_weights, limits, side_effects
 from icebreaker.graph.graph import Graph, Node
 from icebreaker.graph.placement import placed_anywhere

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from icebreaker.errors import IcebreakerError
-from icebreaker.formats import saved_model
-from icebreaker.formats.concrete_functions import freeze
 from icebreaker.formats.keras_safety import refuse_code, refuse_links, refuse_unknown
+from icebreaker.formats.saved_model import reader as saved_model
+from icebreaker.formats.saved_model.concrete_functions import freeze
 from icebreaker.storage.files import check_unpacked
 from icebreaker.storage.weight_store import Store
 

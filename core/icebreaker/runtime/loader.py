@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from icebreaker.engine.protocol import Runner
-from icebreaker.formats import graph_files, saved_model
+from icebreaker.formats import graph_files
+from icebreaker.formats.saved_model import reader as saved_model
 from icebreaker.graph import external_weights, side_effects
 from icebreaker.graph.graph import Graph
 from icebreaker.runtime import artifact_reader

@@ -3,7 +3,7 @@
 The message is of the form that TensorFlow 1 and 2 read alike: a graph and signatures, without an object graph. The
 optimized graph has no variables. Where the SavedModel that it was made from has more signatures, what they need stays
 beside it, with its variables, tables and assets, and nodes of the optimized graph get a scope in front of their names
-(`formats.optimized_saved_model` reads it).
+(`formats.saved_model.optimized` reads it).
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from typing import Any
 
 from icebreaker.errors import IcebreakerError
 from icebreaker.export import external_data
-from icebreaker.formats import graph_files, saved_model
-from icebreaker.formats.optimized_saved_model import SCOPE, rename_nodes
-from icebreaker.formats.signatures import DEFAULT_SIGNATURE, Frozen, SignatureTensor
+from icebreaker.formats import graph_files
+from icebreaker.formats.saved_model import reader as saved_model
+from icebreaker.formats.saved_model.optimized import SCOPE, rename_nodes
+from icebreaker.formats.saved_model.signatures import DEFAULT_SIGNATURE, Frozen, SignatureTensor
 from icebreaker.graph import external_weights
 from icebreaker.graph.functions import reachable_functions, rename_functions
 from icebreaker.graph.graph import Graph

@@ -14,8 +14,8 @@ from typing import Any
 from icebreaker import events
 from icebreaker.conversion import pipeline
 from icebreaker.formats import graph_files
-from icebreaker.formats import saved_model as saved_model_format
-from icebreaker.formats.signatures import Frozen
+from icebreaker.formats.saved_model import reader as saved_model_format
+from icebreaker.formats.saved_model.signatures import Frozen
 from icebreaker.graph.graph import Graph
 from icebreaker.jobs import requests, supervisor
 from icebreaker.reports import Conversion, Left, Words

@@ -9,7 +9,7 @@ from typing import Any
 
 from icebreaker.engine import registry
 from icebreaker.errors import IcebreakerError
-from icebreaker.formats.signatures import Frozen
+from icebreaker.formats.saved_model.signatures import Frozen
 from icebreaker.graph import limits, side_effects
 from icebreaker.graph.graph import Graph
 from icebreaker.runtime import artifact_reader, artifact_writer, saved_model_writer

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from helpers.onnx_models import run
 from icebreaker.conversion.pipeline import convert
 from icebreaker.engine import registry
-from icebreaker.engine.fp16 import to_half
+from icebreaker.engine.numbers.fp16 import to_half
 from icebreaker.engine.segment_model import SegmentModel
 from icebreaker.export import exporter, fake_quant
 from icebreaker.runtime import loader

@@ -21,7 +21,8 @@ from icebreaker import events
 from icebreaker.benchmarking import benchmark, compare
 from icebreaker.conversion.pipeline import convert
 from icebreaker.errors import IcebreakerError
-from icebreaker.formats import graph_files, saved_model, structure
+from icebreaker.formats import graph_files, structure
+from icebreaker.formats.saved_model import reader as saved_model
 from icebreaker.graph import external_weights, side_effects
 from icebreaker.graph.graph import Graph
 from icebreaker.graph.protos import GraphDef

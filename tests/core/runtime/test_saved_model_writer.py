@@ -15,7 +15,7 @@ from icebreaker.benchmarking import compare
 from icebreaker.conversion import pipeline
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
-from icebreaker.formats.signatures import SignatureTensor
+from icebreaker.formats.saved_model.signatures import SignatureTensor
 from icebreaker.runtime import artifact_writer
 from icebreaker.runtime.saved_model_writer import signature_keys
 from icebreaker.settings import Consent, ConvertSettings

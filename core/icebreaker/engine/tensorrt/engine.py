@@ -166,7 +166,7 @@ class TensorRT(Engine):
         except Exception as error:  # protobuf's own kind
             raise IcebreakerError("onnx_unreadable", "the ONNX model cannot be read: {why}", why=str(error)) from error
         if options.precision != "fp32":
-            from icebreaker.engine.fp16 import to_half
+            from icebreaker.engine.numbers.fp16 import to_half
 
             model = to_half(model, options.samples)
         log = make_logger(trt, self._tell)

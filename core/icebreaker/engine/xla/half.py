@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from icebreaker.engine.exactness import Network, Step, exact_nodes
-from icebreaker.engine.half_rules import FREE, HELD, Facts, halved, judge
+from icebreaker.engine.numbers.exactness import Network, Step, exact_nodes
+from icebreaker.engine.numbers.half_rules import FREE, HELD, Facts, halved, judge
 from icebreaker.engine.xla import ops
 from icebreaker.tensors import Tensor
 

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from icebreaker.errors import IcebreakerError
-from icebreaker.formats import lookup_tables
-from icebreaker.formats.signatures import Signature, SignatureTensor, Table, node_name
-from icebreaker.formats.traced_calls import bound_variables
+from icebreaker.formats.saved_model import lookup_tables
+from icebreaker.formats.saved_model.signatures import Signature, SignatureTensor, Table, node_name
+from icebreaker.formats.saved_model.traced_calls import bound_variables
 from icebreaker.graph import external_weights, functions
 from icebreaker.graph.graph import Graph, Node
 from icebreaker.graph.ops import CONTROL_FLOW, DTYPES

@@ -10,7 +10,7 @@ import pytest
 
 from icebreaker.errors import IcebreakerError
 from icebreaker.formats import graph_files
-from icebreaker.formats.lookup_tables import spare_initializers, wait_for_tables
+from icebreaker.formats.saved_model.lookup_tables import spare_initializers, wait_for_tables
 from icebreaker.graph.graph import Graph
 from icebreaker.tensors import Tensor
 from icebreaker.tf.rewrite import prune

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from icebreaker.errors import IcebreakerError
-from icebreaker.formats.signatures import Signature, SignatureTensor
+from icebreaker.formats.saved_model.signatures import Signature, SignatureTensor
 from icebreaker.graph.functions import reachable_functions
 from icebreaker.graph.graph import Graph
 from icebreaker.graph.ops import DTYPES

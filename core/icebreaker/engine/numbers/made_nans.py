@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from icebreaker.engine.number_ranges import ANYTHING, Bounds, Ranges
+from icebreaker.engine.numbers.ranges import ANYTHING, Bounds, Ranges
 
 _OVERFLOWS = 88.0  # its exponential is infinite in 32 bits
 _WEIGHTED = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm", "Einsum", "LSTM", "GRU", "RNN"})

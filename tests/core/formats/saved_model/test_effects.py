@@ -12,7 +12,7 @@ import pytest
 
 from icebreaker.errors import ConsentNeeded, IcebreakerError
 from icebreaker.formats import graph_files
-from icebreaker.formats.saved_model_effects import saved_model_effects
+from icebreaker.formats.saved_model.effects import saved_model_effects
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from icebreaker.engine.exactness import Network, Step, exact_nodes
-from icebreaker.engine.half_rules import HEAVY, HELD, MAX, SMALLEST, Facts, halved, judge
+from icebreaker.engine.numbers.exactness import Network, Step, exact_nodes
+from icebreaker.engine.numbers.half_rules import HEAVY, HELD, MAX, SMALLEST, Facts, halved, judge
 from icebreaker.errors import IcebreakerError
 
 EXACT_PRODUCTS = "icebreaker.exact_products"  # in a model's metadata: some of its products must be FP32, not TF32

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from icebreaker.errors import IcebreakerError
-from icebreaker.formats.signatures import node_name
+from icebreaker.formats.saved_model.signatures import node_name
 from icebreaker.graph import external_weights
 
 

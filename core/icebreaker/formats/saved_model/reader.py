@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from icebreaker.errors import IcebreakerError
-from icebreaker.formats.freezing import Source, freeze_signature, state_of
-from icebreaker.formats.lookup_tables import FILLERS_FROM_FILE
-from icebreaker.formats.optimized_saved_model import optimized_signature, optimized_signatures
-from icebreaker.formats.saved_model_effects import saved_model_effects
-from icebreaker.formats.signatures import DEFAULT_SIGNATURE, Frozen
-from icebreaker.formats.traced_calls import add_call
+from icebreaker.formats.saved_model.effects import saved_model_effects
+from icebreaker.formats.saved_model.freezing import Source, freeze_signature, state_of
+from icebreaker.formats.saved_model.lookup_tables import FILLERS_FROM_FILE
+from icebreaker.formats.saved_model.optimized import optimized_signature, optimized_signatures
+from icebreaker.formats.saved_model.signatures import DEFAULT_SIGNATURE, Frozen
+from icebreaker.formats.saved_model.traced_calls import add_call
 from icebreaker.graph import limits, side_effects
 from icebreaker.storage.files import check_file, exists
 from icebreaker.storage.weight_store import Store

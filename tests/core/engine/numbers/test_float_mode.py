@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from icebreaker.engine.float_mode import exact_near_zero
+from icebreaker.engine.numbers.float_mode import exact_near_zero
 
 SMALLEST, ONE = 5e-324, 1.0
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from icebreaker.engine.number_limits import Judgement, NumberRules, judge
+from icebreaker.engine.numbers.limits import Judgement, NumberRules, judge
 from icebreaker.engine.protocol import GivesWay
 
 RULES = NumberRules(title="Forgetful", hides_nan=frozenset({"Relu", "Softmax"}))

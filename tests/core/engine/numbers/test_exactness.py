@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from helpers.exact_cases import CASES, SCORES
 from helpers.onnx_models import model, run
 from icebreaker.engine import openvino_marks, registry
-from icebreaker.engine.exactness import Network, Step, exact_nodes
-from icebreaker.engine.fp16 import EXACT_PRODUCTS, to_half
+from icebreaker.engine.numbers.exactness import Network, Step, exact_nodes
+from icebreaker.engine.numbers.fp16 import EXACT_PRODUCTS, to_half
 from icebreaker.engine.segment_model import SegmentModel
 
 _BF16 = registry.status("openvino").precisions.get("fp16") == "bf16"

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.onnx_models import model, run
-from icebreaker.engine.fp16 import to_half
+from icebreaker.engine.numbers.fp16 import to_half
 from icebreaker.errors import IcebreakerError
 
 FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
@@ -252,7 +252,7 @@ def test_any_chain_of_ops_is_valid_and_close(names: list[str]) -> None:
 
 
 def test_the_table_of_ops_is_spelled_as_onnx_spells_it() -> None:
-    from icebreaker.engine import fp16, half_rules
+    from icebreaker.engine.numbers import fp16, half_rules
 
     tables = (half_rules.HEAVY, half_rules._STAY, half_rules._BOUNDED, half_rules._SATURATE, fp16._QUANTIZE)
     assert not [name for table in tables for name in table if not onnx.defs.has(name)]

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from icebreaker.engine.number_limits import Judgement, NumberRules, judge
-from icebreaker.engine.number_ranges import Bounds, ranges
+from icebreaker.engine.numbers.limits import Judgement, NumberRules, judge
+from icebreaker.engine.numbers.ranges import Bounds, ranges
 from icebreaker.engine.protocol import GivesWay
 
 NARROW = NumberRules(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from icebreaker.errors import IcebreakerError
-from icebreaker.formats.signatures import Table
+from icebreaker.formats.saved_model.signatures import Table
 from icebreaker.graph.graph import Graph, Node
 from icebreaker.storage.files import file_beside
 from icebreaker.tensors import Tensor

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from icebreaker.engine import made_nans
-from icebreaker.engine.number_ranges import ANYTHING, Bounds, Ranges, attribute, of_type, ranges
+from icebreaker.engine.numbers import made_nans
+from icebreaker.engine.numbers.ranges import ANYTHING, Bounds, Ranges, attribute, of_type, ranges
 from icebreaker.engine.protocol import GivesWay
 from icebreaker.engine.segment_model import Model
 from icebreaker.messages import Message, message

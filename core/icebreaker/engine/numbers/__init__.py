@@ -1,0 +1,1 @@
+"""What engines make of numbers: values beyond them, NaNs that they lose, and what half precision must not round."""
