@@ -64,7 +64,8 @@ def check(op: str, low: np.ndarray, high: np.ndarray, bits: int, narrow: bool) -
         engine = registry.get(name)
         if why := engine.refusals(SegmentModel.of_onnx(model)):
             assert name == "openvino" and op == "FakeQuantWithMinMaxVars"
-            assert "the last digit decides" in str(next(iter(why.values())))
+            (said,) = set(map(str, why.values()))
+            assert "the last digit decides" in said or "a NaN that Div may make" in said
             continue
         runner: Any = engine.load(model, "fp32")
         fed = slice(None) if name == "onnxruntime" else slice(-1)  # OpenVINO gives way to TensorFlow where there is NaN
