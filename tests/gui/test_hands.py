@@ -309,6 +309,7 @@ def test_nothing_gained_says_so_and_what_to_try(opened: Window, session: Session
 def test_reasons_stand_by_segment_with_what_helps(opened: Window, session: Session, qtbot: QtBot, monkeypatch) -> None:
     show_result(opened, session, qtbot, gained=False)
     tree = opened.graph_panel.why_not._tree
+    qtbot.waitUntil(lambda: tree.topLevelItemCount() > 0, timeout=_SECONDS)
     assert "ONNX Runtime takes 53.00 ms" in tree.topLevelItem(0).text(0)
     begun = []
     monkeypatch.setattr(session, "convert", lambda: begun.append(session.settings.engine))

@@ -76,7 +76,7 @@ def show(session: Session, conversion: Conversion, **settings: object) -> None:
 def test_the_finding_and_the_curve(session: Session, result: Result, conversion: Conversion) -> None:
     show(session, conversion)
     panel = result.findChild(summary.Accuracy)
-    assert panel and "98 %" in panel._finding.text()
+    assert panel and "394 of 400" in panel._finding.text()
     for words in ("400 held-back", "99.9 %", "95.3 % before, 95.1 % after", "2 layers stay in float"):
         assert words in panel._words.text()
     assert panel._outputs.rowCount() == 1

@@ -241,9 +241,9 @@ def test_an_open_optimized_graph_is_measured_with_its_engines_if_the_user_trusts
     assert not questions and session.benchmark and session.benchmark.optimized, session.problem
     assert set(session.benchmark.profiles) == {"original", "optimized"}
     assert all(item.max_abs < 1e-5 for item in session.benchmark.outputs.values())
-    # That the machine was busy is no matter: other tests run beside this one.
-    told = [line.text for line in session.log.lines if line.level == "warning" and "processors" not in line.text]
-    assert not told
+    # That the machine was busy is no matter, nor how fast the engine is: other tests run beside this one.
+    told = [line.text for line in session.log.lines if line.level == "warning"]
+    assert not [text for text in told if "processors" not in text and "is not faster" not in text]
 
     shutil.rmtree(tmp_path / "cache" / "engines")  # as on another machine
     session.open(optimized)

@@ -94,8 +94,17 @@ class _Search:
         bounds = self._bounds(name)
         if name in self._found.without_zero:
             return False
-        is_free = bounds.low <= 0 <= bounds.high
-        return is_free and not self._is_guarded(name, ("Equal", "Greater")) and not self._is_sum_with_one(name)
+        is_free = bounds.low <= 0 <= bounds.high and not self._is_guarded(name, ("Equal", "Greater"))
+        return is_free and not self._is_sum_with_one(name) and not self._is_number_or_nan(name)
+
+    def _is_number_or_nan(self, name: str) -> bool:
+        """Whether a tensor is a NaN that came in, or else something that is not 0: so FakeQuant keeps its NaNs."""
+        choice = self._maker(name, "Where")
+        condition = None if choice is None else self._maker(choice.input[0], "IsNaN")
+        if choice is None or condition is None or condition.input[0] != choice.input[1]:
+            return False
+        instead = self._bounds(choice.input[2])
+        return instead.low > 0 or instead.high < 0
 
     def _is_guarded(self, name: str, by: tuple[str, ...]) -> bool:
         """Whether a tensor is x where x > 0, or where it is not 0, and elsewhere something that is not."""
