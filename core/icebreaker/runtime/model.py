@@ -6,6 +6,7 @@ graph, and each engine node is the native op, or a `tf.numpy_function`; both han
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import threading
@@ -260,6 +261,9 @@ class Model:
         kept = [item for item in whole.library.function if item.signature.name in called]
         del whole.library.function[:]
         whole.library.function.extend(kept)
+        # And another graph's segment may bear the same name.
+        digest = hashlib.sha256(whole.library.SerializeToString(deterministic=True)).hexdigest()[:12]
+        functions.rename_functions(whole, {name: f"{name}_{digest}" for name in called})
         wanted = [f"{item.node}:{item.port}" for item in self._output_tensors]
 
         def body(*tensors: Any) -> list[Any]:
