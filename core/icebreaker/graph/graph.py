@@ -272,7 +272,8 @@ class Graph:
         if tensor.node not in self._by_name:
             import difflib
 
-            near = difflib.get_close_matches(tensor.node, self._by_name, 3, 0.5) or list(self.candidate_outputs[:3])
+            usual = [item.name for item in self.placeholders] if role == "input" else self.candidate_outputs
+            near = difflib.get_close_matches(tensor.node, self._by_name, 3, 0.5) or usual[:3]
             raise IcebreakerError(
                 "node_unknown", "{role} {subject!r} is not in the graph", "did_you_mean" if near else "",
                 subject=name, role=role, near=tuple(near),

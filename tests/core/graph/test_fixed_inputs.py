@@ -85,3 +85,11 @@ def test_a_node_is_pinned_to_nothing_that_may_not_be_there(device: str, place: s
     moved = placed_anywhere(Graph(pinned.definition))
     assert moved["y"].device == moved.definition.library.function[0].node_def[0].device == place
     assert placed_anywhere(moved) is moved
+
+
+def test_an_unknown_input_proposes_inputs() -> None:
+    """The names of outputs would lead astray."""
+    whole = graph(FLOAT, 2).definition
+    whole.node.add(name="answer", op="Identity").input.append("x")
+    with pytest.raises(IcebreakerError, match="did you mean x"):
+        Graph(whole).require("nobody", "input")

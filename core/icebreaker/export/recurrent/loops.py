@@ -6,6 +6,7 @@ them (`cells`), how they are exported (`stand_ins`).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -75,7 +76,7 @@ class Written:
     has_all: bool
 
 
-class Loop:
+class Loop(ABC):
     """One loop of a graph; how it is written, subclasses say.
 
     Attributes:
@@ -94,33 +95,33 @@ class Loop:
         self.shape = shape
         self._lengths_type = 0
 
+    @abstractmethod
     def place(self, tensor: Tensor) -> int | None:
         """Which variable a tensor of the body is, handed on or not."""
-        raise NotImplementedError
 
+    @abstractmethod
     def outside(self, tensor: Tensor) -> Tensor | None:
         """The tensor of the graph that one of the body is in every step; None if it is none."""
-        raise NotImplementedError
 
+    @abstractmethod
     def limits(self) -> list[Tensor | np.ndarray]:
         """What the counter stays below: tensors of the graph, and numbers; all that ends the loop."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reads(self) -> dict[str, Tensor]:
         """Nodes of the body that read a step → the sequence in the graph."""
-        raise NotImplementedError
 
+    @abstractmethod
     def written(self, sequence: Tensor) -> dict[int, Written]:
         """Variables that are lists of outputs."""
-        raise NotImplementedError
 
+    @abstractmethod
     def uses(self, written: Mapping[int, Written], states: Sequence[int]) -> tuple[dict[str, bool], dict[Tensor, int]]:
         """Who reads the lists, as `Recurrence.stacks`, and the final states: tensor → variable."""
-        raise NotImplementedError
 
+    @abstractmethod
     def members(self) -> tuple[str, ...]:
         """All nodes of the graph that the loop is made of."""
-        raise NotImplementedError
 
     is_unit = False
     name = ""
